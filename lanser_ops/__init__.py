@@ -1,0 +1,1 @@
+"""What the pipelines are built of: sources, plan, audio, ASR, entailment, shards, storage."""

@@ -1,0 +1,260 @@
+"""Speech recognition with faster-whisper models, without paying for silence.
+
+Whisper reads 30 s windows, and most emotional utterances are 2 to 6 s long. CTranslate2's encoder takes
+shorter ones, so an utterance gets a window of its own length and a margin, rounded up to whole seconds,
+and is decoded beside utterances of other recordings that have the same window. The window depends on
+the utterance alone, so its transcript does not depend on its neighbours (but for the last bits that a
+matrix product of another height may change). Timestamp tokens are decoded too: without them the decoder
+does not stop in a short window, and text that they place after the end of the utterance is cut off.
+What still looks wrong is decoded again in the full window.
+
+Source: Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision"
+(https://arxiv.org/abs/2212.04356); thresholds of section 4.5.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import ctranslate2
+import numpy as np
+from faster_whisper import WhisperModel
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
+
+from lanser_ops.audio import SAMPLE_RATE
+from lanser_ops.hallucination import flags_of, looks_wrong
+
+WINDOW_S = 30
+MARGIN_S = 4.0
+BEAM_SIZE = 5
+# Padded seconds of audio that are encoded at once.
+BATCH_SECONDS = {"cpu": 120.0, "cuda": 2400.0}
+COMPUTE_TYPES = {"cpu": "int8", "cuda": "float16"}
+# Speech is at most some 8 tokens a second; a loop would otherwise hold its whole batch to the model's limit.
+TOKENS_PER_SECOND = 12
+TIMESTAMP_S = 0.02
+MAX_INITIAL_TIMESTAMP = 50
+TAIL_S = 0.3
+# A language is called foreign only where the model is sure of it.
+SURE_LANGUAGE = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AsrOptions:
+    """``model_dir`` holds a CTranslate2 Whisper model. ``languages`` empty: any; ``threads`` 0: all cores."""
+
+    model_dir: str
+    device: str = "cpu"
+    threads: int = 0
+    languages: tuple[str, ...] = ()
+    exact: bool = False
+    beam_size: int = BEAM_SIZE
+    batch_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What was heard in one utterance; the numbers are those of `schemas.records.Transcript`."""
+
+    text: str
+    language: str
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    flags: tuple[str, ...] = ()
+    foreign: bool = False
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One utterance to recognise: float32 samples at 16 kHz, and its language where that is known."""
+
+    samples: np.ndarray
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """A loaded model and how it is to be used."""
+
+    model: WhisperModel
+    options: AsrOptions
+
+    def recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
+        """Recognise ``clips`` (each at most 30 s), in their order.
+
+        Raises ValueError for a clip that is longer than Whisper's window.
+        """
+        for clip in clips:
+            if len(clip.samples) > WINDOW_S * SAMPLE_RATE:
+                raise ValueError(f"{len(clip.samples) / SAMPLE_RATE:.1f} s do not fit Whisper's 30 s window")
+        windows = [_window(clip, self.options.exact) for clip in clips]
+        heard = _decode_all(self, clips, windows)
+        again = [
+            index
+            for index, (clip, one) in enumerate(zip(clips, heard, strict=True))
+            if windows[index] < WINDOW_S and looks_wrong(one.hypothesis, _seconds(clip), one.unfinished)
+        ]
+        full = _decode_all(self, [clips[index] for index in again], [WINDOW_S] * len(again))
+        for index, one in zip(again, full, strict=True):
+            better = one.hypothesis.avg_logprob > heard[index].hypothesis.avg_logprob
+            if better or not looks_wrong(one.hypothesis, _seconds(clips[index]), one.unfinished):
+                heard[index] = one
+        return [
+            replace(one.hypothesis, flags=flags_of(one.hypothesis, _seconds(clip)))
+            for clip, one in zip(clips, heard, strict=True)
+        ]
+
+
+def load_recognizer(options: AsrOptions) -> Recognizer:
+    """Load a model from its directory; float16 on CUDA, int8 on CPU."""
+    device = resolve_device(options.device)
+    model = WhisperModel(
+        options.model_dir,
+        device=device,
+        compute_type=COMPUTE_TYPES[device],
+        cpu_threads=options.threads,
+        local_files_only=True,
+    )
+    return Recognizer(model, replace(options, device=device))
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` is CUDA where this machine has it. Asked on the worker: the launching machine may differ."""
+    if name != "auto":
+        return name
+    return "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+
+
+@dataclass(frozen=True)
+class _Heard:
+    hypothesis: Hypothesis
+    unfinished: bool  # ran into the token limit, or went on after the end of the audio
+
+
+def _seconds(clip: Clip) -> float:
+    return len(clip.samples) / SAMPLE_RATE
+
+
+def _window(clip: Clip, exact: bool) -> int:
+    return WINDOW_S if exact else min(WINDOW_S, math.ceil(_seconds(clip) + MARGIN_S))
+
+
+def _decode_all(recognizer: Recognizer, clips: Sequence[Clip], windows: Sequence[int]) -> list[_Heard]:
+    """Decode every clip in its own window (whole seconds), clips of equal windows together."""
+    options = recognizer.options
+    budget = options.batch_seconds or BATCH_SECONDS[options.device]
+    order = sorted(range(len(clips)), key=lambda index: (windows[index], len(clips[index].samples), index))
+    heard: dict[int, _Heard] = {}
+    while len(heard) < len(order):
+        window = windows[order[len(heard)]]
+        batch = order[len(heard) : len(heard) + max(1, int(budget // window))]
+        batch = [index for index in batch if windows[index] == window]
+        try:
+            results = _decode_batch(recognizer, [clips[index] for index in batch], window)
+        except RuntimeError as error:
+            if "out of memory" not in str(error).lower() or len(batch) == 1:
+                raise
+            budget = len(batch) * window / 2
+            log.warning("the device is out of memory: going on with %.0f s of audio at once", budget)
+            continue
+        heard.update(zip(batch, results, strict=True))
+    return [heard[index] for index in range(len(clips))]
+
+
+def _decode_batch(recognizer: Recognizer, clips: Sequence[Clip], window: int) -> list[_Heard]:
+    model, options = recognizer.model, recognizer.options
+    features = np.stack([_log_mel(model, clip.samples, window) for clip in clips])
+    encoded = model.encode(features)
+    languages = _languages(recognizer, encoded, clips)
+    tokenizers = [_tokenizer(model, language) for language, _ in languages]
+    limit = min(model.max_length, 16 + TOKENS_PER_SECOND * window)
+    results = model.model.generate(
+        encoded,
+        [list(tokenizer.sot_sequence) for tokenizer in tokenizers],
+        beam_size=options.beam_size,
+        max_length=limit,
+        suppress_blank=True,
+        suppress_tokens=get_suppressed_tokens(tokenizers[0], [-1]),
+        max_initial_timestamp_index=MAX_INITIAL_TIMESTAMP,
+        return_scores=True,
+        return_no_speech_prob=True,
+    )
+    heard = []
+    for clip, result, tokenizer, (language, foreign) in zip(
+        clips, results, tokenizers, languages, strict=True
+    ):
+        tokens = result.sequences_ids[0]
+        kept, went_on = _before_end(tokens, tokenizer, _seconds(clip))
+        text = tokenizer.decode(kept).strip()
+        hypothesis = Hypothesis(
+            text=text,
+            language=language,
+            avg_logprob=result.scores[0] * len(tokens) / (len(tokens) + 1),  # the end token counts
+            no_speech_prob=result.no_speech_prob,
+            compression_ratio=get_compression_ratio(text) if text else 0.0,
+            foreign=foreign,
+        )
+        heard.append(_Heard(hypothesis, went_on or len(tokens) + len(tokenizer.sot_sequence) >= limit))
+    return heard
+
+
+def _log_mel(model: WhisperModel, samples: np.ndarray, window: int) -> np.ndarray:
+    """Log-mel spectrogram, float32 (mels, 100 frames a second of ``window``), padded with silence."""
+    padded = np.pad(samples, (0, window * SAMPLE_RATE - len(samples)))
+    return np.ascontiguousarray(model.feature_extractor(padded, padding=0), dtype=np.float32)
+
+
+@lru_cache(maxsize=128)
+def _tokenizer(model: WhisperModel, language: str) -> Tokenizer:
+    multilingual = model.model.is_multilingual
+    return Tokenizer(model.hf_tokenizer, multilingual, task="transcribe", language=language)
+
+
+def _languages(recognizer: Recognizer, encoded: object, clips: Sequence[Clip]) -> list[tuple[str, bool]]:
+    """(language to decode in, whether it is outside the wanted ones) of every clip."""
+    wanted = recognizer.options.languages
+    if not recognizer.model.model.is_multilingual:
+        return [("en", False)] * len(clips)
+    if all(clip.language for clip in clips):
+        return [(clip.language, bool(wanted) and clip.language not in wanted) for clip in clips]
+    found = []
+    for clip, ranked in zip(clips, recognizer.model.model.detect_language(encoded), strict=True):
+        ranked = [(token.strip("<|>"), probability) for token, probability in ranked]
+        best, probability = (clip.language, 1.0) if clip.language else ranked[0]
+        if not wanted or best in wanted:
+            found.append((best, False))
+        elif probability >= SURE_LANGUAGE:
+            found.append((best, True))
+        else:
+            found.append((next(language for language, _ in ranked if language in wanted), False))
+    return found
+
+
+def _before_end(tokens: Sequence[int], tokenizer: Tokenizer, seconds: float) -> tuple[list[int], bool]:
+    """Text tokens up to the end of the audio, and whether there was text after it.
+
+    A segment is <start> text <end>; one that starts at the end of the audio, or so shortly before it that
+    nothing can be said in what is left, was invented.
+    """
+    kept: list[int] = []
+    start = True
+    beyond = False
+    for token in tokens:
+        if token >= tokenizer.timestamp_begin:
+            at = (token - tokenizer.timestamp_begin) * TIMESTAMP_S
+            beyond = start and at >= seconds - TAIL_S and bool(kept)
+            start = not start
+        elif token < tokenizer.eot:
+            if beyond:
+                return kept, True
+            start = False
+            kept.append(token)
+    return kept, False

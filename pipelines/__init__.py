@@ -1,0 +1,1 @@
+"""The Beam pipelines that a user launches, one file each."""

@@ -1,0 +1,231 @@
+"""One Beam job over the work units: which stages run, in what order, and what is done before and after.
+
+    units ─ Reshuffle ─ transcribe ─ score ─ label ─ shard ─ count ─ dataset.json
+
+Units are a few bytes each and independent: no audio and no sample ever passes between workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.ml.inference.base import RunInference
+from apache_beam.options.pipeline_options import DirectOptions
+from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.runners.portability.fn_api_runner import fn_runner
+from apache_beam.runners.portability.portable_runner import JobServiceHandle
+
+from lanser_ops import accounts, dataset, models, report, resume, stages, storage
+from lanser_ops.dataset import LabelSpec, ShardSpec, TranscribeSpec
+from lanser_ops.errors import InputError
+from lanser_ops.handlers import ScoreHandler, TranscribeHandler, UnitRun, Worker
+from lanser_ops.plan import PLAN_FILE, PlanOptions, Unit, encode_plan, make_plan, read_units
+from lanser_ops.progress import watch
+from lanser_ops.sources import read_sources
+from lanser_ops.stages import ScoreSet
+from pipelines.options import RunOptions, is_direct
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is planned: the names that --input gave, and how they are cut into units."""
+
+    names: list[str]
+    plan: PlanOptions
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a command does. A stage that is None is not run; its files are taken as they are.
+
+    ``shard`` needs ``label``, for what the samples say of their labels; ``score`` tells whether the labels
+    are made in this run.
+    """
+
+    inputs: Inputs | None = None
+    transcribe: TranscribeSpec | None = None
+    asr_name: str = models.BUNDLED
+    label: LabelSpec | None = None
+    nli_name: str = models.BUNDLED
+    score: bool = False
+    shard: ShardSpec | None = None
+
+    @property
+    def names(self) -> list[str]:
+        there = {"transcribe": self.transcribe, "score": self.score, "label": self.score, "shard": self.shard}
+        return [name for name, stage in there.items() if stage]
+
+
+def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | None = None) -> None:
+    """Plan where needed, run what is not done yet, write the accounts, say what came out."""
+    quiet(options.verbose)
+    output = options.output
+    try:
+        storage.check_writable(output)
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written to ({_reason(error)})") from None
+    before = dataset.read_dataset(output)
+    taxonomy = wanted.label.taxonomy.name if wanted.label else None
+    sections, plan = _sections(wanted, output, taxonomy)
+    _check_order(output, wanted, before, taxonomy)
+    content = resume.merge(resume.check(output, before, sections, options.overwrite), sections)
+    if plan is not None:
+        storage.write_bytes(output, PLAN_FILE, plan)
+    dataset.write_dataset(output, content)
+    units = read_units(output)
+    sets = resume.score_sets(output, wanted.label) if wanted.label and wanted.score else ()
+    done = resume.finished(output, units, wanted.names, taxonomy, sets)
+    for line in [*_bundled_lines(wanted), *done.lines()]:
+        print(line, flush=True)
+    worker = Worker(output, tuple(content["plan"]["roots"]), options.device, options.threads)
+    start = time.monotonic()
+    with (
+        watch(output, units, wanted.names[-1], taxonomy),
+        test_pipeline or beam.Pipeline(runner=_runner(options), options=options.beam) as pipeline,
+    ):
+        _stages(
+            pipeline, units, wanted, sets, done, worker, content["transcribe"]["asr_model"]["id"]
+        ) | "WriteAccounts" >> beam.Map(_write_accounts, output=output, content=content, taxonomy=taxonomy)
+    storage.clear_temporary(output)
+    report.print_closing_lines(output, taxonomy, time.monotonic() - start)
+
+
+def quiet(verbose: bool) -> None:
+    """Beam tells of every bundle at INFO, and its warnings concern its own modules, not the user's data."""
+    logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
+    logging.getLogger("lanser_ops").setLevel(logging.INFO)
+
+
+def _stages(
+    pipeline: beam.Pipeline,
+    units: list[Unit],
+    wanted: Stages,
+    sets: tuple[ScoreSet, ...],
+    done: resume.Done,
+    worker: Worker,
+    asr_model: str,
+) -> beam.PCollection:
+    """The graph up to the accounts of every unit. A model whose stage is done everywhere is not loaded."""
+    runs = (
+        pipeline
+        | "Units" >> beam.Create([UnitRun(unit) for unit in units], reshuffle=False)
+        | "Spread" >> beam.Reshuffle()
+    )
+    if wanted.transcribe and not done.all("transcribe"):
+        handler = TranscribeHandler(worker, wanted.asr_name, wanted.transcribe)
+        runs |= "Transcribe" >> RunInference(handler, model_identifier="asr")
+    if wanted.score and not done.all("score"):
+        handler = ScoreHandler(worker, wanted.nli_name, wanted.label.nli_model, sets)
+        runs |= "Score" >> RunInference(handler, model_identifier="nli")
+    if wanted.score:
+        runs |= "Label" >> beam.Map(_label, worker=worker, sets=sets, spec=wanted.label)
+    if wanted.shard:
+        runs |= "Shard" >> beam.Map(
+            _shard, worker=worker, spec=wanted.label, kept=wanted.shard, asr_model=asr_model
+        )
+    taxonomy = wanted.label.taxonomy.name if wanted.label else None
+    return (
+        runs
+        | "Count" >> beam.Map(_count, output=worker.output, taxonomy=taxonomy)
+        | "Gather" >> beam.combiners.ToList()
+    )
+
+
+def _label(run: UnitRun, worker: Worker, sets: tuple[ScoreSet, ...], spec: LabelSpec) -> UnitRun:
+    start = time.monotonic()
+    stages.label_unit(worker.output, run.unit, sets, spec)
+    return run.timed("label", start)
+
+
+def _shard(run: UnitRun, worker: Worker, spec: LabelSpec, kept: ShardSpec, asr_model: str) -> UnitRun:
+    start = time.monotonic()
+    stages.shard_unit(worker.output, run.unit, worker.roots, spec, kept, asr_model)
+    return run.timed("shard", start)
+
+
+def _count(
+    run: UnitRun, output: str, taxonomy: str | None
+) -> tuple[accounts.UnitCounts, tuple[tuple[str, float], ...]]:
+    return accounts.count_unit(output, run.unit, taxonomy), run.seconds
+
+
+def _write_accounts(
+    counted: Iterable[tuple[accounts.UnitCounts, tuple]], output: str, content: dict, taxonomy: str | None
+) -> None:
+    counted = list(counted)
+    seconds = [spent for _, spends in counted for spent in spends]
+    account = accounts.total([counts for counts, _ in counted], seconds)
+    if taxonomy is None:
+        content = {**content, "accounts": account}
+    else:
+        entry = {**content["taxonomies"][taxonomy], "accounts": account}
+        content = {**content, "taxonomies": {**content["taxonomies"], taxonomy: entry}}
+    dataset.write_dataset(output, content)
+    report.write_documents(output)
+
+
+def _runner(options: RunOptions) -> object:
+    """Beam's direct runner, without its detour over a Prism binary that it would first download."""
+    if not is_direct(options):
+        return None
+    if options.workers > 1:
+        direct = options.beam.view_as(DirectOptions)
+        direct.direct_num_workers = options.workers
+        direct.direct_running_mode = "multi_processing"
+    encoded = JobServiceHandle.encode_pipeline_options(options.beam.get_all_options())
+    info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
+    return fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(info))
+
+
+def _sections(wanted: Stages, output: str, taxonomy: str | None) -> tuple[resume.Sections, bytes | None]:
+    """dataset.json's sections for the stages of this command, and the plan where it makes one."""
+    by_stage, plan = {}, None
+    if wanted.inputs:
+        sources = read_sources(wanted.inputs.names, output)
+        table, units = make_plan(sources, wanted.inputs.plan)
+        plan = encode_plan(table, units)
+        by_stage["plan"] = dataset.plan_section(
+            wanted.inputs.plan,
+            sorted(set(wanted.inputs.names)),
+            sources.roots,
+            len(table),
+            hashlib.sha256(plan).hexdigest(),
+        )
+    if wanted.transcribe:
+        by_stage["transcribe"] = dataset.transcribe_section(wanted.transcribe)
+    if wanted.label:
+        by_stage["label"] = dataset.label_section(wanted.label)
+    if wanted.shard:
+        by_stage["shard"] = dataset.shard_section(wanted.shard)
+    return resume.Sections(taxonomy, by_stage), plan
+
+
+def _check_order(output: str, wanted: Stages, before: dict, taxonomy: str | None) -> None:
+    if not wanted.inputs and not resume.stored(before, "transcribe", None):
+        raise InputError(
+            f"--output {output}: no transcripts there; run lanser transcribe or lanser build first"
+        )
+    if not wanted.score and wanted.shard and not resume.stored(before, "label", taxonomy):
+        raise InputError(f"--output {output}: no labels for {taxonomy} there; run lanser label first")
+
+
+def _bundled_lines(wanted: Stages) -> Iterator[str]:
+    if wanted.transcribe and wanted.asr_name == models.BUNDLED:
+        yield (
+            f"ASR: {models.BUNDLED_ASR_ID}, small and bundled for a start; "
+            f"for production --asr-model {models.PRODUCTION_ASR}"
+        )
+    if wanted.score and wanted.nli_name == models.BUNDLED:
+        yield (
+            f"NLI: {models.BUNDLED_NLI_ID}, small and bundled for a start; "
+            f"for production --nli-model {models.PRODUCTION_NLI}"
+        )
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or " ".join(str(error).split())

@@ -1,0 +1,28 @@
+"""``lanser label``: an output directory's transcripts to labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import apache_beam as beam
+
+from lanser_ops.cli import guarded
+from pipelines import options
+from pipelines.job import Stages, run_job
+
+
+def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
+    """Parse ``argv`` and run the job; raises InputError for what the user has to mend."""
+    made = options.parser("label", "An output directory's transcripts to labels.")
+    options.add_label_options(made)
+    args, run_options = options.parse(made, argv or [])
+    wanted = Stages(label=options.label_spec(args), nli_name=args.nli_model, score=True)
+    run_job(wanted, run_options, test_pipeline)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return guarded(run, argv, "label")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Records, their Parquet schemas, and the taxonomy type."""

@@ -1,0 +1,199 @@
+"""The rows of the Parquet files, each a dataclass with its pyarrow schema beside it.
+
+A column is named here and nowhere else: writers take the dataclasses, readers take the names of
+their fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+# Why an utterance is not in the shards. Texts for people; the keys are what the Parquet holds.
+REASONS = {
+    "not_audio": "the content is not audio that a decoder knows",
+    "no_audio_track": "a container without an audio track",
+    "truncated": "the file ends before its header says it should",
+    "not_finite": "samples that are NaN or infinite",
+    "decode_error": "the decoder gave up in the middle",
+    "broken_tar": "what comes after the tar's last whole member is lost",
+    "missing": "the file is not there or cannot be read",
+    "bad_range": "start_s and end_s do not lie in the recording",
+    "too_long": "a row with a transcript is longer than one utterance may be",
+    "too_short": "shorter than --min-duration",
+    "duplicate": "the same stretch of the same source is listed twice",
+    "no_speech": "no samples, silence, noise or music",
+    "no_text": "a transcript without letters",
+    "language": "another language than --language",
+    "repetition": "flagged: the transcript repeats itself",
+    "low_logprob": "flagged: the recogniser was unsure of most words",
+    "subtitle_phrase": "flagged: a phrase that recognisers invent on non-speech",
+    "premise_truncated": "flagged: the transcript is longer than the labeller reads",
+    "low_score": "the best label's score is under --min-score",
+    "low_margin": "the best label's lead is under --min-margin",
+}
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """One row of the plan: a file, a stretch of a file, or a member of a tar.
+
+    ``root`` indexes the dataset's list of input roots and ``path`` is relative to it; ``source`` is the
+    name under which the row appears in every output. ``offset`` and ``bytes`` delimit a tar member.
+    """
+
+    unit: int
+    root: int
+    path: str
+    source: str
+    offset: int | None
+    bytes: int
+    start_s: float | None
+    end_s: float | None
+    speaker: str | None
+    language: str | None
+    text: str | None
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """One utterance with its text. Times are seconds from the start of ``source``.
+
+    ``avg_logprob``, ``no_speech_prob`` and ``compression_ratio`` are Whisper's (Radford et al. 2022,
+    section 4.5); they are null where the transcript came with the input. ``flags`` names doubts.
+    """
+
+    key: str
+    source: str
+    start_s: float
+    end_s: float
+    duration_s: float
+    text: str
+    language: str | None
+    avg_logprob: float | None
+    no_speech_prob: float | None
+    compression_ratio: float | None
+    flags: Sequence[str]
+    speaker: str | None
+
+
+@dataclass(frozen=True)
+class WeakLabel:
+    """The label of one utterance: argmax of ``entailment``, P(entailment) in taxonomy order."""
+
+    key: str
+    label: str
+    label_index: int
+    score: float
+    margin: float
+    entailment: Sequence[float]
+    flags: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Reject:
+    """What is not in the shards, and why. ``stage`` is ``transcribe`` or ``shard:<taxonomy>``."""
+
+    key: str
+    source: str
+    start_s: float | None
+    end_s: float | None
+    stage: str
+    reason: str
+    detail: str
+
+
+SOURCE_SCHEMA = pa.schema(
+    [
+        ("unit", pa.int32()),
+        ("root", pa.int32()),
+        ("path", pa.string()),
+        ("source", pa.string()),
+        ("offset", pa.int64()),
+        ("bytes", pa.int64()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("speaker", pa.string()),
+        ("language", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+
+TRANSCRIPT_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("source", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("duration_s", pa.float64()),
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("avg_logprob", pa.float64()),
+        ("no_speech_prob", pa.float64()),
+        ("compression_ratio", pa.float64()),
+        ("flags", pa.list_(pa.string())),
+        ("speaker", pa.string()),
+    ]
+)
+
+LABEL_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("label", pa.string()),
+        ("label_index", pa.int32()),
+        ("score", pa.float32()),
+        ("margin", pa.float32()),
+        ("entailment", pa.list_(pa.float32())),
+        ("flags", pa.list_(pa.string())),
+    ]
+)
+
+REJECT_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("source", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+
+
+def utterance_key(source: str, start_s: float | None, end_s: float | None) -> str:
+    """16 hex digits that name an utterance: a hash of its source, start and end (to the millisecond).
+
+    >>> utterance_key("a/b.wav", 0.0, 2.5)
+    'c3e6ca389c9480c0'
+    """
+    stretch = "\0".join("" if seconds is None else f"{seconds:.3f}" for seconds in (start_s, end_s))
+    return hashlib.sha256(f"{source}\0{stretch}".encode()).hexdigest()[:16]
+
+
+def make_reject(
+    source: str, start_s: float | None, end_s: float | None, stage: str, reason: str, detail: str = ""
+) -> Reject:
+    """A reject under the key that the utterance would have had.
+
+    Raises KeyError for a reason that REASONS does not list, so that no output holds an unexplained one.
+    """
+    key = utterance_key(source, start_s, end_s)
+    return Reject(key, source, start_s, end_s, stage, reason, detail or REASONS[reason])
+
+
+def to_table(rows: Iterable[object], schema: pa.Schema) -> pa.Table:
+    """Dataclass rows as a pyarrow table of ``schema`` (columns in the schema's order)."""
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
+
+
+def from_table(table: pa.Table, cls: type) -> list:
+    """The rows of ``table`` as dataclasses of type ``cls``; columns that ``cls`` lacks are ignored."""
+    names = [field.name for field in fields(cls)]
+    columns = [table.column(name).to_pylist() for name in names]
+    return [cls(*values) for values in zip(*columns, strict=True)]

