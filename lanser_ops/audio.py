@@ -27,9 +27,7 @@ SAMPLE_RATE = 16_000
 SILENCE_PEAK = 0.001
 
 BLOCK_SECONDS = 10
-MIN_RATE, MAX_RATE = 1_000, 768_000
-MAX_CHANNELS = 64
-SHORTEST_HEADER = 44  # bytes, of a WAV
+MIN_RATE, MAX_RATE, MAX_CHANNELS = 1_000, 768_000, 64
 
 # FFmpeg demuxers that may open a file. All others stay shut: among them are images, and text formats
 # (HLS, concat, SDP) whose content would make FFmpeg open other files or network addresses.
@@ -39,7 +37,7 @@ DEMUXERS = (
 )
 
 # Demuxers that know how long a file ought to be, and the seconds it may lack: nothing where the header
-# counts samples, some frames where it counts frames. Containers round, and pad their tracks.
+# counts samples, some frames where it counts frames. MP4 and WebM round, and pad their tracks.
 LENGTH_TOLERANCE = {"aiff": 1e-6, "au": 1e-6, "flac": 1e-6, "nistsphere": 1e-6, "mp3": 0.1, "ogg": 0.1}
 
 # How a file starts that is (or was) audio, to tell a broken one from one that never was any.
@@ -54,8 +52,7 @@ AUDIO_START = re.compile(
 OPEN_LENGTHS = (0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
 
 Reason = Literal["not_audio", "truncated", "empty", "not_finite", "no_audio_track", "decode_error"]
-# Sample rate in Hz, and mono float32 samples of shape (samples,).
-RatedBlock = tuple[int, np.ndarray]
+RatedBlock = tuple[int, np.ndarray]  # sample rate in Hz, mono float32 samples of shape (samples,)
 
 
 class AudioError(Exception):
@@ -128,10 +125,7 @@ def is_silent(samples: np.ndarray) -> bool:
 
 
 class _Source:
-    """A stream without a name, by which FFmpeg would guess formats, that keeps its read error.
-
-    After an error it reads as ended: FFmpeg wraps or swallows what a read raises, depending on the place.
-    """
+    """A stream without a name, by which FFmpeg would guess; it seems to end at a read error, and keeps it."""
 
     def __init__(self, stream: BinaryIO):
         self._stream = stream
@@ -155,29 +149,28 @@ class _Source:
 def _resample(blocks: Iterator[RatedBlock]) -> Iterator[np.ndarray]:
     resampler, source_rate = None, 0
     for rate, block in blocks:
-        if not source_rate:
+        if resampler is None:  # from 16 kHz to 16 kHz soxr hands on what it is given
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
             source_rate = rate
-            if rate != SAMPLE_RATE:
-                resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-        elif rate != source_rate:
+        if rate != source_rate:
             raise AudioError("decode_error", f"the sample rate changes from {source_rate} to {rate} Hz")
-        yield resampler.resample_chunk(block) if resampler else block
-    if not source_rate:
+        yield resampler.resample_chunk(block)
+    if resampler is None:
         raise AudioError("empty", "a header, but no samples")
-    if resampler:
-        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 @dataclass
 class _Packets:
-    """What the packets of a file told so far. ``ends`` is in seconds, by stream index."""
+    """What the packets of a file told so far. ``kind`` is FFmpeg's (first) name for its format."""
 
+    kind: str
     count: int = 0
     partial: bool = False  # the last packet lacks bytes
     failed: int = 0
     last_failed: int = 0  # its number, from 1
     failure: str = ""
-    ends: dict[int, float] = field(default_factory=dict)
+    ends: dict[int, float] = field(default_factory=dict)  # in seconds, by stream index
 
 
 def _read(source: _Source) -> Iterator[RatedBlock]:
@@ -191,17 +184,20 @@ def _read(source: _Source) -> Iterator[RatedBlock]:
     except av.FFmpegError as error:
         raise _unreadable(source, error) from None
     with container:
-        if not container.streams.audio and not container.streams.video:
-            raise _unreadable(source)
         if not container.streams.audio:
-            raise AudioError("no_audio_track", f"{container.format.long_name}: no audio track")
+            no_track = AudioError("no_audio_track", f"{container.format.long_name}: no audio track")
+            raise no_track if container.streams.video else _unreadable(source)
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise AudioError("decode_error", f"{container.format.long_name}: no decoder for its codec")
-        _check_header(stream.codec_context.sample_rate, stream.codec_context.channels)
+        rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+        if not MIN_RATE <= rate <= MAX_RATE:
+            raise AudioError("decode_error", f"a sample rate of {rate} Hz: not {MIN_RATE} to {MAX_RATE}")
+        if not 1 <= channels <= MAX_CHANNELS:  # 0 also where there are more than FFmpeg takes
+            raise AudioError("decode_error", f"{channels or 'no usable'} channels: not 1 to {MAX_CHANNELS}")
         if stream.codec_context.name == "flac":  # the checksum of every frame, which FFmpeg else leaves alone
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
-        packets, decoded = _Packets(), 0.0
+        packets, decoded = _Packets(container.format.name.split(",")[0]), 0.0
         for rate, block in _join(_frames(stream, packets)):
             decoded += len(block) / rate
             yield rate, block
@@ -216,17 +212,10 @@ def _unreadable(source: _Source, error: av.FFmpegError | None = None) -> AudioEr
         return AudioError("not_audio", "not a format of sound that FFmpeg knows")
     if start[4:8] == b"ftyp":
         return AudioError("truncated", "MP4 without its index (moov): cut off, or never finished")
-    # FFmpeg reports most headers that run into the end of the file as such, or as a failed read.
-    if isinstance(error, EOFError | OSError) or source.size < SHORTEST_HEADER:
+    # FFmpeg tells of most headers that run into the end of the file; of a WAV's 44 bytes it does not.
+    if isinstance(error, EOFError | OSError) or source.size < 44:
         return AudioError("truncated", "the file ends within its header")
     return AudioError("decode_error", f"cannot be opened: {error.strerror if error else 'no tracks'}")
-
-
-def _check_header(rate: int, channels: int) -> None:
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise AudioError("decode_error", f"a sample rate of {rate} Hz: not from {MIN_RATE} to {MAX_RATE}")
-    if not 1 <= channels <= MAX_CHANNELS:
-        raise AudioError("decode_error", f"{channels or 'no usable number of'} channels: not from 1 to {MAX_CHANNELS}")
 
 
 def _frames(stream: av.AudioStream, packets: _Packets) -> Iterator[av.AudioFrame]:
@@ -243,7 +232,7 @@ def _frames(stream: av.AudioStream, packets: _Packets) -> Iterator[av.AudioFrame
                 packets.partial = packet.is_corrupt
             # After a failure only the place of the last packet is of interest; but MP3 is made for
             # resynchronisation, and tags between or after its frames fail to decode in good files.
-            if packets.failed and _kind(stream) != "mp3":
+            if packets.failed and packets.kind != "mp3":
                 continue
             try:
                 frames = packet.decode()
@@ -255,6 +244,8 @@ def _frames(stream: av.AudioStream, packets: _Packets) -> Iterator[av.AudioFrame
     except av.FFmpegError as error:
         packets.failed += 1
         packets.failure = error.strerror
+    except IndexError:  # PyAV's, after the last packet, where a track began in mid-file
+        pass
 
 
 def _join(frames: Iterator[av.AudioFrame]) -> Iterator[RatedBlock]:
@@ -268,24 +259,19 @@ def _join(frames: Iterator[av.AudioFrame]) -> Iterator[RatedBlock]:
         rate = frame.sample_rate
         if kind != (rate, frame.format.name, frame.layout.name):  # a converter takes frames of one kind
             kind = (rate, frame.format.name, frame.layout.name)
-            _check_header(rate, frame.layout.nb_channels)
             to_float = av.AudioResampler(format="flt")  # interleaved: PyAV crashes on 8 planes and more
         for part in to_float.resample(frame):
             samples = part.to_ndarray().reshape(part.samples, -1)
-            waiting.append(samples.mean(axis=1, dtype=np.float32))  # of one channel: its very bits
+            with np.errstate(invalid="ignore", over="ignore"):  # `decode` looks for the outcome
+                waiting.append(samples.mean(axis=1, dtype=np.float32))  # of one channel: its very bits
             length += part.samples
     if waiting:
         yield rate, np.concatenate(waiting)
 
 
-def _kind(stream: av.AudioStream) -> str:
-    """FFmpeg's name for the container, the first where it has several."""
-    return stream.container.format.name.split(",")[0]
-
-
 def _check_complete(source: _Source, stream: av.AudioStream, packets: _Packets, decoded: float) -> None:
     """Raise AudioError unless the packets were whole, went to the end and gave ``decoded`` seconds of it."""
-    kind = _kind(stream)
+    kind = packets.kind
     if packets.failed and not decoded and not AUDIO_START.match(source.read_at(0, 12)):
         raise _unreadable(source)  # a chance likeness: formats without a header are known by a few bits
     declared, reached = _extent(source, stream, packets)
@@ -309,10 +295,10 @@ def _cut_off(decoded: float, declared: float | None) -> AudioError:
 
 def _extent(source: _Source, stream: av.AudioStream, packets: _Packets) -> tuple[float | None, float]:
     """Declared length in seconds, None where it is open or FFmpeg's guess, and the end of the packets."""
-    kind, container = _kind(stream), stream.container
-    if kind == "matroska" and container.duration is not None:  # the length of its longest track
-        return container.duration / av.time_base, max(packets.ends.values(), default=0.0)
-    stated = kind in LENGTH_TOLERANCE or kind in ("asf", "mov")
+    kind, longest = packets.kind, stream.container.duration
+    if kind == "matroska" and longest is not None:  # it keeps no lengths by track
+        return longest / av.time_base, max(packets.ends.values(), default=0.0)
+    stated = kind in LENGTH_TOLERANCE or kind == "mov"
     if not stated or stream.duration is None or (kind == "mp3" and not _counts_frames(source)):
         return None, 0.0
     start = float((stream.start_time or 0) * stream.time_base)
@@ -320,18 +306,15 @@ def _extent(source: _Source, stream: av.AudioStream, packets: _Packets) -> tuple
 
 
 def _wav_share(source: _Source) -> float | None:
-    """The part of the samples that a WAV declares which is there, 1 for an open length; None for no WAV.
-
-    Raises AudioError where none are declared and nothing but other chunks follows.
-    """
+    """The part of a WAV's declared samples that is there, 1 for an open length; None for what is no WAV."""
     head = source.read_at(0, 12)
     if head[:4] not in (b"RIFF", b"RIFX", b"RF64") or head[8:] != b"WAVE":
         return None
     position, size_64, none_declared = 12, 0, False
     while len(chunk := source.read_at(position, 8)) == 8:
         name, size = struct.unpack(">4sI" if head[:4] == b"RIFX" else "<4sI", chunk)
-        if none_declared and not name.decode("latin-1").isprintable():
-            break  # samples
+        if not name.decode("latin-1").isprintable():
+            break  # these are samples
         position += 8
         if name == b"ds64":  # EBU Tech 3306: the sizes that 32 bits do not hold
             size_64 = int.from_bytes(source.read_at(position + 8, 8), "little")
@@ -350,12 +333,10 @@ def _wav_share(source: _Source) -> float | None:
 
 def _counts_frames(source: _Source) -> bool:
     """Whether the first MP3 frame is a Xing, Info or VBRI header; without one FFmpeg guesses the length."""
-    head = source.read_at(0, 10)
-    start = 0
-    if head[:3] == b"ID3" and len(head) == 10:  # ID3v2.4, section 3.1: a size of four times seven bits
+    start, head = 0, source.read_at(0, 10)
+    if head[:3] == b"ID3":  # ID3v2.4, section 3.1: a size of four times seven bits
         start = 10 + sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(head[6:])))
-    first_frame = source.read_at(start, 256)
-    return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
+    return re.search(rb"Xing|Info|VBRI", source.read_at(start, 256)) is not None
 
 
 def _has_last_page(source: _Source) -> bool:
@@ -363,6 +344,5 @@ def _has_last_page(source: _Source) -> bool:
     start = max(0, source.size - 2 * 65_307)  # the longest page, twice, for what may follow the last one
     tail = source.read_at(start, source.size - start)
     page = tail[tail.rfind(b"OggS") :]
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return False
-    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+    whole = len(page) > 26 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+    return whole and page[5] & 4 != 0

@@ -64,7 +64,7 @@ def test_rows_of_a_file_stay_together_and_a_file_is_in_one_split():
         units_of_file.setdefault(row["source"], set()).add(row["unit"])
     assert all(len(found) == 1 for found in units_of_file.values())
     assert [unit.split for unit in units] == ["train"] * 9 + ["val"]
-    assert sum(unit.sources for unit in units if unit.split == "val") == 15
+    assert sum(unit.sources for unit in units if unit.split == "val") == 21
 
 
 def test_a_file_stays_in_val_when_the_corpus_grows():
