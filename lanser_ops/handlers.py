@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from apache_beam.ml.inference.base import ModelHandler
 
 from lanser_ops import models, stages
@@ -89,7 +90,10 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, Scorer]):
 
     def load_model(self) -> Scorer:
         model = same_model(models.resolve_nli(self._model_name), self._model)
-        return load_scorer(model.path, self._worker.device, self._worker.threads or None)
+        device = self._worker.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return load_scorer(model.path, device, self._worker.threads)
 
     def run_inference(
         self, batch: Sequence[UnitRun], model: Scorer, inference_args: dict[str, Any] | None = None

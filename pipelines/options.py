@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from lanser_ops.entailment import NliError, check_nli_config
+from lanser_ops.entailment import check_nli_config
 
 from lanser_ops import asr, models, storage
 from lanser_ops.cli import Parser
@@ -196,7 +196,7 @@ def label_spec(args: argparse.Namespace) -> LabelSpec:
         templates = tuple(check_template(template, "--template") for template in dict.fromkeys(given))
         model = models.resolve_nli(args.nli_model)
         check_nli_config(model.path)
-    except (TaxonomyError, NliError) as error:
+    except TaxonomyError as error:
         raise InputError(str(error)) from None
     return LabelSpec(taxonomy, templates, model)
 

@@ -15,9 +15,9 @@ from lanser_ops.audio import SAMPLE_RATE, AudioError, decode, encode_flac, is_si
 
 def tone(seconds: float, rate: int) -> np.ndarray:
     """440 Hz at a quarter of full scale with a little noise, which no codec can shrink to nothing."""
-    time = np.arange(round(seconds * rate)) / rate
-    noise = np.random.default_rng(0).standard_normal(len(time))
-    return (0.25 * np.sin(2 * np.pi * 440 * time) + 0.01 * noise).astype(np.float32)
+    phase = 2 * np.pi * 440 / rate * np.arange(round(seconds * rate))
+    noise = np.random.default_rng(0).standard_normal(len(phase))
+    return (0.25 * np.sin(phase) + 0.01 * noise).astype(np.float32)
 
 
 def sound(samples, rate: int, form: str = "WAV", subtype: str | None = None, **options) -> bytes:
@@ -30,6 +30,8 @@ def encoded(path, form: str, codec: str, samples: np.ndarray, rate: int, **optio
     with av.open(str(path), "w", format=form, options=options) as container:
         stream = container.add_stream(codec, rate=rate, layout="mono")
         stream.bit_rate = 12_200 if "amr" in codec else 64_000
+        if codec == "libmp3lame":
+            stream.codec_context.options = {"abr": "1"}  # fewer bits where there is less to say
         converter = av.AudioResampler(format=stream.format, layout="mono", rate=rate)
         for start in range(0, len(samples), 4096):
             frame = av.AudioFrame.from_ndarray(samples[None, start : start + 4096], "fltp", "mono")
@@ -42,7 +44,8 @@ def encoded(path, form: str, codec: str, samples: np.ndarray, rate: int, **optio
 
 def video(path, form: str, codec: str) -> bytes:
     with av.open(str(path), "w", format=form) as container:
-        stream = container.add_stream(codec, rate=25, width=64, height=64, pix_fmt="yuvj420p")
+        stream = container.add_stream(codec, rate=25, width=64, height=64)
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
         container.mux(stream.encode(None))
@@ -52,8 +55,7 @@ def video(path, form: str, codec: str) -> bytes:
 def failure(content: bytes) -> AudioError:
     with pytest.raises(AudioError) as caught:
         read_all(io.BytesIO(content))
-    assert caught.value.detail
-    assert "\n" not in caught.value.detail
+    assert caught.value.detail and "\n" not in caught.value.detail
     return caught.value
 
 
@@ -157,11 +159,21 @@ def test_vorbis_and_chained_ogg():
 
 
 def test_mp3_without_a_frame_count_is_read_to_its_end(tmp_path):
-    # A first frame of a high bit rate makes guesses at the length fall short.
-    loud = np.concatenate([tone(2.0, 44100), np.zeros(8 * 44100, np.float32)])
-    content = encoded(tmp_path / "x", "mp3", "libmp3lame", loud, 44100, write_xing="0", id3v2_version="0")
-    for tag in (b"", b"TAG" + b"x" * 125):
-        assert len(read_all(io.BytesIO(content + tag))) / SAMPLE_RATE == pytest.approx(10.0, abs=0.1)
+    # Where its start is of a higher or lower bit rate than the rest, a guess at its length is wrong.
+    loud_then_silent = np.concatenate([tone(2.0, 44100), np.zeros(8 * 44100, np.float32)])
+    for samples in (loud_then_silent, loud_then_silent[::-1].copy()):
+        content = encoded(tmp_path / "x", "mp3", "libmp3lame", samples, 44100, write_xing="0")
+        for tag in (b"", b"TAG" + b"x" * 125):
+            assert len(read_all(io.BytesIO(content + tag))) / SAMPLE_RATE == pytest.approx(10.0, abs=0.1)
+
+
+def test_tags_are_passed_over(lossy):
+    frames = lossy["mp3"][lossy["mp3"].index(b"\xff\xfb") :]
+    mp3 = b"ID3\x04\0\0" + bytes([0, 0, 7, 104]) + bytes(7 * 128 + 104) + frames
+    assert len(read_all(io.BytesIO(mp3))) == 48000
+    assert failure(mp3[: len(mp3) // 2]).reason == "truncated"
+    wav = sound(tone(1.0, 16000), 16000) + b"LIST\x10\0\0\0INFOIART\x04\0\0\0Ren\xe9"
+    assert len(read_all(io.BytesIO(wav))) == 16000
 
 
 def test_the_name_of_the_file_plays_no_part(tmp_path):
@@ -174,20 +186,11 @@ def test_the_name_of_the_file_plays_no_part(tmp_path):
     assert failure((tmp_path / "picture.wav").read_bytes()).reason == "not_audio"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"Not a recording.\n" * 500,
-        ("Not a recording. " * 500).encode("utf-16"),
-        b"<html><body>404</body></html>",
-        b"\x89PNG\r\n\x1a\n" + bytes(200),
-        bytes(5000),
-        np.random.default_rng(3).bytes(20_000),
-        b"RIFF\x1a\x00\x00\x00WEBPVP8L" + bytes(14),
-    ],
-)
-def test_what_is_no_audio(content):
-    assert failure(content).reason == "not_audio"
+def test_what_is_no_audio():
+    text, png, webp = "Not a recording. ", b"\x89PNG\r\n\x1a\n", b"RIFF\x1a\0\0\0WEBPVP8L"
+    noise = np.random.default_rng(3).bytes(20_000)
+    for content in (500 * text.encode(), (500 * text).encode("utf-16"), png + noise, webp + noise, noise, bytes(5000)):
+        assert failure(content).reason == "not_audio"
 
 
 def test_content_cannot_name_other_files(tmp_path):
@@ -203,12 +206,7 @@ def test_content_cannot_name_other_files(tmp_path):
 
 @pytest.mark.parametrize(("form", "codec"), [("mp4", "mpeg4"), ("matroska", "mjpeg")])
 def test_a_container_without_audio(tmp_path, form, codec):
-    with av.open(str(tmp_path / "x"), "w", format=form) as container:
-        stream = container.add_stream(codec, rate=25, width=64, height=64)
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")))
-        container.mux(stream.encode(None))
-    assert failure((tmp_path / "x").read_bytes()).reason == "no_audio_track"
+    assert failure(video(tmp_path / "x", form, codec)).reason == "no_audio_track"
 
 
 def test_nothing_inside():
@@ -229,11 +227,8 @@ def test_samples_that_are_not_finite(rate, value):
 
 def test_a_wav_that_is_cut_off_says_how_much_is_there():
     wav = sound(tone(3.1, 16000), 16000)
-    error = failure(wav[: 44 + 2 * 22720])
-    assert (error.reason, error.detail) == (
-        "truncated",
-        "1.42 of 3.10 s could be decoded: the file is cut off",
-    )
+    cut_off = "truncated: 1.42 of 3.10 s could be decoded: the file is cut off"
+    assert str(failure(wav[: 44 + 2 * 22720])) == cut_off
     # at the border of a packet of FFmpeg's, by one byte, right after the header, and within it
     for length in (44 + 4 * 4096, len(wav) - 1, 44, 30):
         assert failure(wav[:length]).reason == "truncated"
@@ -258,18 +253,29 @@ def test_lossy_files_that_are_cut_off(lossy, name):
         assert failure(whole[: int(share * len(whole))]).reason == "truncated"
 
 
+def test_an_mp4_that_is_cut_off_between_two_packets(lossy):
+    whole = lossy["m4a, index first"]
+    with av.open(io.BytesIO(whole)) as container:
+        positions = [packet.pos for packet in container.demux() if packet.size]
+    # packets of 1024 samples, of which one is the encoder's delay
+    cut_off = "truncated: 1.00 of 3.00 s could be decoded: the file is cut off"
+    assert str(failure(whole[: positions[44]])) == cut_off
+    index_last = lossy["m4a"]
+    assert failure(index_last[: index_last.rindex(b"mdhd")]).reason == "truncated"
+
+
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0xFFFFFFDB, 0x7FFFFFFF, 0x7FFFF000, 0x80000000])
 @pytest.mark.parametrize("riff", [36, 0xFFFFFFFF, 32036])
 def test_a_wav_from_a_pipe_is_read_to_its_end(size, riff):
     integers = np.random.default_rng(0).integers(-999, 999, 16000).astype(np.int16)
     samples = read_all(io.BytesIO(fields(sound(integers, 16000), data=size, riff=riff)))
     np.testing.assert_array_equal(samples, integers / np.float32(32768))
+    assert len(read_all(io.BytesIO(fields(sound(0 * integers, 16000), data=size, riff=riff)))) == 16000
 
 
 def test_a_flac_and_a_webm_without_a_length(tmp_path):
     flac = bytearray(sound(tone(3.0, 16000), 16000, "FLAC"))
-    flac[21] &= 0xF0  # the total of samples: 36 bits that end at byte 26 (RFC 9639, section 8.2)
-    flac[22:26] = bytes(4)
+    flac[21:26] = flac[21] & 0xF0, 0, 0, 0, 0  # the total of samples has 36 bits (RFC 9639, section 8.2)
     assert len(read_all(io.BytesIO(flac))) == 48000
     assert failure(bytes(flac[: len(flac) // 2])).reason == "truncated"
     webm = encoded(tmp_path / "x", "webm", "libopus", tone(3.0, 48000), 48000, live="1")
@@ -277,22 +283,19 @@ def test_a_flac_and_a_webm_without_a_length(tmp_path):
 
 
 def test_bytes_that_are_wrong_in_the_middle(lossy):
-    for content in (
-        garbled(sound(tone(3.0, 16000), 16000, "FLAC"), 0.5),
-        garbled(sound(tone(3.0, 48000), 48000, "OGG", "OPUS"), 0.4),
-        garbled(lossy["m4a"], 0.4),
-    ):
-        assert failure(content).reason == "decode_error"
+    opus = sound(tone(3.0, 48000), 48000, "OGG", "OPUS")
+    for content in (sound(tone(3.0, 16000), 16000, "FLAC"), opus, lossy["m4a"]):
+        assert failure(garbled(content, 0.4)).reason == "decode_error"
+    flac = bytearray(sound(tone(3.0, 16000), 16000, "FLAC"))
+    flac[len(flac) // 2] ^= 1  # a single bit, of which only the checksum knows
+    assert failure(bytes(flac)).reason == "decode_error"
     # MP3 finds its way back.
     assert len(read_all(io.BytesIO(garbled(lossy["mp3"], 0.5)))) / SAMPLE_RATE == pytest.approx(3.0, abs=0.1)
 
 
 def test_headers_that_make_no_sense():
     wav = sound(tone(1.0, 16000), 16000)
-    for header in (
-        {"rate": 0}, {"rate": 1}, {"rate": 4_000_000_000},
-        {"channels": 0}, {"channels": 65, "width": 130}, {"channels": 1000, "width": 2000},
-    ):  # fmt: skip
+    for header in ({"rate": 0}, {"rate": 4_000_000_000}, {"channels": 0}, {"channels": 1000, "width": 2000}):
         assert failure(fields(wav, **header)).reason == "decode_error"
     assert failure(fields(wav, rate=999)).detail == "a sample rate of 999 Hz: not 1000 to 768000"
     assert failure(fields(wav, channels=65, width=130)).detail == "65 channels: not 1 to 64"
@@ -300,8 +303,7 @@ def test_headers_that_make_no_sense():
 
 def test_a_sample_rate_that_changes(tmp_path):
     parts = [encoded(tmp_path / "x", "adts", "aac", tone(2.0, rate), rate) for rate in (44100, 22050)]
-    error = failure(b"".join(parts))
-    assert (error.reason, error.detail) == ("decode_error", "the sample rate changes from 44100 to 22050 Hz")
+    assert str(failure(b"".join(parts))) == "decode_error: the sample rate changes from 44100 to 22050 Hz"
 
 
 def test_errors_of_the_stream_come_through():
@@ -334,10 +336,9 @@ def test_read_all_stops_at_max_seconds():
 def test_encode_flac_scales_rounds_and_clips():
     samples = np.array([0.0, 0.5, -1.0, 1.0, 7.0, -7.0, 1.5 / 32768, 2.5 / 32768], np.float32)
     content = encode_flac(samples)
-    integers, rate = soundfile.read(io.BytesIO(content), dtype="int16")
+    integers, _ = soundfile.read(io.BytesIO(content), dtype="int16")
     assert integers.tolist() == [0, 16384, -32768, 32767, 32767, -32768, 2, 2]
     assert soundfile.info(io.BytesIO(content)).subtype == "PCM_16"
-    assert rate == 16000
     assert encode_flac(samples) == content
 
 

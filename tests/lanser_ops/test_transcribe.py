@@ -1,0 +1,184 @@
+"""Source rows to transcripts and rejects, with the bundled recogniser."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from lanser_ops import models
+from lanser_ops.asr import AsrOptions, Clip, Recognizer, load_recognizer
+from lanser_ops.audio import SAMPLE_RATE, read_all
+from lanser_ops.plan import PlanOptions, make_plan
+from lanser_ops.sources import read_sources
+from lanser_ops.transcribe import CutOptions, transcribe_rows
+from schemas.records import Reject, SourceRow, Transcript, from_table
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"
+LOVE = "I love you more than anything else in the world."
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return load_recognizer(AsrOptions(models.resolve_asr("bundled").path, threads=1))
+
+
+@pytest.fixture
+def transcribe(recognizer):
+    def run(folder: Path, *inputs: Path, **options) -> tuple[list[Transcript], list[Reject]]:
+        sources = read_sources([str(one) for one in inputs or [folder]], "/nowhere")
+        plan, _ = make_plan(sources, PlanOptions(num_shards=1, val_fraction=0))
+        rows = from_table(plan, SourceRow)
+        return transcribe_rows(rows, sources.roots, recognizer.recognize, CutOptions(**options))
+
+    return run
+
+
+def read(name: str) -> np.ndarray:
+    with (EXAMPLES / name).open("rb") as stream:
+        return read_all(stream)
+
+
+def reasons(rejects: list[Reject]) -> dict[str, str]:
+    return {one.source: one.reason for one in rejects}
+
+
+def test_bad_files_are_rejects_and_the_good_one_comes_out(transcribe, tmp_path):
+    whole = (EXAMPLES / "slt" / "thank_you.flac").read_bytes()
+    (tmp_path / "photo.wav").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + bytes(range(256)) * 40)
+    (tmp_path / "zero.wav").write_bytes(b"")
+    (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.mp3").write_text("this is no audio\n" * 50)
+    (tmp_path / "damaged.flac").write_bytes(whole[:20000] + bytes(3000) + whole[23000:])
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0, np.float32), SAMPLE_RATE)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(SAMPLE_RATE, np.float32), SAMPLE_RATE)
+    soundfile.write(tmp_path / "nan.wav", np.full(SAMPLE_RATE, np.nan, np.float32), SAMPLE_RATE, subtype="FLOAT")
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    shutil.copy(EXAMPLES / "slt" / "love_you.mp3", tmp_path / "love.wav")  # an MP3 by the wrong name is audio
+    transcripts, rejects = transcribe(tmp_path)
+    assert [(one.source, one.text) for one in transcripts] == [("love.wav", LOVE)]
+    assert reasons(rejects) == {
+        "photo.wav": "not_audio",
+        "zero.wav": "no_speech",
+        "cut.flac": "truncated",
+        "text.mp3": "not_audio",
+        "damaged.flac": "decode_error",
+        "empty.wav": "no_speech",
+        "silent.wav": "no_speech",
+        "nan.wav": "not_finite",
+    }
+    assert all(one.detail and "\n" not in one.detail for one in rejects)
+
+
+def test_manifest_rows(transcribe, tmp_path):
+    shutil.copy(EXAMPLES / "slt" / "love_you.mp3", tmp_path / "love.mp3")
+    shutil.copy(EXAMPLES / "long" / "two_minutes.opus", tmp_path / "talk.opus")
+    rows = [
+        {"path": "love.mp3", "text": "I hate you.", "speaker": "a", "language": "en"},
+        {"path": "love.mp3", "start_s": 0.0, "end_s": 1.0, "text": "  ... 42 !"},
+        {"path": "love.mp3", "start_s": 50.0, "end_s": 51.0},
+        {"path": "love.mp3", "start_s": 2.0, "end_s": 1.0},
+        {"path": "love.mp3", "start_s": -1.0, "end_s": 1.0},
+        {"path": "love.mp3", "start_s": 0.2, "end_s": 0.3},
+        {"path": "talk.opus", "start_s": 11.4, "end_s": 15.6},
+        {"path": "talk.opus", "start_s": 11.4, "end_s": 15.6},
+        {"path": "gone.wav"},
+    ]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    transcripts, rejects = transcribe(tmp_path, tmp_path / "list.jsonl")
+    given = next(one for one in transcripts if one.source == "love.mp3")
+    assert (given.text, given.speaker, given.language, given.avg_logprob) == ("I hate you.", "a", "en", None)
+    assert given.end_s == given.duration_s == pytest.approx(2.55, abs=0.06)
+    heard = next(one for one in transcripts if one.source == "talk.opus")
+    assert heard.text.lower().startswith("i got the job")
+    assert (heard.start_s, heard.end_s) == (11.4, 15.6)
+    assert len(transcripts) == 2
+    assert sorted((one.source, one.start_s, one.reason) for one in rejects if one.start_s is not None) == [
+        ("love.mp3", -1.0, "bad_range"),
+        ("love.mp3", 0.0, "no_text"),
+        ("love.mp3", 0.2, "too_short"),
+        ("love.mp3", 2.0, "bad_range"),
+        ("love.mp3", 50.0, "bad_range"),
+        ("talk.opus", 11.4, "duplicate"),
+    ]
+    assert [(one.source, one.reason) for one in rejects if one.start_s is None] == [("gone.wav", "missing")]
+
+
+def test_long_recording_is_all_there(transcribe, tmp_path):
+    shutil.copy(EXAMPLES / "long" / "two_minutes.opus", tmp_path / "talk.opus")
+    transcripts, rejects = transcribe(tmp_path)
+    assert len(transcripts) >= 20
+    assert all(one.duration_s <= 20 for one in transcripts)
+    spans = sorted((one.start_s, one.end_s) for one in [*transcripts, *rejects])
+    assert spans[0][0] == 0.0
+    assert spans[-1][1] == pytest.approx(len(read("long/two_minutes.opus")) / SAMPLE_RATE)
+    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert {one.reason for one in rejects} == {"no_speech"}
+
+
+def test_long_recording_that_is_cut_off_keeps_what_came_before(transcribe, tmp_path):
+    talk = np.tile(read("long/two_minutes.opus"), 2)
+    soundfile.write(tmp_path / "talk.flac", talk, SAMPLE_RATE)
+    content = (tmp_path / "talk.flac").read_bytes()
+    (tmp_path / "talk.flac").write_bytes(content[: int(len(content) * 0.9)])
+    transcripts, rejects = transcribe(tmp_path)
+    fault = next(one for one in rejects if one.reason != "no_speech")
+    assert fault.reason in ("truncated", "decode_error")
+    assert fault.start_s == max(one.end_s for one in [*transcripts, *rejects] if one.end_s is not None)
+    assert len(transcripts) >= 15
+
+
+def test_tar_of_audio(transcribe, tmp_path):
+    with tarfile.open(tmp_path / "in.tar", "w") as tar:
+        for name in ("slt/love_you.mp3", "broken/silent.wav"):
+            content = (EXAMPLES / name).read_bytes()
+            info = tarfile.TarInfo(name.replace("/", "-"))
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    (tmp_path / "broken.tar").write_bytes(b"no tar" * 300)
+    transcripts, rejects = transcribe(tmp_path)
+    assert [(one.source, one.text) for one in transcripts] == [("in.tar/slt-love_you.mp3", LOVE)]
+    assert reasons(rejects) == {"in.tar/broken-silent.wav": "no_speech", "broken.tar": "broken_tar"}
+
+
+def test_noise_tones_and_music_are_no_speech(transcribe, tmp_path):
+    rng = np.random.default_rng(0)
+    time = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
+    notes = sum(
+        np.sin(2 * np.pi * 220 * 2 ** (step / 12) * time) * ((time * 4).astype(int) % 12 == i)
+        for i, step in enumerate(rng.integers(0, 24, 12))
+    )
+    sounds = {
+        "white": rng.normal(0, 0.1, len(time)),
+        "brown": np.cumsum(rng.normal(0, 1e-3, len(time))),
+        "tone": 0.3 * np.sin(2 * np.pi * 440 * time),
+        "pulses": 0.3 * np.sin(2 * np.pi * 180 * time) * (np.sin(2 * np.pi * 3 * time) > 0),
+        "notes": 0.3 * notes,
+        "clicks": (np.arange(len(time)) % 8000 == 0) * 0.9,
+    }
+    for name, samples in sounds.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, SAMPLE_RATE)
+    transcripts, rejects = transcribe(tmp_path)
+    assert transcripts == []
+    assert reasons(rejects) == {f"{name}.wav": "no_speech" for name in sounds}
+
+
+def test_batch_sizes_agree_and_exact_is_the_full_window(recognizer):
+    names = ["slt/love_you.mp3", "slt/best_day.wav", "slt/thank_you.flac", "rms/grandfather.opus", "awb/child_is_safe.flac"]
+    clips = [Clip(read(name)) for name in names]
+    together = [one.text for one in recognizer.recognize(clips)]
+    assert together[0] == LOVE
+    assert [recognizer.recognize([clip])[0].text for clip in clips] == together
+    exact = Recognizer(recognizer.model, AsrOptions(recognizer.options.model_dir, exact=True))
+    assert exact.recognize(clips[:1])[0].text == LOVE
+
+
+def test_longer_than_the_window_is_an_error(recognizer):
+    with pytest.raises(ValueError, match="31.0 s do not fit Whisper's 30 s window"):
+        recognizer.recognize([Clip(np.zeros(31 * SAMPLE_RATE, np.float32))])

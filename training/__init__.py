@@ -1,0 +1,1 @@
+"""Models that learn from the shards. Imports neither Beam nor the pipelines."""
