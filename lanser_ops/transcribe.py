@@ -86,7 +86,13 @@ def transcribe_rows(
             if hypothesis.foreign:
                 rejects.append(_reject(item, "language", f"heard {hypothesis.language}: {hypothesis.text}"))
             elif _words_over_noise(hypothesis, probability):
-                rejects.append(_reject(item, "no_speech", f"no speech with probability {hypothesis.no_speech_prob:.2f}: {hypothesis.text}"))
+                rejects.append(
+                    _reject(
+                        item,
+                        "no_speech",
+                        f"no speech with probability {hypothesis.no_speech_prob:.2f}: {hypothesis.text}",
+                    )
+                )
             else:
                 _keep(transcripts, rejects, item, hypothesis.text, hypothesis)
     return (
@@ -95,9 +101,7 @@ def transcribe_rows(
     )
 
 
-def utterances_of(
-    rows: Sequence[SourceRow], roots: Sequence[str], options: CutOptions
-) -> Iterator[Utterance | Reject]:
+def utterances_of(rows: Sequence[SourceRow], roots: Sequence[str], options: CutOptions) -> Iterator[Utterance | Reject]:
     """Decode and cut; what cannot be decoded, gaps between utterances and scraps are rejects."""
     for group in recordings.by_recording(rows):
         if recordings.is_broken_tar(group[0]):
@@ -137,9 +141,7 @@ def _streamed(row: SourceRow, roots: Sequence[str], options: CutOptions) -> Iter
             yield _row_reject(row, "bad_range", f"start_s {row.start_s} is after the end of the recording")
 
 
-def _bounded(
-    rows: list[SourceRow], roots: Sequence[str], options: CutOptions
-) -> Iterator[Utterance | Reject]:
+def _bounded(rows: list[SourceRow], roots: Sequence[str], options: CutOptions) -> Iterator[Utterance | Reject]:
     """Stretches short enough to hold, of one recording, in one pass over it."""
     ranges = []
     for row in rows:
@@ -152,15 +154,11 @@ def _bounded(
             row, first = rows[index], ranges[index][0]
             left.discard(index)
             if not len(samples):
-                yield _row_reject(
-                    row, "bad_range", f"start_s {row.start_s} is after the end of the recording"
-                )
+                yield _row_reject(row, "bad_range", f"start_s {row.start_s} is after the end of the recording")
             elif row.text is None:
                 yield from _cut(row, first, [samples], options)
             elif len(samples) > MAX_GIVEN_S * SAMPLE_RATE:
-                yield _row_reject(
-                    row, "too_long", f"a row with a transcript holds at most {MAX_GIVEN_S:.0f} s"
-                )
+                yield _row_reject(row, "too_long", f"a row with a transcript holds at most {MAX_GIVEN_S:.0f} s")
             else:
                 yield _utterance(row, first, samples)
     except AudioError as error:
@@ -169,9 +167,7 @@ def _bounded(
         yield from (_row_reject(rows[index], "missing", _one_line(error)) for index in sorted(left))
 
 
-def _cut(
-    row: SourceRow, first: int, blocks: Iterable[np.ndarray], options: CutOptions
-) -> Iterator[Utterance | Reject]:
+def _cut(row: SourceRow, first: int, blocks: Iterable[np.ndarray], options: CutOptions) -> Iterator[Utterance | Reject]:
     """Segment ``blocks``, which start at sample ``first`` of the recording."""
     for stretch in segment.segment(blocks, options.max_duration_s):
         if stretch.samples is None:

@@ -125,9 +125,7 @@ def _stages(
     if wanted.score:
         runs |= "Label" >> beam.Map(_label, worker=worker, sets=sets, spec=wanted.label)
     if wanted.shard:
-        runs |= "Shard" >> beam.Map(
-            _shard, worker=worker, spec=wanted.label, kept=wanted.shard, asr_model=asr_model
-        )
+        runs |= "Shard" >> beam.Map(_shard, worker=worker, spec=wanted.label, kept=wanted.shard, asr_model=asr_model)
     taxonomy = wanted.label.taxonomy.name if wanted.label else None
     return (
         runs
@@ -207,9 +205,7 @@ def _sections(wanted: Stages, output: str, taxonomy: str | None) -> tuple[resume
 
 def _check_order(output: str, wanted: Stages, before: dict, taxonomy: str | None) -> None:
     if not wanted.inputs and not resume.stored(before, "transcribe", None):
-        raise InputError(
-            f"--output {output}: no transcripts there; run lanser transcribe or lanser build first"
-        )
+        raise InputError(f"--output {output}: no transcripts there; run lanser transcribe or lanser build first")
     if not wanted.score and wanted.shard and not resume.stored(before, "label", taxonomy):
         raise InputError(f"--output {output}: no labels for {taxonomy} there; run lanser label first")
 

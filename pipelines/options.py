@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from lanser_ops.entailment import check_nli_config
 
 from lanser_ops import asr, models, storage
 from lanser_ops.cli import Parser
 from lanser_ops.dataset import LabelSpec, ShardSpec, TranscribeSpec
+from lanser_ops.entailment import check_nli_config
 from lanser_ops.errors import InputError
 from lanser_ops.plan import PlanOptions
 from lanser_ops.transcribe import CutOptions
@@ -43,15 +43,9 @@ def parser(command: str, description: str) -> Parser:
         allow_abbrev=False,
     )
     made.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
-    made.add_argument(
-        "--overwrite", action="store_true", help="remove what lanser wrote there and no longer fits"
-    )
-    made.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s"
-    )
-    made.add_argument(
-        "--workers", type=_positive(int), help="worker processes of the direct runner; default: 1"
-    )
+    made.add_argument("--overwrite", action="store_true", help="remove what lanser wrote there and no longer fits")
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    made.add_argument("--workers", type=_positive(int), help="worker processes of the direct runner; default: 1")
     made.add_argument("--threads", type=_positive(int), help="threads a worker; default: cores / workers")
     made.add_argument("--verbose", action="store_true", help="show Beam's log, and whole traces")
     return made
@@ -67,9 +61,7 @@ def add_source_options(made: argparse.ArgumentParser) -> None:
         metavar="SRC",
         help="a folder, a glob, a manifest (.csv .tsv .jsonl .parquet) or a WebDataset tar; may be given often",
     )
-    made.add_argument(
-        "--num-shards", type=_positive(int), help="how many work units; wins over --shard-size-mb"
-    )
+    made.add_argument("--num-shards", type=_positive(int), help="how many work units; wins over --shard-size-mb")
     made.add_argument(
         "--shard-size-mb",
         type=_positive(float),
@@ -96,9 +88,7 @@ def add_asr_options(made: argparse.ArgumentParser) -> None:
         default="auto",
         help="'auto', or codes such as en or en,de: others become rejects; default: auto",
     )
-    made.add_argument(
-        "--exact", action="store_true", help="recognise everything in Whisper's full 30 s window"
-    )
+    made.add_argument("--exact", action="store_true", help="recognise everything in Whisper's full 30 s window")
     made.add_argument("--beam-size", type=_positive(int), default=asr.BEAM_SIZE, help="default: %(default)s")
     made.add_argument(
         "--min-duration",
@@ -129,12 +119,8 @@ def add_label_options(made: argparse.ArgumentParser) -> None:
 
 def add_shard_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--min-score", type=_fraction, default=ShardSpec.min_score, help="default: %(default)s")
-    made.add_argument(
-        "--min-margin", type=_fraction, default=ShardSpec.min_margin, help="default: %(default)s"
-    )
-    made.add_argument(
-        "--keep-flagged", action="store_true", help="keep utterances whose transcript is in doubt"
-    )
+    made.add_argument("--min-margin", type=_fraction, default=ShardSpec.min_margin, help="default: %(default)s")
+    made.add_argument("--keep-flagged", action="store_true", help="keep utterances whose transcript is in doubt")
 
 
 def parse(made: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
@@ -173,9 +159,7 @@ def transcribe_spec(args: argparse.Namespace) -> TranscribeSpec:
     wanted = () if args.language == "auto" else tuple(sorted(set(args.language.lower().split(","))))
     for language in wanted:
         if language not in _LANGUAGE_CODES:
-            raise InputError(
-                f"--language {language}: Whisper knows no such language code (en, de, fr, …, or auto)"
-            )
+            raise InputError(f"--language {language}: Whisper knows no such language code (en, de, fr, …, or auto)")
     if args.max_duration is not None and not args.min_duration < args.max_duration <= asr.WINDOW_S:
         raise InputError(f"--max-duration {args.max_duration:g}: must lie between --min-duration and 30 s")
     return TranscribeSpec(

@@ -96,7 +96,10 @@ def test_manifest_rows_win_over_a_folder_that_holds_the_same_files(tmp_path):
     touch(tmp_path, "in/a.wav", "in/b.wav")
     (tmp_path / "in" / "m.csv").write_text("path,text\na.wav,hello\n")
     found = read_sources([str(tmp_path / "in"), str(tmp_path / "in" / "m.csv")], str(tmp_path / "out"))
-    assert sorted((row["source"], row["text"]) for row in found.rows.to_pylist()) == [("a.wav", "hello"), ("b.wav", None)]
+    assert sorted((row["source"], row["text"]) for row in found.rows.to_pylist()) == [
+        ("a.wav", "hello"),
+        ("b.wav", None),
+    ]
 
 
 def make_tar(path: Path, members: dict[str, bytes]) -> None:

@@ -170,7 +170,13 @@ def test_noise_tones_and_music_are_no_speech(transcribe, tmp_path):
 
 
 def test_batch_sizes_agree_and_exact_is_the_full_window(recognizer):
-    names = ["slt/love_you.mp3", "slt/best_day.wav", "slt/thank_you.flac", "rms/grandfather.opus", "awb/child_is_safe.flac"]
+    names = [
+        "slt/love_you.mp3",
+        "slt/best_day.wav",
+        "slt/thank_you.flac",
+        "rms/grandfather.opus",
+        "awb/child_is_safe.flac",
+    ]
     clips = [Clip(read(name)) for name in names]
     together = [one.text for one in recognizer.recognize(clips)]
     assert together[0] == LOVE

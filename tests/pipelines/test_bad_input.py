@@ -40,9 +40,7 @@ def test_empty_folder(capsys, tmp_path):
 def test_manifest_without_path(capsys, tmp_path):
     (tmp_path / "list.csv").write_text("file,text\na.wav,hello\n")
     line = fails(capsys, *arguments(tmp_path, input=tmp_path / "list.csv"))
-    assert line == (
-        f"lanser build: --input {tmp_path}/list.csv: a manifest needs a column 'path' (it has: file, text)"
-    )
+    assert line == (f"lanser build: --input {tmp_path}/list.csv: a manifest needs a column 'path' (it has: file, text)")
 
 
 def test_manifest_with_bad_number(capsys, tmp_path):

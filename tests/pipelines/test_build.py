@@ -151,7 +151,9 @@ def test_killed_three_times_ends_with_the_same_bytes(built: Path, small_corpus: 
     command = [*map(str, command), "--taxonomy", "ekman", *FLAGS]
     chance = random.Random(7)
     for parts in (1, 2, 3):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         deadline = time.monotonic() + 120
         while len(list(output.glob("transcripts/*.parquet"))) < parts and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -166,7 +168,9 @@ def test_killed_three_times_ends_with_the_same_bytes(built: Path, small_corpus: 
     assert {name: (output / "transcripts" / name).stat().st_mtime_ns for name in finished} == finished
     assert digests(output) == digests(built)
     assert not (output / ".tmp").exists()
-    accounts = [json.loads((one / "dataset.json").read_text())["taxonomies"]["ekman"]["accounts"] for one in (output, built)]
+    accounts = [
+        json.loads((one / "dataset.json").read_text())["taxonomies"]["ekman"]["accounts"] for one in (output, built)
+    ]
     for account in accounts:
         account.pop("seconds")
     assert accounts[0] == accounts[1]
