@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from apache_beam.ml.inference.base import ModelHandler
+from transformers.utils.logging import disable_progress_bar
 
 from lanser_ops import models, stages
 from lanser_ops.asr import AsrOptions, Recognizer, load_recognizer
@@ -90,6 +91,7 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, Scorer]):
 
     def load_model(self) -> Scorer:
         model = same_model(models.resolve_nli(self._model_name), self._model)
+        disable_progress_bar()  # a bar for loading weights would write over the job's own
         device = self._worker.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"

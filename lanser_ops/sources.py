@@ -103,7 +103,8 @@ def _extension(path: str) -> str:
 def _expand(name: str, output: str) -> list[_Listing]:
     if not storage.is_remote(name) and os.path.isdir(name):
         return _expand_folder(name, output)
-    found = storage.match_glob(storage.escape_glob(name)) or storage.match_glob(name)
+    size = storage.file_size(name)
+    found = {name: size} if size is not None else storage.match_glob(name)
     if found:
         root = posixpath.dirname(name)
         while any(char in root for char in "*?[") and not storage.exists(root):
@@ -230,7 +231,7 @@ def _local_size(path: str) -> int:
 
 
 def _remote_size(path: str) -> int:
-    return next(iter(storage.match_glob(storage.escape_glob(path)).values()), 0)
+    return storage.file_size(path) or 0
 
 
 def _without_overlap(listings: list[_Listing]) -> list[_Listing]:

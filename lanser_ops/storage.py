@@ -37,17 +37,26 @@ def join(root: str, *names: str) -> str:
     return "/".join([root.rstrip("/"), *names]) if root else "/".join(names)
 
 
-def escape_glob(path: str) -> str:
-    """``path`` as a pattern that matches itself alone (Beam has no other way to quote)."""
-    return "".join(f"[{char}]" if char in "*?[" else char for char in path)
+def _unglobbed(path: str) -> str:
+    """``path`` as a pattern that matches it, and perhaps others: Beam knows no way to quote."""
+    return "".join("?" if char in "*?[" else char for char in path)
 
 
 def list_files(directory: str) -> dict[str, int]:
     """Size in bytes of every file below ``directory``, by full path; empty where there is none."""
+    directory = directory.rstrip("/")
     if not is_remote(directory) and not os.path.isdir(directory):
         return {}
-    (result,) = FileSystems.match([escape_glob(directory.rstrip("/")) + "/**"])
-    return {found.path: found.size_in_bytes for found in result.metadata_list}
+    return {
+        path: size
+        for path, size in match_glob(_unglobbed(directory) + "/**").items()
+        if path.startswith(directory + "/")
+    }
+
+
+def file_size(path: str) -> int | None:
+    """Bytes of the file of exactly that name, None where there is none."""
+    return match_glob(_unglobbed(path)).get(path)
 
 
 def match_glob(pattern: str) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from transformers import BertConfig, BertForSequenceClassification
 
 from pipelines import build
 
@@ -96,11 +97,13 @@ def test_nli_model_that_is_not_there(capsys, tmp_path):
 
 
 def test_nli_model_without_entailment(capsys, tmp_path):
-    from transformers import BertConfig
-
-    BertConfig(num_labels=3).save_pretrained(tmp_path / "model")
-    line = fails(capsys, *arguments(tmp_path, nli_model=tmp_path / "model"))
-    assert str(tmp_path / "model") in line and "entailment" in line
+    model = tmp_path / "model"
+    config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    BertForSequenceClassification(config).save_pretrained(model)
+    capsys.readouterr()
+    line = fails(capsys, *arguments(tmp_path, nli_model=model))
+    assert line.startswith(f"lanser build: NLI model '{model}' has the classes LABEL_0, LABEL_1")
+    assert "entailment" in line and "such as FacebookAI/roberta-large-mnli" in line
 
 
 def test_asr_model_that_is_none(capsys, tmp_path):

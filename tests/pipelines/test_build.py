@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,29 +190,25 @@ def test_a_stage_at_a_time_gives_the_same_bytes(built: Path, small_corpus: Path,
 
 
 def test_thresholds_leave_out_with_a_reason_and_run_no_model(built: Path, small_corpus: Path, tmp_path: Path, lanser):
-    import shutil
-
     output = tmp_path / "out"
     shutil.copytree(built, output)
     before = {path: path.read_bytes() for path in output.glob("labels/ekman/*.parquet")}
-    done = lanser("shard", "--output", output, "--taxonomy", "ekman", "--min-score", "0.9")
+    done = lanser("shard", "--output", output, "--taxonomy", "ekman", "--min-score", "0.985")
     assert done.returncode == 2
-    assert "min_score was 0.0, is now 0.9" in done.stderr and len(done.stderr.splitlines()) == 1
-    done = lanser("shard", "--output", output, "--taxonomy", "ekman", "--min-score", "0.9", "--overwrite")
+    assert "min_score was 0.0, is now 0.985" in done.stderr and len(done.stderr.splitlines()) == 1
+    done = lanser("shard", "--output", output, "--taxonomy", "ekman", "--min-score", "0.985", "--overwrite")
     assert done.returncode == 0, done.stderr
     assert {path: path.read_bytes() for path in output.glob("labels/ekman/*.parquet")} == before
     kept = samples_of(output)
     low = [one for one in pq.read_table(output / "rejects").to_pylist() if one["reason"] == "low_score"]
-    assert len(kept) + len(low) == 10 and low
-    assert min(one["score"] for one in kept) >= 0.9
+    assert len(kept) + len(low) == 10 and len(low) == 3
+    assert min(one["score"] for one in kept) >= 0.985
     assert {one["stage"] for one in low} == {"shard:ekman"}
 
 
 def test_a_changed_option_is_refused_and_overwrite_removes_only_our_files(
     built: Path, small_corpus: Path, tmp_path: Path, lanser, digests
 ):
-    import shutil
-
     output = tmp_path / "out"
     shutil.copytree(built, output)
     (output / "mine.txt").write_text("keep me")
