@@ -34,8 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         print(f"lanser: no command {argv[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    # Before Beam is imported: what it says of absent cloud libraries while it loads is no news to a user.
-    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")  # as in pipelines/__init__.py
     return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
 
 

@@ -127,9 +127,10 @@ def _card(content: dict[str, Any]) -> str:
         "## Loading",
         "",
         "```python",
-        "import webdataset as wds",
-        'samples = wds.WebDataset("shards/TAXONOMY/train-….tar", shardshuffle=False)',
-        'samples = samples.decode(wds.torch_audio).to_tuple("flac", "json", "cls")',
+        "import io, soundfile, webdataset as wds",
+        'shards = wds.WebDataset("shards/TAXONOMY/train-….tar", shardshuffle=False)',
+        'for flac, fields, label in shards.decode().to_tuple("flac", "json", "cls"):',
+        "    samples, rate = soundfile.read(io.BytesIO(flac))  # 16 kHz mono",
         "```",
     ]
     return "\n".join(lines) + "\n"
