@@ -1,0 +1,57 @@
+"""Files appear whole or not at all, and only ours are removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lanser_ops import storage
+
+
+def test_an_error_while_writing_leaves_nothing(tmp_path: Path):
+    with pytest.raises(RuntimeError, match="in the middle"), storage.atomic_writer(str(tmp_path), "a/b.bin") as stream:
+        stream.write(b"half")
+        raise RuntimeError("in the middle")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path):
+    with storage.atomic_writer(str(tmp_path), "a/b.bin") as stream:
+        stream.write(b"half")
+        assert not (tmp_path / "a" / "b.bin").exists()
+        stream.write(b", whole")
+    assert (tmp_path / "a" / "b.bin").read_bytes() == b"half, whole"
+
+
+def test_the_second_of_two_writers_replaces_the_first_whole(tmp_path: Path):
+    with storage.atomic_writer(str(tmp_path), "x") as first:
+        first.write(b"first")
+        with storage.atomic_writer(str(tmp_path), "x") as second:
+            second.write(b"second")
+        assert (tmp_path / "x").read_bytes() == b"second"
+    assert (tmp_path / "x").read_bytes() == b"first"
+
+
+def test_clear_temporary_removes_what_a_killed_run_left(tmp_path: Path):
+    (tmp_path / ".tmp").mkdir()
+    (tmp_path / ".tmp" / "0123-shards-x.tar").write_bytes(b"half")
+    (tmp_path / "keep").write_bytes(b"")
+    storage.clear_temporary(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["keep"]
+
+
+def test_exact_names_with_pattern_characters(tmp_path: Path):
+    (tmp_path / "a[1].wav").write_bytes(b"12")
+    (tmp_path / "a1.wav").write_bytes(b"1")
+    assert storage.file_size(str(tmp_path / "a[1].wav")) == 2
+    assert storage.file_size(str(tmp_path / "a?.wav")) is None
+    assert storage.match_glob(str(tmp_path / "a[0-9].wav")) == {str(tmp_path / "a1.wav"): 1}
+
+
+def test_delete_takes_empty_folders_along_but_no_others(tmp_path: Path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "x").write_bytes(b"")
+    (tmp_path / "a" / "keep").write_bytes(b"")
+    storage.delete_files([str(tmp_path / "a" / "b" / "x")])
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "keep"]
