@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,12 +44,14 @@ def print_closing_lines(output: str, taxonomy: str | None, wall_s: float) -> Non
     print_accounts(account, taxonomy)
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in account["seconds"].items())
     print(f"\n{wall_s:.1f} s in this run" + (f" (all workers together: {spent})" if spent else ""))
+    place = output if storage.is_remote(output) else min(output, os.path.relpath(output), key=len)
+    program = sys.argv[0] if os.path.basename(sys.argv[0]) == "lanser" else "lanser"
     if taxonomy is None:
-        print(f"next: lanser label --output {output} --taxonomy ekman")
+        print(f"next: {program} label --output {place} --taxonomy ekman")
     elif storage.list_files(storage.join(output, dataset.SHARDS, taxonomy)):
-        print(f"shards: {output}/{dataset.SHARDS}/{taxonomy}/\nnext: lanser inspect {output}")
+        print(f"shards: {place}/{dataset.SHARDS}/{taxonomy}/\nnext: {program} inspect {place}")
     else:
-        print(f"next: lanser shard --output {output} --taxonomy {taxonomy}")
+        print(f"next: {program} shard --output {place} --taxonomy {taxonomy}")
 
 
 def write_documents(output: str) -> None:
