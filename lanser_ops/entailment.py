@@ -1,0 +1,363 @@
+"""P(entailment) of a hypothesis, given a transcript as premise, from an NLI sequence classifier.
+
+The probability is that of the transformers ``zero-shot-classification`` pipeline with ``multi_label=True``
+(Yin et al. 2019, arXiv:1909.00161): softmax over the logits of entailment and contradiction alone, the
+neutral logit left out. A classifier with two classes (entailment, not_entailment) takes both.
+
+A pair's score must not depend, to the last bit, on the pairs that share its batch. Padding, and matrix
+products whose shape follows the data, both break that. So a batch holds pairs of one exact length in tokens
+(no padding exists), its number of rows is a function of that length alone, and a short last batch is filled
+up with repeats. Bits are equal on one kind of machine; another CPU or library version may round otherwise.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils.hub import has_file
+
+from lanser_ops.errors import InputError
+
+ADVICE = "take a model fine-tuned on NLI with safetensors weights, such as FacebookAI/roberta-large-mnli"
+
+# Tokens in a batch. On CPU the matrix products run at full rate from here on, and a unit of a few hundred
+# pairs is not drowned in fill (benchmarks/entailment.py --sweep); a GPU needs more rows to be busy.
+BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
+
+
+class NliError(InputError):
+    """An NLI model or hypothesis that cannot be used: one line that names it, the reason and the remedy."""
+
+
+@dataclass(frozen=True)
+class PairLayout:
+    """How a model's input is put together: ``prefix`` premise ``middle`` hypothesis ``suffix``.
+
+    ``inputs`` names the model's inputs: input_ids, and token_type_ids where the model wants them. The three
+    pieces are int64 (inputs, tokens); ``premise_type`` and ``hypothesis_type`` are the halves' token types.
+    """
+
+    inputs: tuple[str, ...]
+    prefix: np.ndarray
+    premise_type: int
+    middle: np.ndarray
+    hypothesis_type: int
+    suffix: np.ndarray
+
+    @property
+    def special_tokens(self) -> int:
+        """How many tokens the pair has beside its halves."""
+        return self.prefix.shape[1] + self.middle.shape[1] + self.suffix.shape[1]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A loaded classifier. ``entailment`` and ``contradiction`` are class indices, ``max_length`` counts the
+    tokens of a whole pair, ``batch_tokens`` those of a batch (see ``batch_rows``)."""
+
+    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel
+    device: torch.device
+    entailment: int
+    contradiction: int
+    layout: PairLayout
+    max_length: int
+    batch_tokens: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """``entailment``: float32 (premises, hypotheses), each passed through ``round_score``.
+
+    ``truncated``: bool (premises,), whether a premise lost tokens at its end before at least one hypothesis.
+    ``pairs_scored``: pairs that went through the model, equal premises counted once, fill not counted.
+    """
+
+    entailment: np.ndarray
+    truncated: np.ndarray
+    pairs_scored: int
+
+
+def round_score(probability: float) -> float:
+    """``probability`` at 6 significant digits, which decimal text and float32 both carry unchanged.
+
+    float32 keeps any decimal of 6 digits (C's FLT_DIG) in its normal range, so a score is the same number
+    whether it comes from JSON or from a Parquet float32 column: ``round_score(float32(round_score(p)))``
+    equals ``round_score(p)``. Below that range, where digits are lost, the result is 0.
+
+    >>> round_score(0.123456789)
+    0.123457
+    """
+    return float(f"{probability:.6g}") if probability >= 1.2e-38 else 0.0
+
+
+def entailment_index(label2id: Mapping[str, int], model_name: str) -> tuple[int, int]:
+    """Class indices of entailment and of its opposite (contradiction, or not_entailment), found by name.
+
+    Names are compared without case and punctuation and may begin with ``LABEL_``; one that begins with
+    ``not``, ``non`` or ``no`` is never entailment. Raises NliError where the names do not tell.
+    """
+    classes = ", ".join(sorted(label2id, key=lambda name: label2id[name]))
+    names = [(re.sub(r"^label(?=\W|_)|[^a-z]", "", name.lower()), int(index)) for name, index in label2id.items()]
+    entailment = [index for name, index in names if name.startswith("entail")]
+    opposite = [index for name, index in names if name.startswith("contradict")]
+    opposite = opposite or [index for name, index in names if re.match("no[nt]?entail", name)]
+    if len(entailment) == len(opposite) == 1:
+        return entailment[0], opposite[0]
+    lacking = "contradiction or not_entailment" if len(entailment) == 1 else "entailment"
+    raise NliError(
+        f"NLI model {model_name!r} has the classes {classes}, of which not exactly one is {lacking}; {ADVICE}"
+    )
+
+
+def check_nli_config(model_dir_or_id: str) -> tuple[int, int]:
+    """Class indices of entailment and its opposite, from the configuration alone: no weights are read.
+
+    Raises NliError for what ``load_scorer`` would refuse: no such directory or hub id, no readable
+    config.json, no safetensors weights (a pickle can run code), classes that are not those of NLI.
+    """
+    return entailment_index(_load_config(model_dir_or_id).label2id, model_dir_or_id)
+
+
+def load_scorer(model_dir_or_id: str, device: str = "cpu", threads: int | None = None) -> Scorer:
+    """The classifier and tokenizer of a local directory or hub id, ready to score.
+
+    Weights are safetensors, float32 on CPU and bfloat16 on CUDA (whose scores differ from float32 ones in the
+    third digit); attention is SDPA where the architecture has it, else eager. ``threads`` sets torch's
+    intra-op threads for the whole process. Raises NliError in one line for a model that cannot be used.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    config = _load_config(model_dir_or_id)
+    entailment, contradiction = entailment_index(config.label2id, model_dir_or_id)
+    place = torch.device(device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model_dir_or_id, trust_remote_code=False)
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            model_dir_or_id,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.bfloat16 if place.type == "cuda" else torch.float32,
+            output_loading_info=True,
+        )
+    except Exception as error:  # the loaders raise whatever their parsers do
+        raise NliError(f"cannot load NLI model {model_dir_or_id!r}: {_first_line(error)}; {ADVICE}") from None
+    if loading["missing_keys"]:
+        lacking = ", ".join(sorted(loading["missing_keys"])[:3])
+        raise NliError(f"NLI model {model_dir_or_id!r} has no weights for {lacking}; {ADVICE}")
+    if not tokenizer.is_fast:
+        raise NliError(f"NLI model {model_dir_or_id!r} has no tokenizer.json or what one is made from; {ADVICE}")
+
+    model.eval().requires_grad_(False)
+    max_length = _max_length(tokenizer, model)
+    if place.type == "cpu" and platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available():
+        _pack_linears(model)
+    return Scorer(
+        tokenizer=tokenizer,
+        model=model.to(place),
+        device=place,
+        entailment=entailment,
+        contradiction=contradiction,
+        layout=_pair_layout(tokenizer, model_dir_or_id),
+        max_length=max_length,
+        batch_tokens=BATCH_TOKENS[place.type],
+    )
+
+
+def score(scorer: Scorer, premises: Sequence[str], hypotheses: Sequence[str]) -> Scores:
+    """P(entailment) of every hypothesis given every premise.
+
+    A premise may be empty. One that is too long for the model is cut, as in the pipeline; a hypothesis never
+    is. Raises NliError for a hypothesis that leaves no room for a premise, and for logits that are not finite.
+    """
+    layout = scorer.layout
+    unique = {premise: index for index, premise in enumerate(dict.fromkeys(premises))}
+    premise_ids = _token_ids(scorer.tokenizer, list(unique))
+    hypothesis_ids = _token_ids(scorer.tokenizer, hypotheses)
+
+    room = np.array([scorer.max_length - layout.special_tokens - len(ids) for ids in hypothesis_ids], np.int64)
+    if (room < 1).any():
+        raise NliError(
+            f"hypothesis {hypotheses[int(room.argmin())][:60]!r} leaves no room for a transcript in the "
+            f"{scorer.max_length} tokens that the NLI model reads; shorten the template or the label's words"
+        )
+    premise_lengths = np.array([len(ids) for ids in premise_ids], np.int64)
+    lengths = scorer.max_length - np.maximum(room[None, :] - premise_lengths[:, None], 0)
+
+    premise_blocks = [_premise_block(layout, ids) for ids in premise_ids]
+    hypothesis_blocks = [_hypothesis_block(layout, ids) for ids in hypothesis_ids]
+    cut_left = scorer.tokenizer.truncation_side == "left"
+    parts, order = [], []
+    for pairs, rows, length in _batches(lengths.ravel(), scorer.batch_tokens):
+        batch = np.empty((len(layout.inputs), rows, length), dtype=np.int64)
+        for row, (premise, hypothesis) in enumerate(zip(*np.divmod(pairs, len(hypotheses)), strict=True)):
+            head, tail = premise_blocks[premise], hypothesis_blocks[hypothesis]
+            if head.shape[1] + tail.shape[1] > length:
+                keep = room[hypothesis]
+                ids = premise_ids[premise]
+                head = _premise_block(layout, ids[-keep:] if cut_left else ids[:keep])
+            batch[:, row, : head.shape[1]] = head
+            batch[:, row, head.shape[1] :] = tail
+        batch[:, len(pairs) :] = batch[:, :1]
+        parts.append(_log_odds(scorer, batch)[: len(pairs)])
+        order.append(pairs)
+
+    entailment = np.empty(lengths.size, dtype=np.float32)
+    if parts:
+        log_odds = torch.cat(parts).cpu().numpy().astype(np.float64)
+        if not np.isfinite(log_odds).all():
+            raise NliError(f"NLI model {scorer.model.name_or_path!r} gives logits that are not finite; {ADVICE}")
+        with np.errstate(over="ignore"):  # exp(-log_odds) past float64 is a probability of 0
+            probabilities = 1 / (1 + np.exp(-log_odds))
+        entailment[np.concatenate(order)] = [round_score(value) for value in probabilities.tolist()]
+
+    rows = np.array([unique[premise] for premise in premises], dtype=np.int64)
+    truncated = (premise_lengths[:, None] > room[None, :]).any(axis=1)
+    return Scores(entailment.reshape(lengths.shape)[rows], truncated[rows], lengths.size)
+
+
+def batch_rows(length: int, batch_tokens: int) -> int:
+    """Rows of a batch whose pairs are ``length`` tokens long: a function of the length alone."""
+    return max(8, batch_tokens // length // 8 * 8)
+
+
+def _batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[tuple[np.ndarray, int, int]]:
+    """(pair indices, rows, length) of one batch after the other, shortest pairs first."""
+    order = np.argsort(lengths, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
+        if len(group):
+            length = int(lengths[group[0]])
+            rows = batch_rows(length, batch_tokens)
+            for start in range(0, len(group), rows):
+                yield group[start : start + rows], rows, length
+
+
+@torch.inference_mode()
+def _log_odds(scorer: Scorer, batch: np.ndarray) -> torch.Tensor:
+    """float32 (rows,): logit of entailment less that of contradiction, left on the device.
+
+    ``batch`` is int64 (inputs, rows, length). There is no padding, so the model gets no attention mask.
+    """
+    tensors = torch.from_numpy(batch).to(scorer.device)
+    logits = scorer.model(**dict(zip(scorer.layout.inputs, tensors, strict=True))).logits.float()
+    return logits[:, scorer.entailment] - logits[:, scorer.contradiction]
+
+
+def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text. "[SEP]" or "</s>" in a text is text: it must not end a premise."""
+    if not texts:
+        return []
+    options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+    return tokenizer(list(texts), return_attention_mask=False, return_token_type_ids=False, **options).input_ids
+
+
+def _block(layout: PairLayout, ids: Sequence[int], token_type: int) -> np.ndarray:
+    """int64 (inputs, tokens) of one half without special tokens."""
+    rows = [ids, [token_type] * len(ids)]
+    return np.array(rows[: len(layout.inputs)], dtype=np.int64).reshape(len(layout.inputs), len(ids))
+
+
+def _premise_block(layout: PairLayout, ids: Sequence[int]) -> np.ndarray:
+    return np.hstack([layout.prefix, _block(layout, ids, layout.premise_type), layout.middle])
+
+
+def _hypothesis_block(layout: PairLayout, ids: Sequence[int]) -> np.ndarray:
+    return np.hstack([_block(layout, ids, layout.hypothesis_type), layout.suffix])
+
+
+def _pair_layout(tokenizer: PreTrainedTokenizerBase, model_name: str) -> PairLayout:
+    """The layout of a pair that the tokenizer itself assembles, whatever its family does with special tokens."""
+    halves = "a", "b"
+    pair = tokenizer(*halves)
+    inputs = tuple(name for name in ("input_ids", "token_type_ids") if name in pair)
+    values = np.array([pair[name] for name in inputs], dtype=np.int64)
+    owner = pair.sequence_ids(0)
+    start, split = owner.index(0), owner.index(1)
+    end, stop = start + owner.count(0), split + owner.count(1)
+    if [values[0, start:end].tolist(), values[0, split:stop].tolist()] != _token_ids(tokenizer, halves):
+        raise NliError(f"the tokenizer of {model_name!r} does not join pairs from separate halves; {ADVICE}")
+    return PairLayout(
+        inputs=inputs,
+        prefix=values[:, :start],
+        premise_type=int(values[-1, start]),
+        middle=values[:, end:split],
+        hypothesis_type=int(values[-1, split]),
+        suffix=values[:, stop:],
+    )
+
+
+def _max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+    """Tokens that the model reads: the tokenizer's limit (often unset) or the positions, whichever is fewer."""
+    positions = getattr(model.config, "max_position_embeddings", 512)
+    for name, module in model.named_modules():
+        # RoBERTa and its kin count positions from padding_idx + 1, so that 514 positions take 512 tokens.
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            positions -= module.padding_idx + 1
+    return min(tokenizer.model_max_length, positions)
+
+
+class _PackedLinear(nn.Module):
+    """nn.Linear with its weight in oneDNN's blocked layout, the way torch's inductor packs it for inference.
+
+    At the shapes of a batch its float32 products take a tenth less time than F.linear's, which are MKL's.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
+        self.bias = linear.bias
+        # Some architectures ask a layer for its weight's dtype; the values are in ``packed`` alone.
+        self.weight = linear.weight.detach().new_empty(0)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise(inputs, self.packed, self.bias, "none", [], "")
+
+
+def _pack_linears(module: nn.Module) -> None:
+    for name, child in list(module.named_children()):
+        if type(child) is nn.Linear:
+            setattr(module, name, _PackedLinear(child))
+        else:
+            _pack_linears(child)
+
+
+def _load_config(model_dir_or_id: str) -> PreTrainedConfig:
+    """The configuration, where safetensors weights lie beside it. Raises NliError otherwise."""
+    is_dir = Path(model_dir_or_id).is_dir()
+    if not is_dir and not re.fullmatch(r"[\w.-]+/[\w.-]+", model_dir_or_id):
+        raise NliError(f"NLI model {model_dir_or_id!r}: no such directory, nor is it a hub id; {ADVICE}")
+    if is_dir and not (Path(model_dir_or_id) / "config.json").is_file():
+        raise NliError(f"NLI model {model_dir_or_id!r}: the directory has no config.json; {ADVICE}")
+    try:
+        config = AutoConfig.from_pretrained(model_dir_or_id, trust_remote_code=False)
+        safe = any(has_file(model_dir_or_id, name) for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
+    except Exception as error:  # the loaders raise whatever their parsers and the network do
+        where = "its config.json" if is_dir else "no such directory, and from the hub"
+        raise NliError(f"NLI model {model_dir_or_id!r}: {where}: {_first_line(error)}; {ADVICE}") from None
+    if not safe:
+        raise NliError(
+            f"NLI model {model_dir_or_id!r} has no safetensors weights, and a pickle (pytorch_model.bin), which can "
+            f"run code, is never loaded; {ADVICE}"
+        )
+    return config
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
