@@ -5,6 +5,8 @@ Beam loads, shares and counts the models; what is done with them is in `lanser_o
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +24,8 @@ from lanser_ops.errors import InputError
 from lanser_ops.models import ModelRef
 from lanser_ops.plan import Unit
 from lanser_ops.transcribe import CutOptions
+
+M_ARENA_MAX = -8  # malloc.h
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
         self._worker, self._model_name, self._spec = worker, model_name, spec
 
     def load_model(self) -> Recognizer:
+        bound_arenas()
         spec = self._spec
         model = same_model(models.resolve_asr(self._model_name), spec.asr_model)
         return load_recognizer(
@@ -91,6 +96,7 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, Scorer]):
 
     def load_model(self) -> Scorer:
         model = same_model(models.resolve_nli(self._model_name), self._model)
+        bound_arenas()
         disable_progress_bar()  # a bar for loading weights would write over the job's own
         device = self._worker.device
         if device == "auto":
@@ -114,6 +120,16 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, Scorer]):
 
     def get_metrics_namespace(self) -> str:
         return "lanser_score"
+
+
+def bound_arenas() -> None:
+    """Keep glibc from giving every thread a heap of its own.
+
+    Decoding runs in a thread beside the models, and each unit starts a new one: with an arena each, freed
+    audio stays with the process and a long job grows. Measured by benchmarks/memory.py.
+    """
+    with contextlib.suppress(AttributeError):  # no glibc, no mallopt
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def same_model(found: ModelRef, wanted: ModelRef) -> ModelRef:
