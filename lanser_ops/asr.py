@@ -14,9 +14,12 @@ Source: Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Sup
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -32,8 +35,11 @@ from lanser_ops.hallucination import flags_of, looks_wrong
 WINDOW_S = 30
 MARGIN_S = 4.0
 BEAM_SIZE = 5
-# Padded seconds of audio that are encoded at once.
-BATCH_SECONDS = {"cpu": 120.0, "cuda": 2400.0}
+# Padded seconds of audio that are encoded at once, by each of the model's workers.
+BATCH_SECONDS = {"cpu": 60.0, "cuda": 2400.0}
+# Batches of a core each need a fifth less CPU time than one batch on all cores, whose threads wait for each
+# other at every token; and what a batch gives then does not depend on the number of cores. Memory bounds it.
+MAX_CPU_WORKERS = 8
 COMPUTE_TYPES = {"cpu": "int8", "cuda": "float16"}
 # Speech is at most some 8 tokens a second; a loop would otherwise hold its whole batch to the model's limit.
 TOKENS_PER_SECOND = 12
@@ -56,7 +62,6 @@ class AsrOptions:
     languages: tuple[str, ...] = ()
     exact: bool = False
     beam_size: int = BEAM_SIZE
-    batch_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,14 @@ class Clip:
     language: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recognizer:
-    """A loaded model and how it is to be used."""
+    """A loaded model and how it is to be used; ``batch_seconds`` shrinks where memory does not suffice."""
 
     model: WhisperModel
     options: AsrOptions
+    workers: int = 1
+    batch_seconds: float = BATCH_SECONDS["cpu"]
 
     def recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """Recognise ``clips`` (each at most 30 s), in their order.
@@ -95,7 +102,7 @@ class Recognizer:
         for clip in clips:
             if len(clip.samples) > WINDOW_S * SAMPLE_RATE:
                 raise ValueError(f"{len(clip.samples) / SAMPLE_RATE:.1f} s do not fit Whisper's 30 s window")
-        windows = [_window(clip, self.options.exact) for clip in clips]
+        windows = [WINDOW_S if self.options.exact else window_of(clip) for clip in clips]
         heard = _decode_all(self, clips, windows)
         again = [
             index
@@ -116,14 +123,17 @@ class Recognizer:
 def load_recognizer(options: AsrOptions) -> Recognizer:
     """Load a model from its directory; float16 on CUDA, int8 on CPU."""
     device = resolve_device(options.device)
+    threads = options.threads or os.cpu_count() or 1
+    workers = min(threads, MAX_CPU_WORKERS) if device == "cpu" else 1
     model = WhisperModel(
         options.model_dir,
         device=device,
         compute_type=COMPUTE_TYPES[device],
-        cpu_threads=options.threads,
+        cpu_threads=threads // workers,
+        num_workers=workers,
         local_files_only=True,
     )
-    return Recognizer(model, replace(options, device=device))
+    return Recognizer(model, options, workers, BATCH_SECONDS[device])
 
 
 def resolve_device(name: str) -> str:
@@ -143,30 +153,43 @@ def _seconds(clip: Clip) -> float:
     return len(clip.samples) / SAMPLE_RATE
 
 
-def _window(clip: Clip, exact: bool) -> int:
-    return WINDOW_S if exact else min(WINDOW_S, math.ceil(_seconds(clip) + MARGIN_S))
+def window_of(clip: Clip) -> int:
+    """Seconds of the window that ``clip`` is recognised in."""
+    return min(WINDOW_S, math.ceil(_seconds(clip) + MARGIN_S))
 
 
 def _decode_all(recognizer: Recognizer, clips: Sequence[Clip], windows: Sequence[int]) -> list[_Heard]:
     """Decode every clip in its own window (whole seconds), clips of equal windows together."""
-    options = recognizer.options
-    budget = options.batch_seconds or BATCH_SECONDS[options.device]
-    order = sorted(range(len(clips)), key=lambda index: (windows[index], len(clips[index].samples), index))
     heard: dict[int, _Heard] = {}
-    while len(heard) < len(order):
-        window = windows[order[len(heard)]]
-        batch = order[len(heard) : len(heard) + max(1, int(budget // window))]
-        batch = [index for index in batch if windows[index] == window]
-        try:
-            results = _decode_batch(recognizer, [clips[index] for index in batch], window)
-        except RuntimeError as error:
-            if "out of memory" not in str(error).lower() or len(batch) == 1:
-                raise
-            budget = len(batch) * window / 2
-            log.warning("the device is out of memory: going on with %.0f s of audio at once", budget)
-            continue
-        heard.update(zip(batch, results, strict=True))
+
+    def decode(batch: list[int]) -> list[_Heard]:
+        return _decode_batch(recognizer, [clips[index] for index in batch], windows[batch[0]])
+
+    with ThreadPoolExecutor(recognizer.workers) as pool:
+        while len(heard) < len(clips):
+            # The costly ones first, so that no worker is left with a long one at the end.
+            waiting = [index for index in range(len(clips)) if index not in heard]
+            batches = list(_batches(waiting, clips, windows, recognizer.batch_seconds))
+            batches.sort(key=lambda batch: -len(batch) * windows[batch[0]])
+            try:
+                for batch, results in zip(batches, pool.map(decode, batches), strict=True):
+                    heard.update(zip(batch, results, strict=True))
+            except RuntimeError as error:
+                if "out of memory" not in str(error).lower() or all(len(batch) == 1 for batch in batches):
+                    raise
+                recognizer.batch_seconds /= 2
+                log.warning("out of memory: going on with %.0f s of audio at once", recognizer.batch_seconds)
     return [heard[index] for index in range(len(clips))]
+
+
+def _batches(
+    indices: Sequence[int], clips: Sequence[Clip], windows: Sequence[int], batch_seconds: float
+) -> Iterator[list[int]]:
+    """``indices`` of one window together, of similar length, at most ``batch_seconds`` of windows at once."""
+    order = sorted(indices, key=lambda index: (windows[index], len(clips[index].samples), index))
+    for window, same in itertools.groupby(order, key=lambda index: windows[index]):
+        group, size = list(same), max(1, int(batch_seconds // window))
+        yield from (group[first : first + size] for first in range(0, len(group), size))
 
 
 def _decode_batch(recognizer: Recognizer, clips: Sequence[Clip], window: int) -> list[_Heard]:
