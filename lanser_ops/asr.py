@@ -36,7 +36,7 @@ WINDOW_S = 30
 MARGIN_S = 4.0
 BEAM_SIZE = 5
 # Padded seconds of audio that are encoded at once, by each of the model's workers.
-BATCH_SECONDS = {"cpu": 60.0, "cuda": 2400.0}
+BATCH_SECONDS = {"cpu": 30.0, "cuda": 2400.0}
 # Batches of a core each need a fifth less CPU time than one batch on all cores, whose threads wait for each
 # other at every token; and what a batch gives then does not depend on the number of cores. Memory bounds it.
 MAX_CPU_WORKERS = 8
@@ -211,9 +211,7 @@ def _decode_batch(recognizer: Recognizer, clips: Sequence[Clip], window: int) ->
         return_no_speech_prob=True,
     )
     heard = []
-    for clip, result, tokenizer, (language, foreign) in zip(
-        clips, results, tokenizers, languages, strict=True
-    ):
+    for clip, result, tokenizer, (language, foreign) in zip(clips, results, tokenizers, languages, strict=True):
         tokens = result.sequences_ids[0]
         kept, went_on = _before_end(tokens, tokenizer, _seconds(clip))
         text = tokenizer.decode(kept).strip()

@@ -17,13 +17,13 @@ from apache_beam.ml.inference.base import ModelHandler
 from transformers.utils.logging import disable_progress_bar
 
 from lanser_ops import models, stages
-from lanser_ops.asr import AsrOptions, Recognizer, load_recognizer
+from lanser_ops.asr import AsrOptions, Recognizer, load_recognizer, resolve_device
 from lanser_ops.dataset import TranscribeSpec
 from lanser_ops.entailment import Scorer, load_scorer, score
 from lanser_ops.errors import InputError
 from lanser_ops.models import ModelRef
 from lanser_ops.plan import Unit
-from lanser_ops.transcribe import CutOptions
+from lanser_ops.transcribe import POOL_SECONDS, CutOptions
 
 M_ARENA_MAX = -8  # malloc.h
 
@@ -78,9 +78,12 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
         return list(self._transcribe(batch, model, cut))
 
     def _transcribe(self, batch: Sequence[UnitRun], model: Recognizer, cut: CutOptions) -> Iterator[UnitRun]:
+        pool_seconds = POOL_SECONDS[resolve_device(self._worker.device)]
         for run in batch:
             start = time.monotonic()
-            stages.transcribe_unit(self._worker.output, run.unit, self._worker.roots, model.recognize, cut)
+            stages.transcribe_unit(
+                self._worker.output, run.unit, self._worker.roots, model.recognize, cut, pool_seconds
+            )
             yield run.timed("transcribe", start)
 
     def get_metrics_namespace(self) -> str:

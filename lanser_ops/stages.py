@@ -17,7 +17,7 @@ from lanser_ops import dataset, shards, storage, weak_labels
 from lanser_ops.asr import Clip, Hypothesis
 from lanser_ops.dataset import LabelSpec, ShardSpec
 from lanser_ops.plan import Unit, read_unit
-from lanser_ops.transcribe import STAGE, CutOptions, transcribe_rows
+from lanser_ops.transcribe import POOL_SECONDS, STAGE, CutOptions, transcribe_rows
 from schemas.records import (
     LABEL_SCHEMA,
     REJECT_SCHEMA,
@@ -56,11 +56,12 @@ def transcribe_unit(
     roots: Sequence[str],
     recognize: Callable[[list[Clip]], list[Hypothesis]],
     options: CutOptions,
+    pool_seconds: float = POOL_SECONDS["cpu"],
 ) -> None:
     """Write the unit's transcripts and its rejects."""
     if storage.exists(storage.join(output, dataset.transcripts_file(unit))):
         return
-    transcripts, rejects = transcribe_rows(read_unit(output, unit), roots, recognize, options)
+    transcripts, rejects = transcribe_rows(read_unit(output, unit), roots, recognize, options, pool_seconds)
     storage.write_table(output, dataset.rejects_file(unit), to_table(rejects, REJECT_SCHEMA))
     storage.write_table(output, dataset.transcripts_file(unit), to_table(transcripts, TRANSCRIPT_SCHEMA))
 

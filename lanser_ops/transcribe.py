@@ -15,10 +15,10 @@ from lanser_ops.audio import SAMPLE_RATE, AudioError, is_silent
 from schemas.records import Reject, SourceRow, Transcript, make_reject, utterance_key
 
 STAGE = "transcribe"
-# Audio seconds that are held and ordered by length at once: enough for full batches, and a bound on memory.
-POOL_SECONDS = 150.0
+# Audio seconds that are held and ordered by length at once: some full batches, and a bound on memory.
+POOL_SECONDS = {"cpu": 60.0, "cuda": 4800.0}
 # Utterances decoded ahead of the recogniser.
-AHEAD = 64
+AHEAD = 16
 # Below this Silero's highest window is not worth asking the recogniser: of 1,440 acted RAVDESS clips the
 # lowest maximum is 0.35, of 600 clips of noise and tones two thirds stay under 0.3.
 MIN_SPEECH_PROBABILITY = 0.2
@@ -53,12 +53,13 @@ def transcribe_rows(
     roots: Sequence[str],
     recognize: Callable[[list[Clip]], list[Hypothesis]],
     options: CutOptions,
+    pool_seconds: float = POOL_SECONDS["cpu"],
 ) -> tuple[list[Transcript], list[Reject]]:
     """Transcripts and rejects of ``rows``, each sorted by key. Every second of audio is in one or the other."""
     transcripts: dict[str, Transcript] = {}
     rejects: list[Reject] = []
     listed: set[str] = set()
-    for pool in _pools(_ahead(utterances_of(rows, roots, options))):
+    for pool in _pools(_ahead(utterances_of(rows, roots, options)), pool_seconds):
         waiting: list[tuple[Utterance, float]] = []
         for item in pool:
             if isinstance(item, Reject):
@@ -231,14 +232,14 @@ def _keep(
     )
 
 
-def _pools(items: Iterable[Utterance | Reject]) -> Iterator[list[Utterance | Reject]]:
-    """Runs of items of about POOL_SECONDS of audio; where they end depends on the items alone."""
+def _pools(items: Iterable[Utterance | Reject], pool_seconds: float) -> Iterator[list[Utterance | Reject]]:
+    """Runs of items of about ``pool_seconds`` of audio; where they end depends on the items alone."""
     pool: list[Utterance | Reject] = []
     seconds = 0.0
     for item in items:
         pool.append(item)
         seconds += item.end_s - item.start_s if isinstance(item, Utterance) else 0.0
-        if seconds >= POOL_SECONDS:
+        if seconds >= pool_seconds:
             yield pool
             pool, seconds = [], 0.0
     if pool:
