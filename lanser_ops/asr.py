@@ -103,13 +103,14 @@ class Recognizer:
             if len(clip.samples) > WINDOW_S * SAMPLE_RATE:
                 raise ValueError(f"{len(clip.samples) / SAMPLE_RATE:.1f} s do not fit Whisper's 30 s window")
         windows = [WINDOW_S if self.options.exact else window_of(clip) for clip in clips]
-        heard = _decode_all(self, clips, windows)
+        heard = _decode_all(self, clips, windows, self.workers)
         again = [
             index
             for index, (clip, one) in enumerate(zip(clips, heard, strict=True))
             if windows[index] < WINDOW_S and looks_wrong(one.hypothesis, _seconds(clip), one.unfinished)
         ]
-        full = _decode_all(self, [clips[index] for index in again], [WINDOW_S] * len(again))
+        # One at a time: attention over a full window takes more memory than all the short ones of a batch.
+        full = _decode_all(self, [clips[index] for index in again], [WINDOW_S] * len(again), workers=1)
         for index, one in zip(again, full, strict=True):
             better = one.hypothesis.avg_logprob > heard[index].hypothesis.avg_logprob
             if better or not looks_wrong(one.hypothesis, _seconds(clips[index]), one.unfinished):
@@ -158,14 +159,16 @@ def window_of(clip: Clip) -> int:
     return min(WINDOW_S, math.ceil(_seconds(clip) + MARGIN_S))
 
 
-def _decode_all(recognizer: Recognizer, clips: Sequence[Clip], windows: Sequence[int]) -> list[_Heard]:
+def _decode_all(
+    recognizer: Recognizer, clips: Sequence[Clip], windows: Sequence[int], workers: int
+) -> list[_Heard]:
     """Decode every clip in its own window (whole seconds), clips of equal windows together."""
     heard: dict[int, _Heard] = {}
 
     def decode(batch: list[int]) -> list[_Heard]:
         return _decode_batch(recognizer, [clips[index] for index in batch], windows[batch[0]])
 
-    with ThreadPoolExecutor(recognizer.workers) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         while len(heard) < len(clips):
             # The costly ones first, so that no worker is left with a long one at the end.
             waiting = [index for index in range(len(clips)) if index not in heard]

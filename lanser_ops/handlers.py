@@ -84,6 +84,7 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
             stages.transcribe_unit(
                 self._worker.output, run.unit, self._worker.roots, model.recognize, cut, pool_seconds
             )
+            give_back_memory()
             yield run.timed("transcribe", start)
 
     def get_metrics_namespace(self) -> str:
@@ -119,6 +120,7 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, Scorer]):
         for run in batch:
             start = time.monotonic()
             stages.score_unit(self._worker.output, run.unit, self._sets, scores)
+            give_back_memory()
             yield run.timed("score", start)
 
     def get_metrics_namespace(self) -> str:
@@ -133,6 +135,12 @@ def bound_arenas() -> None:
     """
     with contextlib.suppress(AttributeError):  # no glibc, no mallopt
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system, so that what one unit left in pieces is not held for the next."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def same_model(found: ModelRef, wanted: ModelRef) -> ModelRef:
