@@ -28,9 +28,9 @@ import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
+from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from lanser_ops.audio import SAMPLE_RATE
-from lanser_ops.errors import InputError
 from lanser_ops.hallucination import flags_of, looks_wrong
 
 WINDOW_S = 30
@@ -48,6 +48,10 @@ COMPUTE_TYPES = {"cpu": "int8", "cuda": "float16"}
 # Speech is at most some 8 tokens a second; a loop would otherwise hold its whole batch to the model's limit.
 TOKENS_PER_SECOND = 12
 TIMESTAMP_S = 0.02
+FRAMES_PER_SECOND = 100
+FRAME = SAMPLE_RATE // FRAMES_PER_SECOND
+# After so many frames a spectrum's window of 400 samples holds nothing of the audio before.
+SILENT_FRAMES = 5
 MAX_INITIAL_TIMESTAMP = 50
 TAIL_S = 0.3
 # A language is called foreign only where the model is sure of it.
@@ -58,12 +62,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AsrOptions:
-    """``model_dir`` holds a CTranslate2 Whisper model. ``languages`` empty: any; ``threads`` 0: all cores."""
+    """``model_dir`` holds a CTranslate2 Whisper model. ``languages`` empty: any; ``threads`` 0: all cores.
+
+    ``other_languages`` says what becomes of an utterance outside ``languages``: ``reject`` or ``flag``.
+    """
 
     model_dir: str
     device: str = "cpu"
     threads: int = 0
     languages: tuple[str, ...] = ()
+    other_languages: str = "reject"
     exact: bool = False
     beam_size: int = BEAM_SIZE
 
@@ -83,7 +91,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Clip:
-    """One utterance to recognise: float32 samples at 16 kHz, and its language where that is known."""
+    """One utterance to recognise: float32 samples at 16 kHz, and Whisper's code of its language if known."""
 
     samples: np.ndarray
     language: str | None = None
@@ -119,17 +127,17 @@ class Recognizer:
             better = one.hypothesis.avg_logprob > heard[index].hypothesis.avg_logprob
             if better or not looks_wrong(one.hypothesis, _seconds(clips[index]), one.unfinished):
                 heard[index] = one
-        return [
-            replace(one.hypothesis, flags=flags_of(one.hypothesis, _seconds(clip)))
-            for clip, one in zip(clips, heard, strict=True)
-        ]
+        return [self._judged(one.hypothesis, clip) for clip, one in zip(clips, heard, strict=True)]
+
+    def _judged(self, heard: Hypothesis, clip: Clip) -> Hypothesis:
+        flags = flags_of(heard, _seconds(clip))
+        if heard.foreign and self.options.other_languages == "flag":
+            return replace(heard, flags=("language", *flags), foreign=False)
+        return replace(heard, flags=flags)
 
 
 def load_recognizer(options: AsrOptions) -> Recognizer:
-    """Load a model from its directory; float16 on CUDA, int8 on CPU.
-
-    Raises InputError for an English-only model of which other languages alone are wanted.
-    """
+    """Load a model from its directory; float16 on CUDA, int8 on CPU."""
     device = resolve_device(options.device)
     threads = options.threads or os.cpu_count() or 1
     workers = min(threads, MAX_CPU_WORKERS) if device == "cpu" else 1
@@ -141,10 +149,18 @@ def load_recognizer(options: AsrOptions) -> Recognizer:
         num_workers=workers,
         local_files_only=True,
     )
-    if options.languages and "en" not in options.languages and not model.model.is_multilingual:
-        wanted = ",".join(options.languages)
-        raise InputError(f"--language {wanted}: {options.model_dir} knows English alone; name a multilingual model")
     return Recognizer(model, options, workers, BATCH_SECONDS[device])
+
+
+def language_code(name: str) -> str | None:
+    """Whisper's code of a language that is given as a code, a code with a region or an English name.
+
+    >>> language_code("en-US"), language_code("German"), language_code("Klingon")
+    ('en', 'de', None)
+    """
+    name = name.strip().lower().replace("_", "-")
+    code = TO_LANGUAGE_CODE.get(name, name.split("-")[0])
+    return code if code in LANGUAGES else None
 
 
 def resolve_device(name: str) -> str:
@@ -239,9 +255,16 @@ def _decode_batch(recognizer: Recognizer, clips: Sequence[Clip], window: int) ->
 
 
 def _log_mel(model: WhisperModel, samples: np.ndarray, window: int) -> np.ndarray:
-    """Log-mel spectrogram, float32 (mels, 100 frames a second of ``window``), padded with silence."""
-    padded = np.pad(samples, (0, window * SAMPLE_RATE - len(samples)))
-    return np.ascontiguousarray(model.feature_extractor(padded, padding=0), dtype=np.float32)
+    """Log-mel spectrogram, float32 (mels, 100 frames a second of ``window``), padded with silence.
+
+    All frames of silence are alike: only the first few are computed.
+    """
+    frames = window * FRAMES_PER_SECOND
+    whole = -(-len(samples) // FRAME) * FRAME + SILENT_FRAMES * FRAME
+    padded = np.pad(samples, (0, min(whole, window * SAMPLE_RATE) - len(samples)))
+    features = model.feature_extractor(padded, padding=0)
+    features = np.pad(features, ((0, 0), (0, frames - features.shape[1])), mode="edge")
+    return np.ascontiguousarray(features, dtype=np.float32)
 
 
 @lru_cache(maxsize=128)
@@ -251,10 +274,10 @@ def _tokenizer(model: WhisperModel, language: str) -> Tokenizer:
 
 
 def _languages(recognizer: Recognizer, encoded: object, clips: Sequence[Clip]) -> list[tuple[str, bool]]:
-    """(language to decode in, whether it is outside the wanted ones) of every clip."""
+    """(language to decode in, whether it is outside the wanted ones or the model's) of every clip."""
     wanted = recognizer.options.languages
     if not recognizer.model.model.is_multilingual:
-        return [("en", False)] * len(clips)
+        return [("en", clip.language not in (None, "en")) for clip in clips]
     if all(clip.language for clip in clips):
         return [(clip.language, bool(wanted) and clip.language not in wanted) for clip in clips]
     found = []

@@ -33,6 +33,7 @@ class TranscribeSpec:
 
     asr_model: ModelRef
     languages: tuple[str, ...]
+    other_languages: str
     exact: bool
     beam_size: int
     min_duration_s: float

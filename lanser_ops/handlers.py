@@ -66,6 +66,7 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
                 device=self._worker.device,
                 threads=self._worker.threads,
                 languages=spec.languages,
+                other_languages=spec.other_languages,
                 exact=spec.exact,
                 beam_size=spec.beam_size,
             )

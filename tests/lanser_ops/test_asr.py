@@ -11,9 +11,19 @@ import numpy as np
 import pytest
 
 from lanser_ops import models
-from lanser_ops.asr import AsrOptions, Clip, Recognizer, _before_end, _languages, load_recognizer, window_of
+from lanser_ops.asr import (
+    AsrOptions,
+    Clip,
+    Hypothesis,
+    Recognizer,
+    _before_end,
+    _languages,
+    _log_mel,
+    language_code,
+    load_recognizer,
+    window_of,
+)
 from lanser_ops.audio import SAMPLE_RATE, read_all
-from lanser_ops.errors import InputError
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"
 NAMES = ["slt/love_you.mp3", "slt/best_day.wav", "slt/thank_you.flac", "awb/child_is_safe.flac"]
@@ -70,14 +80,16 @@ def test_twice_the_same_and_whatever_the_threads(recognizer, clips):
 
 def test_exact_uses_the_full_window(recognizer, clips):
     model = Watched(recognizer.model)
-    exact = replace(recognizer, model=model, options=replace(recognizer.options, exact=True))
+    options = replace(recognizer.options, exact=True)
+    exact = replace(recognizer, model=model, options=options, batch_seconds=60.0)
     exact.recognize(clips[:2])
     assert model.batches == [(2, 30)]
 
 
-def test_an_empty_transcript_is_tried_again_in_the_full_window(recognizer, clips):
+def test_an_unsure_transcript_is_tried_again_in_the_full_window(recognizer, clips):
     model = Watched(recognizer.model)
-    heard = replace(recognizer, model=model).recognize([clips[0], silence(2.0)])
+    noise = Clip(np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32))
+    heard = replace(recognizer, model=model).recognize([clips[0], noise])
     assert (heard[0].text, heard[0].flags) == ("I love you more than anything else in the world.", ())
     assert sorted(model.batches) == [(1, 30), (2, 8)]
 
@@ -126,7 +138,31 @@ def test_language_of_each_utterance(wanted, given, ranked, expected):
     assert _languages(recognizer, None, [Clip(np.zeros(1, np.float32), given)]) == [expected]
 
 
-def test_an_english_model_cannot_be_asked_for_german(recognizer):
-    load_recognizer(replace(recognizer.options, languages=("de", "en")))
-    with pytest.raises(InputError, match="--language de: .* knows English alone; name a multilingual model"):
-        load_recognizer(replace(recognizer.options, languages=("de",)))
+def test_an_english_model_takes_any_other_language_for_foreign():
+    english = SimpleNamespace(model=SimpleNamespace(is_multilingual=False))
+    clips = [Clip(np.zeros(1, np.float32), language) for language in (None, "en", "de")]
+    assert _languages(Recognizer(english, AsrOptions("")), None, clips) == [("en", False), ("en", False), ("en", True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("en", "en"), ("EN", "en"), ("en-US", "en"), ("pt_BR", "pt"), (" German", "de"), ("klingon", None), ("", None)],
+)
+def test_language_code(name, code):
+    assert language_code(name) == code
+
+
+@pytest.mark.parametrize("seconds", [0.37, 3.01, 7.95, 8.0])
+def test_frames_of_silence_need_not_be_computed(recognizer, seconds):
+    noise = np.random.default_rng(0).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
+    whole = recognizer.model.feature_extractor(np.pad(noise, (0, 8 * SAMPLE_RATE - len(noise))), padding=0)
+    features = _log_mel(recognizer.model, noise, 8)
+    assert features.shape == (80, 800) and np.array_equal(features, whole)
+
+
+def test_another_language_is_marked_or_flagged():
+    heard = Hypothesis("Guten Morgen.", "de", -0.2, 0.0, 1.0, foreign=True)
+    clip = silence(2.0)
+    assert Recognizer(None, AsrOptions("", languages=("en",)))._judged(heard, clip) == heard
+    flagged = Recognizer(None, AsrOptions("", languages=("en",), other_languages="flag"))._judged(heard, clip)
+    assert (flagged.flags, flagged.foreign) == (("language",), False)

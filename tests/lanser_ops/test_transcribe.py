@@ -88,6 +88,8 @@ def test_manifest_rows(transcribe, tmp_path):
         {"path": "love.mp3", "start_s": 0.2, "end_s": 0.3},
         {"path": "talk.opus", "start_s": 11.4, "end_s": 15.6},
         {"path": "talk.opus", "start_s": 11.4, "end_s": 15.6},
+        {"path": "talk.opus", "start_s": 1.0, "end_s": 5.0, "language": "de"},
+        {"path": "talk.opus", "start_s": 1.0, "end_s": 6.0, "language": "Klingon"},
         {"path": "gone.wav"},
     ]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -105,6 +107,8 @@ def test_manifest_rows(transcribe, tmp_path):
         ("love.mp3", 0.2, "too_short"),
         ("love.mp3", 2.0, "bad_range"),
         ("love.mp3", 50.0, "bad_range"),
+        ("talk.opus", 1.0, "language"),
+        ("talk.opus", 1.0, "language"),
         ("talk.opus", 11.4, "duplicate"),
     ]
     assert [(one.source, one.reason) for one in rejects if one.start_s is None] == [("gone.wav", "missing")]

