@@ -19,6 +19,7 @@ from lanser_ops.asr import (
     _before_end,
     _languages,
     _log_mel,
+    _more_to_come,
     language_code,
     load_recognizer,
     window_of,
@@ -120,6 +121,21 @@ def test_text_after_the_end_of_the_audio_is_cut_off():
     assert _before_end(tokens, tokenizer, seconds=3.0) == ([1, 2], True)
     assert _before_end(tokens, tokenizer, seconds=5.0) == ([1, 2, 3], False)
     assert _before_end([1200, 1, 900], tokenizer, seconds=1.0) == ([1], False)  # the first words are kept
+
+
+@pytest.mark.parametrize(
+    ("tokens", "more"),
+    [
+        ([1000, 1, 2, 1050, 1050], True),  # <0.00> 1 2 <1.00><1.00>, of 3 s
+        ([1000, 1, 2, 1140, 1140], False),  # <2.80><2.80>: nothing can be said in what is left
+        ([1000, 1, 2, 1050], False),  # pause at the end
+        ([1000, 1050, 1, 2], False),
+        ([1, 2], False),
+        ([], False),
+    ],
+)
+def test_stopping_before_the_end(tokens, more):
+    assert _more_to_come(tokens, SimpleNamespace(timestamp_begin=1000), seconds=3.0) is more
 
 
 @pytest.mark.parametrize(
