@@ -67,7 +67,8 @@ def silence(seconds: float) -> Clip:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "window"), [(0.4, 8), (3.0, 8), (5.01, 9), (6.0, 9), (6.01, 10), (27.0, 30), (30.0, 30)]
+    ("seconds", "window"),
+    [(0.4, 8), (3.0, 8), (5.01, 9), (6.0, 9), (6.01, 10), (21.0, 24), (21.01, 30), (30.0, 30)],
 )
 def test_window(seconds, window):
     assert window_of(silence(seconds)) == window
