@@ -22,6 +22,7 @@ setup(
         "av>=14",
         "faster-whisper>=1.2,<2",
         "numpy>=1.26",
+        "orjson>=3.10",
         "pyarrow>=18",
         "pyyaml>=6",
         "rich>=13",

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
 
 from lanser_ops import dataset, stages, storage
 from lanser_ops.plan import Unit
-from lanser_ops.transcribe import STAGE
+from schemas.records import WeakLabel
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often templates agree, over the ``labelled`` utterances of a unit or a run.
+
+    ``with_label`` counts, for every template, where it alone picks the label that was given; ``pairwise``
+    counts the pairs of templates that pick the same one.
+    """
+
+    labelled: int
+    with_label: tuple[int, ...]
+    pairwise: int
 
 
 @dataclass(frozen=True)
@@ -25,13 +41,12 @@ class UnitCounts:
     sample_s: float
     rejects: tuple[tuple[str, int], ...]
     labels: tuple[tuple[str, int], ...]
+    agreement: Agreement
 
 
 def count_unit(output: str, unit: Unit, taxonomy: str | None) -> UnitCounts:
     """Read the unit's Parquet files. Without a taxonomy, what is transcribed is counted, no samples."""
-    transcripts = storage.read_table(
-        storage.join(output, dataset.transcripts_file(unit)), ["key", "duration_s"]
-    )
+    transcripts = storage.read_table(storage.join(output, dataset.transcripts_file(unit)), ["key", "duration_s"])
     durations = dict(
         zip(transcripts.column("key").to_pylist(), transcripts.column("duration_s").to_pylist(), strict=True)
     )
@@ -40,7 +55,7 @@ def count_unit(output: str, unit: Unit, taxonomy: str | None) -> UnitCounts:
     utterances, audio_s = len(durations), sum(durations.values())
     left_out = set()
     for reject in rejects.to_pylist():
-        if reject["stage"] == STAGE:
+        if not stages.is_shard_stage(reject["stage"]):
             reasons[reject["reason"]] += 1
             utterances += 1
             if reject["start_s"] is not None and reject["end_s"] is not None:
@@ -50,11 +65,11 @@ def count_unit(output: str, unit: Unit, taxonomy: str | None) -> UnitCounts:
             left_out.add(reject["key"])
     labels: Counter[str] = Counter()
     sample_s = 0.0
-    if taxonomy is not None:
-        for label in stages.read_labels(output, unit, taxonomy):
-            if label.key not in left_out:
-                labels[label.label] += 1
-                sample_s += durations[label.key]
+    labelled = [] if taxonomy is None else stages.read_labels(output, unit, taxonomy)
+    for label in labelled:
+        if label.key not in left_out:
+            labels[label.label] += 1
+            sample_s += durations[label.key]
     return UnitCounts(
         unit.index,
         unit.split,
@@ -66,11 +81,30 @@ def count_unit(output: str, unit: Unit, taxonomy: str | None) -> UnitCounts:
         sample_s,
         tuple(sorted(reasons.items())),
         tuple(sorted(labels.items())),
+        _agreement(labelled),
     )
 
 
-def total(counts: Iterable[UnitCounts], seconds: Iterable[tuple[str, float]]) -> dict:
-    """The accounts of a whole run, as dataset.json holds them. Order of the arguments does not matter."""
+def _agreement(labels: list[WeakLabel]) -> Agreement:
+    picks = [(label.label_index, label.template_labels) for label in labels]
+    templates = len(picks[0][1]) if picks else 0
+    return Agreement(
+        len(picks),
+        tuple(sum(alone[template] == given for given, alone in picks) for template in range(templates)),
+        sum(first == second for _, alone in picks for first, second in combinations(alone, 2)),
+    )
+
+
+def total(
+    counts: Iterable[UnitCounts],
+    seconds: Iterable[tuple[str, float]],
+    pairs_scored: Iterable[int],
+    templates: Sequence[str],
+) -> dict[str, Any]:
+    """The accounts of a whole run, as dataset.json holds them. Order of the arguments does not matter.
+
+    ``seconds`` and ``pairs_scored`` are those of this run; everything else is that of the files.
+    """
     counts = sorted(counts, key=lambda one: one.unit)
     rejects: Counter[str] = Counter()
     labels: Counter[str] = Counter()
@@ -82,7 +116,7 @@ def total(counts: Iterable[UnitCounts], seconds: Iterable[tuple[str, float]]) ->
     spent: Counter[str] = Counter()
     for stage, duration in seconds:
         spent[stage] += duration
-    return {
+    account = {
         "sources": sum(one.sources for one in counts),
         "utterances": sum(one.utterances for one in counts),
         "transcripts": sum(one.transcripts for one in counts),
@@ -94,5 +128,21 @@ def total(counts: Iterable[UnitCounts], seconds: Iterable[tuple[str, float]]) ->
             "audio": round(sum(one.audio_s for one in counts) / 3600, 4),
             "samples": round(sum(one.sample_s for one in counts) / 3600, 4),
         },
+        "pairs_scored": sum(pairs_scored),
         "seconds": {stage: round(duration, 1) for stage, duration in sorted(spent.items())},
+    }
+    if len(templates) > 1:
+        account["template_agreement"] = _shares([one.agreement for one in counts], templates)
+    return account
+
+
+def _shares(parts: list[Agreement], templates: Sequence[str]) -> dict[str, Any]:
+    """Share of utterances on which each template alone picks the label, and of pairs of picks that are equal."""
+    parts = [part for part in parts if part.labelled]
+    labelled = max(1, sum(part.labelled for part in parts))
+    pairs = labelled * math.comb(len(templates), 2)
+    alone = zip(*(part.with_label for part in parts), strict=True)
+    return {
+        "with_label": dict(zip(templates, (round(sum(counts) / labelled, 4) for counts in alone), strict=False)),
+        "pairwise": round(sum(part.pairwise for part in parts) / pairs, 4),
     }

@@ -19,6 +19,8 @@ from schemas.records import SCHEMA_VERSION
 from schemas.taxonomy import Taxonomy
 
 DATASET_FILE = "dataset.json"
+SENTENCES_FILE = "sentences.json"
+NULL_FILE = "null.parquet"
 TRANSCRIPTS = "transcripts"
 REJECTS = "rejects"
 SCORES = "scores"
@@ -42,11 +44,12 @@ class TranscribeSpec:
 
 @dataclass(frozen=True)
 class LabelSpec:
-    """All that decides a label, given the transcripts."""
+    """All that decides a label, given the transcripts. ``prior`` is one of `weak_labels.PRIORS`."""
 
     taxonomy: Taxonomy
     templates: tuple[str, ...]
     nli_model: ModelRef
+    prior: str
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def label_section(spec: LabelSpec) -> dict[str, Any]:
         "taxonomy": [asdict(label) for label in spec.taxonomy.labels],
         "templates": list(spec.templates),
         "nli_model": model_entry(spec.nli_model),
+        "prior": spec.prior,
     }
 
 
@@ -142,13 +146,16 @@ def _short(value: Any) -> str:
 def written_files(output: str, taxonomy: str | None, stages: set[str]) -> list[str]:
     """Every file below ``output`` that the given stages write; nothing else that lies there.
 
-    ``stages`` holds ``plan``, ``transcribe``, ``label`` or ``shard``; the last two concern ``taxonomy``, or
+    ``stages`` holds ``plan``, ``transcribe``, ``unpack``, ``label`` or ``shard``; the last two concern ``taxonomy``, or
     all taxonomies where it is None (their transcripts are going to change).
     """
     inside = "" if taxonomy is None else f"{taxonomy}/"
+    documents = [DATASET_FILE, *DOCUMENTS]
+    transcripts = [f"{TRANSCRIPTS}/part-", f"{REJECTS}/part-", f"{SCORES}/"]
     prefixes = {
-        "plan": [PLAN_FILE, DATASET_FILE, *DOCUMENTS],
-        "transcribe": [f"{TRANSCRIPTS}/part-", f"{REJECTS}/part-", f"{SCORES}/"],
+        "plan": [PLAN_FILE, *documents],
+        "transcribe": transcripts,
+        "unpack": [*documents, *transcripts],
         "label": [f"{LABELS}/{inside}"],
         "shard": [f"{SHARDS}/{inside}"],
     }
@@ -163,5 +170,5 @@ def _is_ours(name: str, prefixes: tuple[str, ...]) -> bool:
     return name in (PLAN_FILE, DATASET_FILE, *DOCUMENTS) or (
         base.startswith(("part-", "train-", "val-"))
         and base.endswith((".parquet", ".tar"))
-        or base == "sentences.json"
+        or base in (SENTENCES_FILE, NULL_FILE)
     )

@@ -12,7 +12,6 @@ up with repeats. Bits are equal on one kind of machine; another CPU or library v
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,25 +19,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+import transformers
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import has_file
 
 from lanser_ops.errors import InputError
+from lanser_ops.fast_encoder import speed_up
 
 ADVICE = "take a model fine-tuned on NLI with safetensors weights, such as FacebookAI/roberta-large-mnli"
 
-# Tokens in a batch. On CPU the matrix products run at full rate from here on, and a unit of a few hundred
-# pairs is not drowned in fill (benchmarks/entailment.py --sweep); a GPU needs more rows to be busy.
-BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
+# Tokens in a batch. CPU: the fewest at which matrix products run at full rate, since a unit of some hundred
+# pairs has many lengths, and the last batch of each is filled up. A GPU needs more rows to be busy.
+BATCH_TOKENS = {"cpu": 256, "cuda": 4096}
 
 
 class NliError(InputError):
@@ -59,11 +52,6 @@ class PairLayout:
     middle: np.ndarray
     hypothesis_type: int
     suffix: np.ndarray
-
-    @property
-    def special_tokens(self) -> int:
-        """How many tokens the pair has beside its halves."""
-        return self.prefix.shape[1] + self.middle.shape[1] + self.suffix.shape[1]
 
 
 @dataclass(frozen=True)
@@ -121,9 +109,7 @@ def entailment_index(label2id: Mapping[str, int], model_name: str) -> tuple[int,
     if len(entailment) == len(opposite) == 1:
         return entailment[0], opposite[0]
     lacking = "contradiction or not_entailment" if len(entailment) == 1 else "entailment"
-    raise NliError(
-        f"NLI model {model_name!r} has the classes {classes}, of which not exactly one is {lacking}; {ADVICE}"
-    )
+    raise NliError(f"NLI model {model_name!r} has the classes {classes}: not exactly one is {lacking}; {ADVICE}")
 
 
 def check_nli_config(model_dir_or_id: str) -> tuple[int, int]:
@@ -140,7 +126,8 @@ def load_scorer(model_dir_or_id: str, device: str = "cpu", threads: int | None =
 
     Weights are safetensors, float32 on CPU and bfloat16 on CUDA (whose scores differ from float32 ones in the
     third digit); attention is SDPA where the architecture has it, else eager. ``threads`` sets torch's
-    intra-op threads for the whole process. Raises NliError in one line for a model that cannot be used.
+    intra-op threads for the whole process: with more of them than free cores, every operation waits for the
+    slowest. Raises NliError, one line, for a model that cannot be used.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -148,8 +135,8 @@ def load_scorer(model_dir_or_id: str, device: str = "cpu", threads: int | None =
     entailment, contradiction = entailment_index(config.label2id, model_dir_or_id)
     place = torch.device(device)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model_dir_or_id, trust_remote_code=False)
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model_dir_or_id, trust_remote_code=False)
+        model, loading = transformers.AutoModelForSequenceClassification.from_pretrained(
             model_dir_or_id,
             config=config,
             use_safetensors=True,
@@ -162,21 +149,21 @@ def load_scorer(model_dir_or_id: str, device: str = "cpu", threads: int | None =
     if loading["missing_keys"]:
         lacking = ", ".join(sorted(loading["missing_keys"])[:3])
         raise NliError(f"NLI model {model_dir_or_id!r} has no weights for {lacking}; {ADVICE}")
-    if not tokenizer.is_fast:
+    # Without its files transformers makes a tokenizer that knows no word, and says nothing.
+    has_vocabulary = any(has_file(model_dir_or_id, name) for name in tokenizer.vocab_files_names.values())
+    if not (tokenizer.is_fast and has_vocabulary):
         raise NliError(f"NLI model {model_dir_or_id!r} has no tokenizer.json or what one is made from; {ADVICE}")
 
-    model.eval().requires_grad_(False)
-    max_length = _max_length(tokenizer, model)
-    if place.type == "cpu" and platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available():
-        _pack_linears(model)
+    model.eval().requires_grad_(False).to(place)
+    speed_up(model)
     return Scorer(
         tokenizer=tokenizer,
-        model=model.to(place),
+        model=model,
         device=place,
         entailment=entailment,
         contradiction=contradiction,
         layout=_pair_layout(tokenizer, model_dir_or_id),
-        max_length=max_length,
+        max_length=_max_length(tokenizer, model),
         batch_tokens=BATCH_TOKENS[place.type],
     )
 
@@ -187,22 +174,25 @@ def score(scorer: Scorer, premises: Sequence[str], hypotheses: Sequence[str]) ->
     A premise may be empty. One that is too long for the model is cut, as in the pipeline; a hypothesis never
     is. Raises NliError for a hypothesis that leaves no room for a premise, and for logits that are not finite.
     """
-    layout = scorer.layout
+    layout, max_length = scorer.layout, scorer.max_length
     unique = {premise: index for index, premise in enumerate(dict.fromkeys(premises))}
     premise_ids = _token_ids(scorer.tokenizer, list(unique))
     hypothesis_ids = _token_ids(scorer.tokenizer, hypotheses)
 
-    room = np.array([scorer.max_length - layout.special_tokens - len(ids) for ids in hypothesis_ids], np.int64)
+    special_tokens = sum(piece.shape[1] for piece in (layout.prefix, layout.middle, layout.suffix))
+    room = np.array([max_length - special_tokens - len(ids) for ids in hypothesis_ids], np.int64)
     if (room < 1).any():
         raise NliError(
             f"hypothesis {hypotheses[int(room.argmin())][:60]!r} leaves no room for a transcript in the "
-            f"{scorer.max_length} tokens that the NLI model reads; shorten the template or the label's words"
+            f"{max_length} tokens that the NLI model reads; shorten the template or the label's words"
         )
     premise_lengths = np.array([len(ids) for ids in premise_ids], np.int64)
-    lengths = scorer.max_length - np.maximum(room[None, :] - premise_lengths[:, None], 0)
+    lengths = max_length - np.maximum(room[None, :] - premise_lengths[:, None], 0)
 
     premise_blocks = [_premise_block(layout, ids) for ids in premise_ids]
-    hypothesis_blocks = [_hypothesis_block(layout, ids) for ids in hypothesis_ids]
+    hypothesis_blocks = [
+        np.hstack([_block(layout, ids, layout.hypothesis_type), layout.suffix]) for ids in hypothesis_ids
+    ]
     cut_left = scorer.tokenizer.truncation_side == "left"
     parts, order = [], []
     for pairs, rows, length in _batches(lengths.ravel(), scorer.batch_tokens):
@@ -210,8 +200,7 @@ def score(scorer: Scorer, premises: Sequence[str], hypotheses: Sequence[str]) ->
         for row, (premise, hypothesis) in enumerate(zip(*np.divmod(pairs, len(hypotheses)), strict=True)):
             head, tail = premise_blocks[premise], hypothesis_blocks[hypothesis]
             if head.shape[1] + tail.shape[1] > length:
-                keep = room[hypothesis]
-                ids = premise_ids[premise]
+                ids, keep = premise_ids[premise], room[hypothesis]
                 head = _premise_block(layout, ids[-keep:] if cut_left else ids[:keep])
             batch[:, row, : head.shape[1]] = head
             batch[:, row, head.shape[1] :] = tail
@@ -235,7 +224,7 @@ def score(scorer: Scorer, premises: Sequence[str], hypotheses: Sequence[str]) ->
 
 def batch_rows(length: int, batch_tokens: int) -> int:
     """Rows of a batch whose pairs are ``length`` tokens long: a function of the length alone."""
-    return max(8, batch_tokens // length // 8 * 8)
+    return max(1, batch_tokens // length)
 
 
 def _batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[tuple[np.ndarray, int, int]]:
@@ -278,16 +267,13 @@ def _premise_block(layout: PairLayout, ids: Sequence[int]) -> np.ndarray:
     return np.hstack([layout.prefix, _block(layout, ids, layout.premise_type), layout.middle])
 
 
-def _hypothesis_block(layout: PairLayout, ids: Sequence[int]) -> np.ndarray:
-    return np.hstack([_block(layout, ids, layout.hypothesis_type), layout.suffix])
-
-
 def _pair_layout(tokenizer: PreTrainedTokenizerBase, model_name: str) -> PairLayout:
     """The layout of a pair that the tokenizer itself assembles, whatever its family does with special tokens."""
     halves = "a", "b"
     pair = tokenizer(*halves)
     inputs = tuple(name for name in ("input_ids", "token_type_ids") if name in pair)
-    values = np.array([pair[name] for name in inputs], dtype=np.int64)
+    types = pair.get("token_type_ids", [0] * len(pair["input_ids"]))
+    values = np.array([pair["input_ids"], types][: len(inputs)], dtype=np.int64)
     owner = pair.sequence_ids(0)
     start, split = owner.index(0), owner.index(1)
     end, stop = start + owner.count(0), split + owner.count(1)
@@ -296,9 +282,9 @@ def _pair_layout(tokenizer: PreTrainedTokenizerBase, model_name: str) -> PairLay
     return PairLayout(
         inputs=inputs,
         prefix=values[:, :start],
-        premise_type=int(values[-1, start]),
+        premise_type=types[start],
         middle=values[:, end:split],
-        hypothesis_type=int(values[-1, split]),
+        hypothesis_type=types[split],
         suffix=values[:, stop:],
     )
 
@@ -313,49 +299,23 @@ def _max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> i
     return min(tokenizer.model_max_length, positions)
 
 
-class _PackedLinear(nn.Module):
-    """nn.Linear with its weight in oneDNN's blocked layout, the way torch's inductor packs it for inference.
-
-    At the shapes of a batch its float32 products take a tenth less time than F.linear's, which are MKL's.
-    """
-
-    def __init__(self, linear: nn.Linear):
-        super().__init__()
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
-        self.bias = linear.bias
-        # Some architectures ask a layer for its weight's dtype; the values are in ``packed`` alone.
-        self.weight = linear.weight.detach().new_empty(0)
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return torch.ops.mkldnn._linear_pointwise(inputs, self.packed, self.bias, "none", [], "")
-
-
-def _pack_linears(module: nn.Module) -> None:
-    for name, child in list(module.named_children()):
-        if type(child) is nn.Linear:
-            setattr(module, name, _PackedLinear(child))
-        else:
-            _pack_linears(child)
-
-
-def _load_config(model_dir_or_id: str) -> PreTrainedConfig:
+def _load_config(model_dir_or_id: str) -> transformers.PreTrainedConfig:
     """The configuration, where safetensors weights lie beside it. Raises NliError otherwise."""
-    is_dir = Path(model_dir_or_id).is_dir()
+    directory = Path(model_dir_or_id)
+    is_dir = directory.is_dir()
     if not is_dir and not re.fullmatch(r"[\w.-]+/[\w.-]+", model_dir_or_id):
         raise NliError(f"NLI model {model_dir_or_id!r}: no such directory, nor is it a hub id; {ADVICE}")
-    if is_dir and not (Path(model_dir_or_id) / "config.json").is_file():
+    if is_dir and not (directory / "config.json").is_file():
         raise NliError(f"NLI model {model_dir_or_id!r}: the directory has no config.json; {ADVICE}")
     try:
-        config = AutoConfig.from_pretrained(model_dir_or_id, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(model_dir_or_id, trust_remote_code=False)
         safe = any(has_file(model_dir_or_id, name) for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
     except Exception as error:  # the loaders raise whatever their parsers and the network do
         where = "its config.json" if is_dir else "no such directory, and from the hub"
         raise NliError(f"NLI model {model_dir_or_id!r}: {where}: {_first_line(error)}; {ADVICE}") from None
     if not safe:
-        raise NliError(
-            f"NLI model {model_dir_or_id!r} has no safetensors weights, and a pickle (pytorch_model.bin), which can "
-            f"run code, is never loaded; {ADVICE}"
-        )
+        reason = "has no safetensors weights, and a pickle (pytorch_model.bin), which can run code, is never loaded"
+        raise NliError(f"NLI model {model_dir_or_id!r} {reason}; {ADVICE}")
     return config
 
 

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
-import torch
 from apache_beam.ml.inference.base import ModelHandler
 from transformers.utils.logging import disable_progress_bar
 
 from lanser_ops import models, stages
 from lanser_ops.asr import AsrOptions, Recognizer, load_recognizer, resolve_device
 from lanser_ops.dataset import TranscribeSpec
-from lanser_ops.entailment import Scorer, load_scorer, score
+from lanser_ops.entailment import Scorer, Scores, load_scorer, score
 from lanser_ops.errors import InputError
+from lanser_ops.label_options import nli_device
 from lanser_ops.models import ModelRef
 from lanser_ops.plan import Unit
+from lanser_ops.relabel import ShardTar
+from lanser_ops.scores import ScoreSet
 from lanser_ops.transcribe import POOL_SECONDS, CutOptions
 
 M_ARENA_MAX = -8  # malloc.h
@@ -30,10 +34,15 @@ M_ARENA_MAX = -8  # malloc.h
 
 @dataclass(frozen=True)
 class UnitRun:
-    """A unit on its way through the stages, with the seconds that each took in this run."""
+    """A unit on its way through the stages, with the seconds that each took in this run.
+
+    ``tar`` is where it comes from, where that is a shard; ``pairs_scored`` counts what the NLI model scored.
+    """
 
     unit: Unit
+    tar: ShardTar | None = None
     seconds: tuple[tuple[str, float], ...] = ()
+    pairs_scored: int = 0
 
     def timed(self, stage: str, start: float) -> UnitRun:
         return replace(self, seconds=(*self.seconds, (stage, time.monotonic() - start)))
@@ -92,37 +101,54 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
         return "lanser_transcribe"
 
 
-class ScoreHandler(ModelHandler[UnitRun, UnitRun, Scorer]):
-    """Units to entailment scores on disk, with an NLI cross-encoder."""
+class ScoreHandler(ModelHandler[UnitRun, UnitRun, Callable[[], Scorer]]):
+    """Units to entailment scores on disk, with an NLI cross-encoder.
 
-    def __init__(self, worker: Worker, model_name: str, model: ModelRef, sets: tuple[stages.ScoreSet, ...]):
+    The model is loaded for the first unit that lacks scores: shards may bring along all there is to score.
+    ``null_unit`` is the index of the unit with which the empty premise is scored, None where it is not wanted.
+    """
+
+    def __init__(
+        self, worker: Worker, model_name: str, model: ModelRef, sets: tuple[ScoreSet, ...], null_unit: int | None
+    ):
         super().__init__(max_batch_size=1)
-        self._worker, self._model_name, self._model, self._sets = worker, model_name, model, sets
+        self._worker, self._model_name, self._model = worker, model_name, model
+        self._sets, self._null_unit = sets, null_unit
 
-    def load_model(self) -> Scorer:
+    def load_model(self) -> Callable[[], Scorer]:
+        lock, load = threading.Lock(), cache(self._load)
+
+        def once() -> Scorer:
+            with lock:
+                return load()
+
+        return once
+
+    def _load(self) -> Scorer:
         model = same_model(models.resolve_nli(self._model_name), self._model)
         bound_arenas()
         disable_progress_bar()  # a bar for loading weights would write over the job's own
-        device = self._worker.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return load_scorer(model.path, device, self._worker.threads)
+        return load_scorer(model.path, nli_device(self._worker.device), self._worker.threads)
 
     def run_inference(
-        self, batch: Sequence[UnitRun], model: Scorer, inference_args: dict[str, Any] | None = None
+        self,
+        batch: Sequence[UnitRun],
+        model: Callable[[], Scorer],
+        inference_args: dict[str, Any] | None = None,
     ) -> Iterable[UnitRun]:
         return list(self._score(batch, model))
 
-    def _score(self, batch: Sequence[UnitRun], model: Scorer) -> Iterator[UnitRun]:
-        def scores(premises: Sequence[str], hypotheses: Sequence[str]):
-            found = score(model, premises, hypotheses)
-            return found.entailment, found.truncated
+    def _score(self, batch: Sequence[UnitRun], model: Callable[[], Scorer]) -> Iterator[UnitRun]:
+        def scores(premises: Sequence[str], hypotheses: Sequence[str]) -> Scores:
+            return score(model(), premises, hypotheses)
 
         for run in batch:
             start = time.monotonic()
-            stages.score_unit(self._worker.output, run.unit, self._sets, scores)
+            pairs = stages.score_unit(self._worker.output, run.unit, self._sets, scores)
+            if run.unit.index == self._null_unit:
+                pairs += stages.score_null(self._worker.output, self._sets, scores)
             give_back_memory()
-            yield run.timed("score", start)
+            yield replace(run.timed("score", start), pairs_scored=pairs)
 
     def get_metrics_namespace(self) -> str:
         return "lanser_score"

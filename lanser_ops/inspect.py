@@ -23,9 +23,7 @@ def run(argv: Sequence[str]) -> None:
     path = storage.absolute(args.path)
     content = dataset.read_dataset(path)
     tars = (
-        [path]
-        if path.endswith(".tar")
-        else sorted(name for name in storage.list_files(path) if name.endswith(".tar"))
+        [path] if path.endswith(".tar") else sorted(name for name in storage.list_files(path) if name.endswith(".tar"))
     )
     if not content and not (tars and storage.exists(tars[0])):
         raise InputError(f"{args.path}: neither an output directory of lanser nor a shard")
@@ -49,9 +47,7 @@ def _show_shard(path: str, shown: int) -> None:
                         told.append(fields)
     except (tarfile.TarError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a shard of lanser ({error})") from None
-    print(
-        f"\n{path}: {sum(labels.values())} samples; " + ", ".join(f"{k} {v}" for k, v in labels.most_common())
-    )
+    print(f"\n{path}: {sum(labels.values())} samples; " + ", ".join(f"{k} {v}" for k, v in labels.most_common()))
     for fields in told:
         ranked = sorted(zip(fields["entailment"], fields["labels"], strict=True), reverse=True)[:SHOWN_SCORES]
         scores = ", ".join(f"{label} {score:.2f}" for score, label in ranked)

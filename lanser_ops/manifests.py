@@ -80,13 +80,9 @@ def read_manifest(path: str) -> pa.Table:
         if not len(table):
             raise InputError(f"--input {path}: the manifest has no rows")
         if "path" not in present:
-            raise InputError(
-                f"--input {path}: a manifest needs a column 'path' (it has: {', '.join(present)})"
-            )
+            raise InputError(f"--input {path}: a manifest needs a column 'path' (it has: {', '.join(present)})")
         columns = [
-            pc.cast(table.column(field.name), field.type)
-            if field.name in present
-            else pa.nulls(len(table), field.type)
+            pc.cast(table.column(field.name), field.type) if field.name in present else pa.nulls(len(table), field.type)
             for field in COLUMNS
         ]
     except InputError:
@@ -108,9 +104,7 @@ def read_manifest(path: str) -> pa.Table:
 def resolve_paths(paths: pa.ChunkedArray, home: str) -> pa.Array:
     """Full paths: relative ones lie below ``home``, the manifest's folder; ``..`` and ``.`` are folded."""
     paths = paths.combine_chunks()
-    rooted = pc.or_(
-        pc.starts_with(paths, "/"), pc.match_substring_regex(paths, r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
-    )
+    rooted = pc.or_(pc.starts_with(paths, "/"), pc.match_substring_regex(paths, r"^[a-zA-Z][a-zA-Z0-9+.-]*://"))
     full = pc.if_else(rooted, paths, pc.binary_join_element_wise(home, paths, "/"))
     dotted = pc.match_substring_regex(full, r"(^|/)\.\.?(/|$)|[^:/]//")
     if not pc.any(dotted).as_py():

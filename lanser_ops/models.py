@@ -70,18 +70,14 @@ def resolve_nli(name: str) -> ModelRef:
         return ModelRef(BUNDLED_NLI_ID, content_hash(path), path)
     path = _local_or_hub(name, "--nli-model", _download_nli)
     if not os.path.isfile(os.path.join(path, "config.json")):
-        raise InputError(
-            f"--nli-model {name}: no config.json there; a transformers model directory is needed"
-        )
+        raise InputError(f"--nli-model {name}: no config.json there; a transformers model directory is needed")
     return ModelRef(name, content_hash(path), path)
 
 
 def content_hash(path: str) -> str:
     """SHA-256 over names and contents of the model's files, whatever directory they lie in."""
     total = hashlib.sha256()
-    for file in sorted(
-        {file for pattern in MODEL_FILES for file in Path(path).glob(pattern) if file.is_file()}
-    ):
+    for file in sorted({file for pattern in MODEL_FILES for file in Path(path).glob(pattern) if file.is_file()}):
         total.update(f"{file.name}\0{_file_hash(file)}\0".encode())
     return total.hexdigest()
 

@@ -79,10 +79,7 @@ def make_plan(sources: Sources, options: PlanOptions) -> tuple[pa.Table, list[Un
     plan = table.add_column(0, SOURCE_SCHEMA.field("unit"), pa.array(unit_of_row)).cast(SOURCE_SCHEMA)
     rows = np.bincount(unit_of_row, minlength=len(splits))
     sizes = np.bincount(units_of_file, weights=file_bytes, minlength=len(splits))
-    units = [
-        Unit(index, len(splits), split, int(rows[index]), int(sizes[index]))
-        for index, split in enumerate(splits)
-    ]
+    units = [Unit(index, len(splits), split, int(rows[index]), int(sizes[index])) for index, split in enumerate(splits)]
     return plan, units
 
 

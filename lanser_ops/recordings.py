@@ -57,9 +57,7 @@ def between(blocks: Iterable[np.ndarray], first: int, last: int | None) -> Itera
             return
 
 
-def cut_blocks(
-    blocks: Iterable[np.ndarray], ranges: Sequence[tuple[int, int]]
-) -> Iterator[tuple[int, np.ndarray]]:
+def cut_blocks(blocks: Iterable[np.ndarray], ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
     """(index, samples) of every [start, end) range, as soon as the blocks have passed its end.
 
     Ranges may overlap and come in any order; one that reaches past the last block is cut short, and one

@@ -66,28 +66,13 @@ def write_documents(output: str) -> None:
 
 def _accounts(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Accounts by taxonomy; under the empty name those of the transcripts, where there is nothing else."""
-    found = {
-        name: one["accounts"] for name, one in content.get("taxonomies", {}).items() if "accounts" in one
-    }
+    found = {name: one["accounts"] for name, one in content.get("taxonomies", {}).items() if "accounts" in one}
     return found or ({"": content["accounts"]} if "accounts" in content else {})
 
 
 def _tables(content: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """(heading, rows) of everything that is reported; both documents show the same."""
-    plan, asr = content["plan"], content["transcribe"]
-    tables = [
-        (
-            "How it was made",
-            [
-                ("input", ", ".join(plan["inputs"])),
-                (
-                    "speech recognition",
-                    f"{asr['asr_model']['id']} (sha256 {asr['asr_model']['sha256'][:12]})",
-                ),
-                ("languages", ", ".join(asr["languages"]) or "any"),
-            ],
-        )
-    ]
+    tables = [("How it was made", _origin(content))]
     for name, account in _accounts(content).items():
         title = name or "transcripts"
         if name:
@@ -95,7 +80,7 @@ def _tables(content: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
             tables[0][1].append(
                 (
                     f"labels of {name}",
-                    f"{label['nli_model']['id']}, templates {', '.join(label['templates'])}",
+                    f"{label['nli_model']['id']}, templates {', '.join(label['templates'])}, prior {label['prior']}",
                 )
             )
         hours = account["hours"]
@@ -103,16 +88,33 @@ def _tables(content: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
         counts += [(f"{split} samples", str(count)) for split, count in account["splits"].items()]
         counts += [("hours of audio", str(hours["audio"])), ("hours in the shards", str(hours["samples"]))]
         tables.append((f"{title}: counts", counts))
+        if "template_agreement" in account:
+            shares = account["template_agreement"]
+            rows = [(f"{one!r} alone gives the label", f"{share:.1%}") for one, share in shares["with_label"].items()]
+            rows.append(("two templates pick the same label", f"{shares['pairwise']:.1%}"))
+            tables.append((f"{title}: agreement of templates", rows))
         if account["labels"]:
             share = max(1, account["samples"])
             rows = [(label, f"{count} ({count / share:.1%})") for label, count in account["labels"].items()]
             tables.append((f"{title}: labels", rows))
         if account["rejects"]:
-            rows = [
-                (f"{reason}: {REASONS[reason]}", str(count)) for reason, count in account["rejects"].items()
-            ]
+            rows = [(f"{reason}: {REASONS[reason]}", str(count)) for reason, count in account["rejects"].items()]
             tables.append((f"{title}: rejects", rows))
     return tables
+
+
+def _origin(content: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where the audio and its transcripts come from."""
+    if "unpack" in content:
+        shards = content["unpack"]
+        heard = ", ".join(shards["asr_models"]) or "none: transcripts were given"
+        return [("shards", ", ".join(shards["inputs"])), ("speech recognition", heard)]
+    plan, asr = content["plan"], content["transcribe"]
+    return [
+        ("input", ", ".join(plan["inputs"])),
+        ("speech recognition", f"{asr['asr_model']['id']} (sha256 {asr['asr_model']['sha256'][:12]})"),
+        ("languages", ", ".join(asr["languages"]) or "any"),
+    ]
 
 
 def _card(content: dict[str, Any]) -> str:
@@ -154,9 +156,7 @@ def _page(content: dict[str, Any]) -> str:
     ]
     for heading, rows in _tables(content):
         parts.append(f"<h2>{html.escape(heading)}</h2><table>")
-        parts += [
-            f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows
-        ]
+        parts += [f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows]
         parts.append("</table>")
     return "".join([*parts, "</body></html>\n"])
 

@@ -1,31 +1,32 @@
-"""What a run finds in its output directory: options that differ, units that are done, scores that can be used."""
+"""What a run finds in its output directory: options that differ, units that are done."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lanser_ops import dataset, storage, weak_labels
-from lanser_ops.dataset import LabelSpec
+from lanser_ops import dataset, storage
 from lanser_ops.errors import InputError
 from lanser_ops.plan import Unit
-from lanser_ops.stages import ScoreSet
+from lanser_ops.scores import ScoreSet
 
-SENTENCES_FILE = "sentences.json"
-# A stage that changes takes those after it along.
-ORDER = ("plan", "transcribe", "label", "shard")
+# A stage that changes takes those after it along. The first three concern all taxonomies; a directory has the
+# first two, or the third where its transcripts come from shards.
+ORDER = ("plan", "transcribe", "unpack", "label", "shard")
+FOR_ALL = ORDER[:3]
 
 
 @dataclass(frozen=True)
 class Sections:
-    """The options of the stages that a command runs, by stage, as dataset.json holds them."""
+    """The options of the stages that concern a command, by stage, as dataset.json holds them.
+
+    Those that are not in ``made`` the command only reads.
+    """
 
     taxonomy: str | None
     by_stage: dict[str, dict[str, Any]]
+    made: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Done:
 
 def stored(before: dict[str, Any], stage: str, taxonomy: str | None) -> dict[str, Any] | None:
     """The section of ``stage`` in dataset.json, None where that stage has not run."""
-    if stage in ("plan", "transcribe"):
+    if stage in FOR_ALL:
         return before.get(stage)
     return before.get("taxonomies", {}).get(taxonomy, {}).get(stage)
 
@@ -58,15 +59,22 @@ def check(output: str, before: dict[str, Any], now: Sections, overwrite: bool) -
     """Compare options with those that made the files; returns what of dataset.json still holds.
 
     Raises InputError that names what differs, unless ``overwrite``: then the files of the first stage that
-    differs, and of those after it, are removed (of all stages of the command where none differs).
+    differs, and of those after it, are removed (of all stages that the command makes where none differs).
+    What the command only reads, it never removes.
     """
     told: list[str] = []
     first = None
     for stage in now.by_stage:
         was = stored(before, stage, now.taxonomy)
-        if was is not None and (found := _differences(stage, was, now.by_stage[stage])):
-            first = first or stage
-            told.extend(found)
+        if was is None or not (found := _differences(stage, was, now.by_stage[stage])):
+            continue
+        if stage not in now.made:
+            raise InputError(
+                f"--output {output}: its {stage}s were made with other options: {'; '.join(found)}. "
+                f"Give the options of lanser {stage}, or run that again first"
+            )
+        first = first or stage
+        told.extend(found)
     if told and not overwrite:
         raise InputError(
             f"--output {output} was made with other options: {'; '.join(told)}. "
@@ -74,9 +82,9 @@ def check(output: str, before: dict[str, Any], now: Sections, overwrite: bool) -
         )
     if not overwrite:
         return before
-    first = first or next(iter(now.by_stage))
+    first = first or next(stage for stage in now.by_stage if stage in now.made)
     stages = set(ORDER[ORDER.index(first) :])
-    whole = first in ("plan", "transcribe")
+    whole = first in FOR_ALL
     storage.delete_files(dataset.written_files(output, None if whole else now.taxonomy, stages))
     kept = {key: value for key, value in before.items() if key in ORDER and key not in stages}
     taxonomies = {} if whole else dict(before.get("taxonomies", {}))
@@ -94,65 +102,41 @@ def merge(kept: dict[str, Any], now: Sections) -> dict[str, Any]:
     content = dict(kept)
     taxonomies = dict(kept.get("taxonomies", {}))
     for stage, section in now.by_stage.items():
-        if stage in ("plan", "transcribe"):
+        if stage in FOR_ALL:
             content[stage] = section
         else:
             taxonomies[now.taxonomy] = {**taxonomies.get(now.taxonomy, {}), stage: section}
     return {**content, "taxonomies": taxonomies}
 
 
-def score_sets(output: str, spec: LabelSpec) -> tuple[ScoreSet, ...]:
-    """The stored sets that hold hypotheses of ``spec``, and a new one for those that none holds."""
-    needed = {sentence for row in weak_labels.sentences(spec.taxonomy, spec.templates) for sentence in row}
-    sets = []
-    for path in sorted(storage.list_files(storage.join(output, dataset.SCORES))):
-        if posixpath.basename(path) != SENTENCES_FILE:
-            continue
-        content = json.loads(storage.read_bytes(path))
-        useful = needed.intersection(content["hypotheses"])
-        if content["nli_sha256"] == spec.nli_model.sha256 and useful:
-            sets.append(ScoreSet(posixpath.basename(posixpath.dirname(path)), tuple(content["hypotheses"])))
-            needed -= useful
-    if needed:
-        hypotheses = sorted(needed)
-        text = json.dumps(
-            {"nli_sha256": spec.nli_model.sha256, "hypotheses": hypotheses}, ensure_ascii=False, indent=1
-        ).encode()
-        name = hashlib.sha256(text).hexdigest()[:16]
-        storage.write_bytes(output, f"{dataset.SCORES}/{name}/{SENTENCES_FILE}", text)
-        sets.append(ScoreSet(name, tuple(hypotheses)))
-    return tuple(sets)
-
-
 def finished(
     output: str, units: Sequence[Unit], stages: Sequence[str], taxonomy: str | None, sets: Sequence[ScoreSet]
 ) -> Done:
-    """Which units have the files of ``stages`` (``transcribe``, ``score``, ``label``, ``shard``)."""
+    """Which units have the files of ``stages`` (``transcribe``, ``unpack``, ``score``, ``label``, ``shard``)."""
     there = {path[len(output) + 1 :] for path in storage.list_files(output)}
     files = {
         "transcribe": lambda unit: [dataset.transcripts_file(unit)],
+        "unpack": lambda unit: [dataset.transcripts_file(unit)],
         "score": lambda unit: [one.file(unit) for one in sets],
         "label": lambda unit: [dataset.labels_file(taxonomy, unit)],
         "shard": lambda unit: [dataset.shard_file(taxonomy, unit)],
     }
     return Done(
         len(units),
-        {
-            stage: frozenset(unit.index for unit in units if there.issuperset(files[stage](unit)))
-            for stage in stages
-        },
+        {stage: frozenset(unit.index for unit in units if there.issuperset(files[stage](unit))) for stage in stages},
     )
 
 
 def _differences(stage: str, was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    if stage == "unpack":
+        told = f"the shards changed ({was['tars']} tars then, {now['tars']} now)"
+        return [] if was["sha256"] == now["sha256"] else [told]
     if stage != "plan":
         return dataset.differences(was, now)
     if was["plan_sha256"] == now["plan_sha256"]:
         return []  # the corpus may have moved, and other sizes may come to the same units
     options = ("num_shards", "shard_size_mb", "val_fraction")
-    changed = dataset.differences(
-        {name: was[name] for name in options}, {name: now[name] for name in options}
-    )
+    changed = dataset.differences({name: was[name] for name in options}, {name: now[name] for name in options})
     return changed or [f"the recordings of --input changed ({was['sources']} then, {now['sources']} now)"]
 
 

@@ -6,57 +6,60 @@ that of the WebDataset documentation (https://github.com/webdataset/webdataset).
 
 from __future__ import annotations
 
-import io
-import json
-import tarfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
+
+import orjson
+import pyarrow as pa
 
 from lanser_ops import recordings
 from lanser_ops.audio import AudioError, encode_flac
 from lanser_ops.dataset import LabelSpec, ShardSpec
-from schemas.records import SourceRow, Transcript, WeakLabel
+from lanser_ops.tars import Stretch
+from schemas.records import SourceRow, Transcript
+
+FLAC_MAGIC = b"fLaC"
+JSON_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
-@dataclass(frozen=True)
-class Sample:
-    """An utterance as it goes into a shard; ``asr_model`` is None where the transcript was given."""
-
-    transcript: Transcript
-    label: WeakLabel
-    asr_model: str | None
-
-
-def sample_json(sample: Sample, spec: LabelSpec) -> dict[str, Any]:
-    """What ``<key>.json`` holds: the transcript's and the label's columns, and where they come from."""
-    transcript, label = sample.transcript, sample.label
+def fields_of_all(spec: LabelSpec) -> dict[str, Any]:
+    """The part of ``<key>.json`` that all samples of a taxonomy share."""
     return {
-        "key": transcript.key,
-        "source": transcript.source,
-        "start_s": transcript.start_s,
-        "end_s": transcript.end_s,
-        "duration_s": transcript.duration_s,
-        "speaker": transcript.speaker,
-        "text": transcript.text,
-        "language": transcript.language,
-        "avg_logprob": transcript.avg_logprob,
-        "no_speech_prob": transcript.no_speech_prob,
-        "compression_ratio": transcript.compression_ratio,
-        "flags": [*transcript.flags, *label.flags],
-        "label": label.label,
-        "label_index": label.label_index,
-        "score": shortest(label.score),
-        "margin": shortest(label.margin),
-        "entailment": [shortest(score) for score in label.entailment],
         "taxonomy": spec.taxonomy.name,
         "labels": [one.name for one in spec.taxonomy.labels],
         "hypotheses": [one.hypothesis for one in spec.taxonomy.labels],
         "templates": list(spec.templates),
-        "asr_model": sample.asr_model,
         "nli_model": spec.nli_model.id,
         "nli_sha256": spec.nli_model.sha256,
+        "prior": spec.prior,
     }
+
+
+def sample_rows(transcripts: pa.Table, labels: pa.Table) -> Iterator[dict[str, Any]]:
+    """The columns of both tables, which have the same rows, as ``<key>.json`` holds them."""
+    columns = {**_columns(transcripts), **_columns(labels)}
+    columns["flags"] = [heard + said for heard, said in zip(_flags(transcripts), columns["flags"], strict=True)]
+    if not any(columns["template_labels"]):
+        del columns["template_labels"], columns["template_entailment"]
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))
+
+
+def _columns(table: pa.Table) -> dict[str, list]:
+    return {name: _values(table.column(name).combine_chunks()) for name in table.column_names}
+
+
+def _flags(table: pa.Table) -> list[list[str]]:
+    return table.column("flags").to_pylist()
+
+
+def _values(column: pa.Array) -> list:
+    """A column's values; float32 stay numpy's, which are written with the digits that they have: six, not 17."""
+    if pa.types.is_float32(column.type):
+        return list(column.to_numpy())
+    if pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type):
+        return list(column.flatten().to_numpy().reshape(len(column), -1)) if len(column) else []
+    return column.to_pylist()
 
 
 def shortest(value: float) -> float:
@@ -64,40 +67,15 @@ def shortest(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def drop_reason(transcript: Transcript, label: WeakLabel, spec: ShardSpec) -> tuple[str, str] | None:
+def drop_reason(row: Mapping[str, Any], spec: ShardSpec) -> tuple[str, str] | None:
     """(reason, detail) where the utterance is left out of the shards, None where it goes in."""
-    flags = [*transcript.flags, *label.flags]
-    if flags and not spec.keep_flagged:
-        return flags[0], f"flags {', '.join(flags)}; --keep-flagged keeps such utterances"
-    if label.score < spec.min_score:
-        return "low_score", f"{label.label} scores {shortest(label.score)}, --min-score is {spec.min_score}"
-    if label.margin < spec.min_margin:
-        return (
-            "low_margin",
-            f"{label.label} leads by {shortest(label.margin)}, --min-margin is {spec.min_margin}",
-        )
+    if row["flags"] and not spec.keep_flagged:
+        return row["flags"][0], f"flags {', '.join(row['flags'])}; --keep-flagged keeps such utterances"
+    if row["score"] < spec.min_score:
+        return "low_score", f"{row['label']} scores {shortest(row['score'])}, --min-score is {spec.min_score}"
+    if row["margin"] < spec.min_margin:
+        return "low_margin", f"{row['label']} leads by {shortest(row['margin'])}, --min-margin is {spec.min_margin}"
     return None
-
-
-def write_samples(stream: BinaryIO, members: Iterable[tuple[str, bytes]]) -> None:
-    """Write (name, content) members, already in order, as a whole tar.
-
-    An error half-way leaves the tar without its end, so that nobody takes it for a whole one.
-    """
-    tar = tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
-    for name, content in members:
-        info = tarfile.TarInfo(name)
-        info.size = len(content)
-        info.mode = 0o644
-        tar.addfile(info, io.BytesIO(content))
-    tar.close()
-
-
-def sample_members(key: str, flac: bytes, fields: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-    """The three members of one sample, in name order."""
-    yield f"{key}.cls", str(fields["label_index"]).encode()
-    yield f"{key}.flac", flac
-    yield f"{key}.json", json.dumps(fields, ensure_ascii=False, sort_keys=True).encode()
 
 
 def spool_flac(
@@ -133,11 +111,16 @@ def spool_flac(
     return places, lost
 
 
-def spooled_members(
-    spool: BinaryIO, places: dict[str, tuple[int, int]], samples: Sequence[Sample], spec: LabelSpec
-) -> Iterator[tuple[str, bytes]]:
-    """The tar members of ``samples``, in key order, their audio read back from ``spool``."""
-    for sample in sorted(samples, key=lambda one: one.transcript.key):
-        offset, size = places[sample.transcript.key]
-        spool.seek(offset)
-        yield from sample_members(sample.transcript.key, spool.read(size), sample_json(sample, spec))
+def tar_members(
+    audio: BinaryIO, places: Mapping[str, tuple[int, int]], rows: Iterable[dict[str, Any]], spec: LabelSpec
+) -> Iterator[tuple[bytes, bytes | Stretch]]:
+    """(name, content) of what goes into the tar: of every sample the three members, in name order.
+
+    ``rows`` are in key order; ``places`` gives (offset, size) of each sample's FLAC in ``audio``.
+    """
+    shared = fields_of_all(spec)
+    for row in rows:
+        key = row["key"].encode()
+        yield key + b".cls", b"%d" % row["label_index"]
+        yield key + b".flac", Stretch(audio, *places[row["key"]])
+        yield key + b".json", orjson.dumps({**row, **shared}, option=JSON_OPTIONS)

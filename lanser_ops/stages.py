@@ -7,17 +7,19 @@ by doing the stage again.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
-from lanser_ops import dataset, shards, storage, weak_labels
+from lanser_ops import dataset, shards, storage, tars, weak_labels
 from lanser_ops.asr import Clip, Hypothesis
 from lanser_ops.dataset import LabelSpec, ShardSpec
+from lanser_ops.entailment import Scores
 from lanser_ops.plan import Unit, read_unit
-from lanser_ops.transcribe import POOL_SECONDS, STAGE, CutOptions, transcribe_rows
+from lanser_ops.scores import ScoreSet, read_scores, write_scores
+from lanser_ops.transcribe import POOL_SECONDS, CutOptions, transcribe_rows
 from schemas.records import (
     LABEL_SCHEMA,
     REJECT_SCHEMA,
@@ -33,21 +35,9 @@ from schemas.records import (
 # FLAC bytes of a unit wait in memory up to this size, then in a temporary file.
 SPOOL_BYTES = 8 << 20
 
-
-@dataclass(frozen=True)
-class ScoreSet:
-    """Hypotheses that were scored together; ``name`` is their folder below scores/."""
-
-    name: str
-    hypotheses: tuple[str, ...]
-
-    def file(self, unit: Unit) -> str:
-        return f"{dataset.SCORES}/{self.name}/{unit.part}"
-
-
-SCORE_SCHEMA = pa.schema(
-    [("key", pa.string()), ("scores", pa.list_(pa.float32())), ("truncated", pa.bool_())]
-)
+SHARD_STAGE = "shard:"
+# What `lanser_ops.entailment.score` is once it has its model.
+Score = Callable[[Sequence[str], Sequence[str]], Scores]
 
 
 def transcribe_unit(
@@ -66,85 +56,128 @@ def transcribe_unit(
     storage.write_table(output, dataset.transcripts_file(unit), to_table(transcripts, TRANSCRIPT_SCHEMA))
 
 
-def score_unit(
-    output: str,
-    unit: Unit,
-    sets: Sequence[ScoreSet],
-    score: Callable[[Sequence[str], Sequence[str]], tuple[np.ndarray, np.ndarray]],
-) -> None:
+def score_unit(output: str, unit: Unit, sets: Sequence[ScoreSet], score: Score) -> int:
     """Write P(entailment) of the unit's transcripts for every hypothesis of every set that lacks it.
 
-    ``score(premises, hypotheses)`` gives float32 (premises, hypotheses) and bool (premises,), which
-    premises were truncated.
+    Returns how many pairs the model scored for it.
     """
+    pairs = 0
     for one in sets:
-        if storage.exists(storage.join(output, one.file(unit))):
-            continue
-        table = storage.read_table(storage.join(output, dataset.transcripts_file(unit)), ["key", "text"])
-        scores, truncated = score(table.column("text").to_pylist(), one.hypotheses)
-        flat = pa.array(np.ascontiguousarray(scores).reshape(-1))
-        offsets = pa.array(np.arange(len(table) + 1, dtype=np.int32) * len(one.hypotheses))
-        rows = [
-            table.column("key").combine_chunks(),
-            pa.ListArray.from_arrays(offsets, flat),
-            pa.array(truncated),
-        ]
-        storage.write_table(output, one.file(unit), pa.table(rows, schema=SCORE_SCHEMA))
+        if not storage.exists(storage.join(output, one.file(unit))):
+            table = storage.read_table(storage.join(output, dataset.transcripts_file(unit)), ["key", "text"])
+            keys, texts = (table.column(name).to_pylist() for name in ("key", "text"))
+            pairs += _score(output, one.file(unit), keys, texts, one, score)
+    return pairs
 
 
-def label_unit(output: str, unit: Unit, sets: Sequence[ScoreSet], spec: LabelSpec) -> None:
-    """Write the unit's labels, from its stored scores."""
+def score_null(output: str, sets: Sequence[ScoreSet], score: Score) -> int:
+    """Write P(entailment) given the empty premise, for every set that lacks it; returns the pairs scored."""
+    return sum(
+        _score(output, one.null_file, [""], [""], one, score)
+        for one in sets
+        if not storage.exists(storage.join(output, one.null_file))
+    )
+
+
+def _score(output: str, name: str, keys: Sequence[str], texts: list[str], one: ScoreSet, score: Score) -> int:
+    found = score(texts, one.hypotheses)
+    write_scores(output, name, keys, found.entailment, found.truncated)
+    return found.pairs_scored
+
+
+def label_unit(
+    output: str, unit: Unit, sets: Sequence[ScoreSet], spec: LabelSpec, prior: Sequence[float] | None
+) -> None:
+    """Write the unit's labels, from its stored scores. ``prior`` is a log score a label, None for none."""
     name = dataset.labels_file(spec.taxonomy.name, unit)
     if storage.exists(storage.join(output, name)):
         return
     transcripts = read_transcripts(output, unit)
-    columns: dict[str, np.ndarray] = {}
-    truncated = np.zeros(len(transcripts), dtype=bool)
-    for one in sets:
-        table = storage.read_table(storage.join(output, one.file(unit)))
-        scores = table.column("scores").combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-        columns |= {hypothesis: scores[:, index] for index, hypothesis in enumerate(one.hypotheses)}
-        truncated |= table.column("truncated").to_numpy()
-    entailment = weak_labels.average(columns, weak_labels.sentences(spec.taxonomy, spec.templates))
-    labels = weak_labels.label_utterances(transcripts, entailment, truncated, spec.taxonomy)
+    by_template, truncated = read_scores(output, [one.file(unit) for one in sets], sets, spec)
+    labels = weak_labels.label_utterances(transcripts, by_template, truncated, spec.taxonomy, prior)
     storage.write_table(output, name, to_table(labels, LABEL_SCHEMA))
 
 
-def shard_unit(
-    output: str, unit: Unit, roots: Sequence[str], spec: LabelSpec, kept: ShardSpec, asr_model: str
+def corpus_sums(output: str, unit: Unit, sets: Sequence[ScoreSet], spec: LabelSpec) -> tuple[int, tuple[float, ...]]:
+    """The unit's part of the corpus prior: how many utterances count, and their sums of log scores.
+
+    An utterance with a flag does not count: whether it is in the shards depends on --keep-flagged, and the
+    prior of a corpus is to be the same before and after it was made into shards.
+    """
+    by_template, truncated = read_scores(output, [one.file(unit) for one in sets], sets, spec)
+    flagged = np.array([bool(one.flags) for one in read_transcripts(output, unit)], dtype=bool)
+    return weak_labels.log_sums(weak_labels.average(by_template)[~(truncated | flagged)])
+
+
+def null_sums(output: str, sets: Sequence[ScoreSet], spec: LabelSpec) -> tuple[int, tuple[float, ...]]:
+    """The null prior in the same form: the empty premise counts once."""
+    by_template, _ = read_scores(output, [one.null_file for one in sets], sets, spec)
+    return weak_labels.log_sums(weak_labels.average(by_template))
+
+
+def shard_unit(output: str, unit: Unit, roots: Sequence[str], spec: LabelSpec, kept: ShardSpec, asr_model: str) -> None:
+    """Write the unit's shard from its recordings, and add what is left out of it to the unit's rejects."""
+    if storage.exists(storage.join(output, dataset.shard_file(spec.taxonomy.name, unit))):
+        return
+    table = storage.read_table(storage.join(output, dataset.transcripts_file(unit)))
+    heard = [None if logprob is None else asr_model for logprob in table.column("avg_logprob").to_pylist()]
+    samples, rejects = choose_samples(
+        output, unit, spec, kept, table.append_column("asr_model", pa.array(heard, pa.string()))
+    )
+    chosen = {sample["key"] for sample in samples}
+    wanted = [one for one in from_table(table, Transcript) if one.key in chosen]
+    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
+        places, lost = shards.spool_flac(spool, wanted, read_unit(output, unit), roots)
+        rejects += [_reject(one, spec, *lost[one["key"]]) for one in samples if one["key"] in lost]
+        samples = [one for one in samples if one["key"] in places]
+        write_shard(output, unit, spec, samples, rejects, spool, places)
+
+
+def choose_samples(
+    output: str, unit: Unit, spec: LabelSpec, kept: ShardSpec, transcripts: pa.Table
+) -> tuple[list[dict[str, Any]], list[Reject]]:
+    """What goes into the unit's shard, as its JSON has it and in key order, and rejects for what does not.
+
+    ``transcripts`` has the columns of a transcript and ``asr_model``, null where the text was given.
+    """
+    labels = storage.read_table(storage.join(output, dataset.labels_file(spec.taxonomy.name, unit)))
+    samples, rejects = [], []
+    for row in shards.sample_rows(transcripts, labels):
+        dropped = shards.drop_reason(row, kept)
+        if dropped:
+            rejects.append(_reject(row, spec, *dropped))
+        else:
+            samples.append(row)
+    return samples, rejects
+
+
+def write_shard(
+    output: str,
+    unit: Unit,
+    spec: LabelSpec,
+    samples: Sequence[dict[str, Any]],
+    rejects: list[Reject],
+    audio: BinaryIO,
+    places: Mapping[str, tuple[int, int]],
 ) -> None:
-    """Write the unit's shard, and add what is left out of it to the unit's rejects.
+    """Write the unit's rejects of this taxonomy, then its tar; ``places`` is (offset, size) of FLACs in ``audio``.
 
     A unit without a sample gets no tar: an empty one trips readers up.
     """
-    name = dataset.shard_file(spec.taxonomy.name, unit)
-    if storage.exists(storage.join(output, name)):
-        return
-    stage = shard_stage(spec.taxonomy.name)
-    samples, rejects = [], []
-    for transcript, label in zip(
-        read_transcripts(output, unit), read_labels(output, unit, spec.taxonomy.name), strict=True
-    ):
-        dropped = shards.drop_reason(transcript, label, kept)
-        if dropped:
-            rejects.append(_reject(transcript, stage, *dropped))
-        else:
-            given = transcript.avg_logprob is None
-            samples.append(shards.Sample(transcript, label, None if given else asr_model))
-    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
-        transcripts = [sample.transcript for sample in samples]
-        places, lost = shards.spool_flac(spool, transcripts, read_unit(output, unit), roots)
-        rejects.extend(_reject(one, stage, *lost[one.key]) for one in transcripts if one.key in lost)
-        _replace_rejects(output, unit, stage, rejects)
-        samples = [sample for sample in samples if sample.transcript.key in places]
-        if samples:
-            with storage.atomic_writer(output, name) as stream:
-                shards.write_samples(stream, shards.spooled_members(spool, places, samples, spec))
+    _replace_rejects(output, unit, shard_stage(spec.taxonomy.name), rejects)
+    if samples:
+        with storage.atomic_writer(output, dataset.shard_file(spec.taxonomy.name, unit)) as stream:
+            tars.write_tar(stream, shards.tar_members(audio, places, samples, spec))
 
 
 def shard_stage(taxonomy: str) -> str:
     """The ``stage`` of rejects that concern one taxonomy's shards alone."""
-    return f"shard:{taxonomy}"
+    return f"{SHARD_STAGE}{taxonomy}"
+
+
+def is_shard_stage(stage: str) -> bool:
+    """False for the rejects that concern every taxonomy: what never became a transcript."""
+    return stage.startswith(SHARD_STAGE)
 
 
 def read_transcripts(output: str, unit: Unit) -> list[Transcript]:
@@ -152,19 +185,17 @@ def read_transcripts(output: str, unit: Unit) -> list[Transcript]:
 
 
 def read_labels(output: str, unit: Unit, taxonomy: str) -> list[WeakLabel]:
-    return from_table(
-        storage.read_table(storage.join(output, dataset.labels_file(taxonomy, unit))), WeakLabel
-    )
+    return from_table(storage.read_table(storage.join(output, dataset.labels_file(taxonomy, unit))), WeakLabel)
 
 
-def _reject(transcript: Transcript, stage: str, reason: str, detail: str) -> Reject:
-    return make_reject(transcript.source, transcript.start_s, transcript.end_s, stage, reason, detail)
+def _reject(row: Mapping[str, Any], spec: LabelSpec, reason: str, detail: str) -> Reject:
+    return make_reject(row["source"], row["start_s"], row["end_s"], shard_stage(spec.taxonomy.name), reason, detail)
 
 
 def _replace_rejects(output: str, unit: Unit, stage: str, rejects: list[Reject]) -> None:
-    """Put ``rejects`` in the place of what the unit's file holds for ``stage``."""
+    """Put ``rejects`` in the place of what the unit's file holds for ``stage``; those of no taxonomy come first."""
     before = from_table(storage.read_table(storage.join(output, dataset.rejects_file(unit))), Reject)
     others = [one for one in before if one.stage != stage]
-    after = sorted([*others, *rejects], key=lambda one: (one.stage != STAGE, one.stage, one.key, one.reason))
+    after = sorted([*others, *rejects], key=lambda one: (is_shard_stage(one.stage), one.stage, one.key, one.reason))
     if after != before:
         storage.write_table(output, dataset.rejects_file(unit), to_table(after, REJECT_SCHEMA))

@@ -16,7 +16,7 @@ from schemas.records import Reject, SourceRow, Transcript, make_reject, utteranc
 
 STAGE = "transcribe"
 # Audio seconds that are held and ordered by length at once: some full batches, and a bound on memory.
-POOL_SECONDS = {"cpu": 60.0, "cuda": 4800.0}
+POOL_SECONDS = {"cpu": 120.0, "cuda": 4800.0}
 # Utterances decoded ahead of the recogniser.
 AHEAD = 16
 # Below this Silero's highest window is not worth asking the recogniser: of 1,440 acted RAVDESS clips the

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from lanser_ops.cli import guarded
+from lanser_ops.label_options import add_label_options, label_spec
 from pipelines import options
 from pipelines.job import Inputs, Stages, run_job
 
@@ -16,14 +17,14 @@ def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None =
     made = options.parser("build", "Audio to weak-label shards, one job.")
     options.add_source_options(made)
     options.add_asr_options(made)
-    options.add_label_options(made)
+    add_label_options(made)
     options.add_shard_options(made)
     args, run_options = options.parse(made, argv or [])
     wanted = Stages(
         inputs=Inputs(options.input_names(args), options.plan_options(args)),
         transcribe=options.transcribe_spec(args),
         asr_name=args.asr_model,
-        label=options.label_spec(args),
+        label=label_spec(args),
         nli_name=args.nli_model,
         score=True,
         shard=options.shard_spec(args),

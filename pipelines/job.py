@@ -2,7 +2,9 @@
 
     units ─ Reshuffle ─ transcribe ─ score ─ label ─ shard ─ count ─ dataset.json
 
-Units are a few bytes each and independent: no audio and no sample ever passes between workers.
+Units are a few bytes each and independent: no audio and no sample ever passes between workers. A prior alone
+is made of all units: labels then wait for the scores of the last one. ``lanser relabel`` has ``unpack`` in the
+place of ``transcribe``, and its shards get their audio from the shards that it reads.
 """
 
 from __future__ import annotations
@@ -20,14 +22,15 @@ from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
-from lanser_ops import accounts, dataset, models, report, resume, stages, storage
+from lanser_ops import accounts, dataset, models, relabel, report, resume, scores, stages, storage, weak_labels
 from lanser_ops.dataset import LabelSpec, ShardSpec, TranscribeSpec
 from lanser_ops.errors import InputError
 from lanser_ops.handlers import ScoreHandler, TranscribeHandler, UnitRun, Worker
-from lanser_ops.plan import PLAN_FILE, PlanOptions, Unit, encode_plan, make_plan, read_units
+from lanser_ops.plan import PLAN_FILE, PlanOptions, encode_plan, make_plan, read_units
 from lanser_ops.progress import watch
+from lanser_ops.relabel import ShardSource
+from lanser_ops.scores import ScoreSet
 from lanser_ops.sources import read_sources
-from lanser_ops.stages import ScoreSet
 from pipelines.options import RunOptions, is_direct
 
 
@@ -44,10 +47,11 @@ class Stages:
     """What a command does. A stage that is None is not run; its files are taken as they are.
 
     ``shard`` needs ``label``, for what the samples say of their labels; ``score`` tells whether the labels
-    are made in this run.
+    are made in this run. ``shards`` names the shards that transcripts and audio come from.
     """
 
     inputs: Inputs | None = None
+    shards: tuple[str, ...] = ()
     transcribe: TranscribeSpec | None = None
     asr_name: str = models.BUNDLED
     label: LabelSpec | None = None
@@ -57,7 +61,8 @@ class Stages:
 
     @property
     def names(self) -> list[str]:
-        there = {"transcribe": self.transcribe, "score": self.score, "label": self.score, "shard": self.shard}
+        there = {"transcribe": self.transcribe, "unpack": self.shards, "score": self.score}
+        there |= {"label": self.score, "shard": self.shard}
         return [name for name, stage in there.items() if stage]
 
 
@@ -71,26 +76,33 @@ def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | 
         raise InputError(f"--output {output}: cannot be written to ({_reason(error)})") from None
     before = dataset.read_dataset(output)
     taxonomy = wanted.label.taxonomy.name if wanted.label else None
-    sections, plan = _sections(wanted, output, taxonomy)
+    _check_origin(output, wanted, before)
+    source = relabel.read_source(wanted.shards, output) if wanted.shards else None
+    sections, plan = _sections(wanted, output, taxonomy, source)
     _check_order(output, wanted, before, taxonomy)
     content = resume.merge(resume.check(output, before, sections, options.overwrite), sections)
     if plan is not None:
         storage.write_bytes(output, PLAN_FILE, plan)
     dataset.write_dataset(output, content)
-    units = read_units(output)
-    sets = resume.score_sets(output, wanted.label) if wanted.label and wanted.score else ()
+    runs = [UnitRun(tar.unit, tar) for tar in source.tars] if source else list(map(UnitRun, read_units(output)))
+    units = [run.unit for run in runs]
+    for nli_sha256, sentences in source.stored if source else ():
+        scores.add_set(output, nli_sha256, sentences)
+    sets = scores.needed_sets(output, wanted.label) if wanted.label and wanted.score else ()
     done = resume.finished(output, units, wanted.names, taxonomy, sets)
     for line in [*_bundled_lines(wanted), *done.lines()]:
         print(line, flush=True)
-    worker = Worker(output, tuple(content["plan"]["roots"]), options.device, options.threads)
+    roots = () if source else tuple(content["plan"]["roots"])
+    asr_model = "" if source else content["transcribe"]["asr_model"]["id"]
+    worker = Worker(output, roots, options.device, options.threads)
     start = time.monotonic()
     with (
         watch(output, units, wanted.names[-1], taxonomy),
         test_pipeline or beam.Pipeline(runner=_runner(options), options=options.beam) as pipeline,
     ):
-        _stages(
-            pipeline, units, wanted, sets, done, worker, content["transcribe"]["asr_model"]["id"]
-        ) | "WriteAccounts" >> beam.Map(_write_accounts, output=output, content=content, taxonomy=taxonomy)
+        _stages(pipeline, runs, wanted, sets, done, worker, asr_model) | "WriteAccounts" >> beam.Map(
+            _write_accounts, output=output, content=content, taxonomy=taxonomy
+        )
     storage.clear_temporary(output)
     report.print_closing_lines(output, taxonomy, time.monotonic() - start)
 
@@ -103,40 +115,70 @@ def quiet(verbose: bool) -> None:
 
 def _stages(
     pipeline: beam.Pipeline,
-    units: list[Unit],
+    units: list[UnitRun],
     wanted: Stages,
     sets: tuple[ScoreSet, ...],
     done: resume.Done,
     worker: Worker,
     asr_model: str,
 ) -> beam.PCollection:
-    """The graph up to the accounts of every unit. A model whose stage is done everywhere is not loaded."""
-    runs = (
-        pipeline
-        | "Units" >> beam.Create([UnitRun(unit) for unit in units], reshuffle=False)
-        | "Spread" >> beam.Reshuffle()
-    )
+    """The graph up to the accounts of every unit. The ASR model is not loaded where all is transcribed."""
+    spec = wanted.label
+    runs = pipeline | "Units" >> beam.Create(units, reshuffle=False) | "Spread" >> beam.Reshuffle()
     if wanted.transcribe and not done.all("transcribe"):
         handler = TranscribeHandler(worker, wanted.asr_name, wanted.transcribe)
         runs |= "Transcribe" >> RunInference(handler, model_identifier="asr")
-    if wanted.score and not done.all("score"):
-        handler = ScoreHandler(worker, wanted.nli_name, wanted.label.nli_model, sets)
-        runs |= "Score" >> RunInference(handler, model_identifier="nli")
+    if wanted.shards:
+        runs |= "Unpack" >> beam.Map(_unpack, worker=worker)
     if wanted.score:
-        runs |= "Label" >> beam.Map(_label, worker=worker, sets=sets, spec=wanted.label)
-    if wanted.shard:
-        runs |= "Shard" >> beam.Map(_shard, worker=worker, spec=wanted.label, kept=wanted.shard, asr_model=asr_model)
-    taxonomy = wanted.label.taxonomy.name if wanted.label else None
+        null_unit = units[0].unit.index if spec.prior == weak_labels.NULL_PRIOR else None
+        handler = ScoreHandler(worker, wanted.nli_name, spec.nli_model, sets, null_unit)
+        runs |= "Score" >> RunInference(handler, model_identifier="nli")
+        prior = None if spec.prior == weak_labels.NO_PRIOR else _prior(runs, worker, sets, spec, null_unit)
+        runs |= "Label" >> beam.Map(_label, worker=worker, sets=sets, spec=spec, prior=prior)
+    if wanted.shard and wanted.shards:
+        runs |= "Shard" >> beam.Map(_rewrite, worker=worker, spec=spec, kept=wanted.shard)
+    elif wanted.shard:
+        runs |= "Shard" >> beam.Map(_shard, worker=worker, spec=spec, kept=wanted.shard, asr_model=asr_model)
     return (
         runs
-        | "Count" >> beam.Map(_count, output=worker.output, taxonomy=taxonomy)
+        | "Count" >> beam.Map(_count, output=worker.output, taxonomy=spec.taxonomy.name if spec else None)
         | "Gather" >> beam.combiners.ToList()
     )
 
 
-def _label(run: UnitRun, worker: Worker, sets: tuple[ScoreSet, ...], spec: LabelSpec) -> UnitRun:
+def _prior(
+    scored: beam.PCollection, worker: Worker, sets: tuple[ScoreSet, ...], spec: LabelSpec, null_unit: int | None
+) -> beam.pvalue.AsSingleton:
+    """What is taken off, a log score a label, read from the stored scores once all units are scored."""
+    return beam.pvalue.AsSingleton(
+        scored
+        | "PriorPart" >> beam.FlatMap(_prior_part, worker=worker, sets=sets, spec=spec, null_unit=null_unit)
+        | "GatherPrior" >> beam.combiners.ToList()
+        | "Prior" >> beam.Map(weak_labels.mean_log_scores)
+    )
+
+
+def _prior_part(
+    run: UnitRun, worker: Worker, sets: tuple[ScoreSet, ...], spec: LabelSpec, null_unit: int | None
+) -> Iterator[tuple[int, int, tuple[float, ...]]]:
+    if null_unit is None:
+        yield run.unit.index, *stages.corpus_sums(worker.output, run.unit, sets, spec)
+    elif run.unit.index == null_unit:
+        yield run.unit.index, *stages.null_sums(worker.output, sets, spec)
+
+
+def _unpack(run: UnitRun, worker: Worker) -> UnitRun:
     start = time.monotonic()
-    stages.label_unit(worker.output, run.unit, sets, spec)
+    relabel.unpack_unit(worker.output, run.tar)
+    return run.timed("unpack", start)
+
+
+def _label(
+    run: UnitRun, worker: Worker, sets: tuple[ScoreSet, ...], spec: LabelSpec, prior: tuple[float, ...] | None
+) -> UnitRun:
+    start = time.monotonic()
+    stages.label_unit(worker.output, run.unit, sets, spec, prior)
     return run.timed("label", start)
 
 
@@ -146,24 +188,28 @@ def _shard(run: UnitRun, worker: Worker, spec: LabelSpec, kept: ShardSpec, asr_m
     return run.timed("shard", start)
 
 
-def _count(
-    run: UnitRun, output: str, taxonomy: str | None
-) -> tuple[accounts.UnitCounts, tuple[tuple[str, float], ...]]:
-    return accounts.count_unit(output, run.unit, taxonomy), run.seconds
+def _rewrite(run: UnitRun, worker: Worker, spec: LabelSpec, kept: ShardSpec) -> UnitRun:
+    start = time.monotonic()
+    relabel.rewrite_unit(worker.output, run.tar, spec, kept)
+    return run.timed("shard", start)
+
+
+def _count(run: UnitRun, output: str, taxonomy: str | None) -> tuple[accounts.UnitCounts, UnitRun]:
+    return accounts.count_unit(output, run.unit, taxonomy), run
 
 
 def _write_accounts(
-    counted: Iterable[tuple[accounts.UnitCounts, tuple]], output: str, content: dict, taxonomy: str | None
+    counted: Iterable[tuple[accounts.UnitCounts, UnitRun]], output: str, content: dict, taxonomy: str | None
 ) -> None:
-    counted = list(counted)
-    seconds = [spent for _, spends in counted for spent in spends]
-    account = accounts.total([counts for counts, _ in counted], seconds)
-    if taxonomy is None:
-        content = {**content, "accounts": account}
-    else:
-        entry = {**content["taxonomies"][taxonomy], "accounts": account}
-        content = {**content, "taxonomies": {**content["taxonomies"], taxonomy: entry}}
-    dataset.write_dataset(output, content)
+    counts, runs = zip(*counted, strict=True)
+    seconds = [spent for run in runs for spent in run.seconds]
+    entry = content if taxonomy is None else content["taxonomies"][taxonomy]
+    templates = [] if taxonomy is None else entry["label"]["templates"]
+    account = accounts.total(counts, seconds, [run.pairs_scored for run in runs], templates)
+    entry = {**entry, "accounts": account}
+    if taxonomy is not None:
+        entry = {**content, "taxonomies": {**content["taxonomies"], taxonomy: entry}}
+    dataset.write_dataset(output, entry)
     report.write_documents(output)
 
 
@@ -180,7 +226,9 @@ def _runner(options: RunOptions) -> object:
     return fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(info))
 
 
-def _sections(wanted: Stages, output: str, taxonomy: str | None) -> tuple[resume.Sections, bytes | None]:
+def _sections(
+    wanted: Stages, output: str, taxonomy: str | None, source: ShardSource | None
+) -> tuple[resume.Sections, bytes | None]:
     """dataset.json's sections for the stages of this command, and the plan where it makes one."""
     by_stage, plan = {}, None
     if wanted.inputs:
@@ -196,15 +244,28 @@ def _sections(wanted: Stages, output: str, taxonomy: str | None) -> tuple[resume
         )
     if wanted.transcribe:
         by_stage["transcribe"] = dataset.transcribe_section(wanted.transcribe)
+    if source:
+        by_stage["unpack"] = source.section
     if wanted.label:
         by_stage["label"] = dataset.label_section(wanted.label)
     if wanted.shard:
         by_stage["shard"] = dataset.shard_section(wanted.shard)
-    return resume.Sections(taxonomy, by_stage), plan
+    made = by_stage.keys() if wanted.score else by_stage.keys() - {"label"}
+    return resume.Sections(taxonomy, by_stage, frozenset(made)), plan
+
+
+def _check_origin(output: str, wanted: Stages, before: dict) -> None:
+    """A directory's transcripts come from audio or from shards; --overwrite does not turn one into the other."""
+    if wanted.shards and any(resume.stored(before, stage, None) for stage in ("plan", "transcribe")):
+        raise InputError(f"--output {output}: was made from audio by lanser build; relabel into another folder")
+    if not wanted.shards and resume.stored(before, "unpack", None):
+        raise InputError(
+            f"--output {output}: was made from shards by lanser relabel; use that again, or another --output"
+        )
 
 
 def _check_order(output: str, wanted: Stages, before: dict, taxonomy: str | None) -> None:
-    if not wanted.inputs and not resume.stored(before, "transcribe", None):
+    if not wanted.inputs and not wanted.shards and not resume.stored(before, "transcribe", None):
         raise InputError(f"--output {output}: no transcripts there; run lanser transcribe or lanser build first")
     if not wanted.score and wanted.shard and not resume.stored(before, "label", taxonomy):
         raise InputError(f"--output {output}: no labels for {taxonomy} there; run lanser label first")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from lanser_ops.cli import guarded
+from lanser_ops.label_options import add_label_options, label_spec
 from pipelines import options
 from pipelines.job import Stages, run_job
 
@@ -14,9 +15,9 @@ from pipelines.job import Stages, run_job
 def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
     """Parse ``argv`` and run the job; raises InputError for what the user has to mend."""
     made = options.parser("label", "An output directory's transcripts to labels.")
-    options.add_label_options(made)
+    add_label_options(made)
     args, run_options = options.parse(made, argv or [])
-    wanted = Stages(label=options.label_spec(args), nli_name=args.nli_model, score=True)
+    wanted = Stages(label=label_spec(args), nli_name=args.nli_model, score=True)
     run_job(wanted, run_options, test_pipeline)
 
 

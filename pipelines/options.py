@@ -1,4 +1,7 @@
-"""The command line options of the pipelines: each is added, checked and defaulted here and nowhere else."""
+"""The command line options of the pipelines: each is added, checked and defaulted here and nowhere else.
+
+Those of labels, which commands without a pipeline have too, are in `lanser_ops.label_options`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,10 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from lanser_ops import asr, models, storage
 from lanser_ops.cli import Parser
-from lanser_ops.dataset import LabelSpec, ShardSpec, TranscribeSpec
-from lanser_ops.entailment import check_nli_config
+from lanser_ops.dataset import ShardSpec, TranscribeSpec
 from lanser_ops.errors import InputError
 from lanser_ops.plan import PlanOptions
 from lanser_ops.transcribe import CutOptions
-from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, check_template, load_taxonomy
 
 DIRECT_RUNNERS = (None, "DirectRunner", "direct")
 
@@ -109,20 +110,6 @@ def add_asr_options(made: argparse.ArgumentParser) -> None:
     )
 
 
-def add_label_options(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--taxonomy", required=True, help="a shipped name (lanser taxonomies) or a YAML file")
-    made.add_argument(
-        "--nli-model",
-        default=models.BUNDLED,
-        help=f"'bundled', a directory or hub id such as {models.PRODUCTION_NLI}; default: %(default)s",
-    )
-    made.add_argument(
-        "--template",
-        action="append",
-        help=f"may be given often: scores are averaged; default: the taxonomy's, or {DEFAULT_TEMPLATE!r}",
-    )
-
-
 def add_shard_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--min-score", type=_fraction, default=ShardSpec.min_score, help="default: %(default)s")
     made.add_argument("--min-margin", type=_fraction, default=ShardSpec.min_margin, help="default: %(default)s")
@@ -187,19 +174,6 @@ def _language_codes(names: str) -> tuple[str, ...]:
             raise InputError(f"--language {name.strip()}: Whisper knows no such language (en, de, fr, …, or auto)")
         codes.add(code)
     return tuple(sorted(codes))
-
-
-def label_spec(args: argparse.Namespace) -> LabelSpec:
-    """Raises InputError for a bad taxonomy or template, or a model that cannot tell entailment."""
-    try:
-        taxonomy = load_taxonomy(args.taxonomy)
-        given = args.template or [taxonomy.template or DEFAULT_TEMPLATE]
-        templates = tuple(check_template(template, "--template") for template in dict.fromkeys(given))
-        model = models.resolve_nli(args.nli_model)
-        check_nli_config(model.path)
-    except TaxonomyError as error:
-        raise InputError(str(error)) from None
-    return LabelSpec(taxonomy, templates, model)
 
 
 def shard_spec(args: argparse.Namespace) -> ShardSpec:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from lanser_ops.cli import guarded
+from lanser_ops.label_options import add_label_options, label_spec
 from pipelines import options
 from pipelines.job import Stages, run_job
 
@@ -14,10 +15,10 @@ from pipelines.job import Stages, run_job
 def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
     """Parse ``argv`` and run the job; raises InputError for what the user has to mend."""
     made = options.parser("shard", "An output directory's transcripts, labels and audio to shards.")
-    options.add_label_options(made)
+    add_label_options(made)
     options.add_shard_options(made)
     args, run_options = options.parse(made, argv or [])
-    wanted = Stages(label=options.label_spec(args), shard=options.shard_spec(args))
+    wanted = Stages(label=label_spec(args), shard=options.shard_spec(args))
     run_job(wanted, run_options, test_pipeline)
 
 

@@ -22,6 +22,7 @@ REASONS = {
     "not_finite": "samples that are NaN or infinite",
     "decode_error": "the decoder gave up in the middle",
     "broken_tar": "what comes after the tar's last whole member is lost",
+    "bad_sample": "a shard's sample that is not as lanser writes them",
     "missing": "the file is not there or cannot be read",
     "bad_range": "start_s and end_s do not lie in the recording",
     "too_long": "a row with a transcript is longer than one utterance may be",
@@ -84,7 +85,12 @@ class Transcript:
 
 @dataclass(frozen=True)
 class WeakLabel:
-    """The label of one utterance: argmax of ``entailment``, P(entailment) in taxonomy order."""
+    """The label of one utterance: argmax of ``entailment``, P(entailment) in taxonomy order.
+
+    With a prior correction, ``score`` and ``margin`` are the corrected ones. The two ``template_`` fields are
+    empty with one template; with several they hold, for each, the label that it alone would give and its
+    P(entailment), of which ``entailment`` is the mean.
+    """
 
     key: str
     label: str
@@ -92,12 +98,14 @@ class WeakLabel:
     score: float
     margin: float
     entailment: Sequence[float]
+    template_labels: Sequence[int]
+    template_entailment: Sequence[Sequence[float]]
     flags: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Reject:
-    """What is not in the shards, and why. ``stage`` is ``transcribe`` or ``shard:<taxonomy>``."""
+    """What is not in the shards, and why. ``stage`` is ``transcribe``, ``unpack`` or ``shard:<taxonomy>``."""
 
     key: str
     source: str
@@ -149,6 +157,8 @@ LABEL_SCHEMA = pa.schema(
         ("score", pa.float32()),
         ("margin", pa.float32()),
         ("entailment", pa.list_(pa.float32())),
+        ("template_labels", pa.list_(pa.int32())),
+        ("template_entailment", pa.list_(pa.list_(pa.float32()))),
         ("flags", pa.list_(pa.string())),
     ]
 )

@@ -99,8 +99,7 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
     looks_like_path = "/" in name_or_path or name_or_path.lower().endswith((".yaml", ".yml"))
     if not looks_like_path and not os.path.isfile(name_or_path):
         raise TaxonomyError(
-            f"unknown taxonomy {_show(name_or_path)}; use one of {', '.join(shipped)}, "
-            "or give the path of a YAML file"
+            f"unknown taxonomy {_show(name_or_path)}; use one of {', '.join(shipped)}, or give the path of a YAML file"
         )
     try:
         with open(name_or_path, "rb") as file:

@@ -114,7 +114,7 @@ def test_shards_load_with_datasets(built: Path, tmp_path: Path):
     # libraries, and takes the types of json from the first five samples.
     text, number = Value("string"), Value("float64")
     fields = {name: text for name in ("key", "source", "speaker", "text", "language", "label", "taxonomy")}
-    fields |= {name: text for name in ("asr_model", "nli_model", "nli_sha256")}
+    fields |= {name: text for name in ("asr_model", "nli_model", "nli_sha256", "prior")}
     fields |= {name: number for name in ("start_s", "end_s", "duration_s", "score", "margin")}
     fields |= {name: number for name in ("avg_logprob", "no_speech_prob", "compression_ratio")}
     fields |= {name: List(text) for name in ("flags", "labels", "hypotheses", "templates")}
@@ -174,6 +174,7 @@ def test_killed_three_times_ends_with_the_same_bytes(built: Path, small_corpus: 
     ]
     for account in accounts:
         account.pop("seconds")
+        account.pop("pairs_scored")
     assert accounts[0] == accounts[1]
 
 
@@ -204,6 +205,21 @@ def test_thresholds_leave_out_with_a_reason_and_run_no_model(built: Path, small_
     assert len(kept) + len(low) == 10 and len(low) == 3
     assert min(one["score"] for one in kept) >= 0.985
     assert {one["stage"] for one in low} == {"shard:ekman"}
+
+
+def test_shard_takes_labels_as_they_are(built: Path, tmp_path: Path, lanser):
+    output = tmp_path / "out"
+    shutil.copytree(built, output)
+    labels = sorted(output.glob("labels/ekman/*.parquet"))
+    done = lanser("shard", "--output", output, "--taxonomy", "ekman", "--template", "I am {}.", "--overwrite")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "its labels were made with other options: templates was" in done.stderr
+    assert sorted(output.glob("labels/ekman/*.parquet")) == labels and len(labels) == 4
+    done = lanser("shard", "--output", output, "--taxonomy", "ekman", "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert [one.read_bytes() for one in sorted(output.glob("shards/ekman/*.tar"))] == [
+        one.read_bytes() for one in sorted(built.glob("shards/ekman/*.tar"))
+    ]
 
 
 def test_a_changed_option_is_refused_and_overwrite_removes_only_our_files(

@@ -187,13 +187,11 @@ def test_messages_name_the_file_as_it_was_given(tmp_path):
         ),
         (
             "\n- \u00e9t\u00e9\n- E\u0301TE\u0301",
-            "4: label 2 '\u00c9T\u00c9' has the same name as label 1 '\u00e9t\u00e9', case aside; "
-            "remove or rename one",
+            "4: label 2 '\u00c9T\u00c9' has the same name as label 1 '\u00e9t\u00e9', case aside; remove or rename one",
         ),
         (
             "\n- {name: joy, hypothesis: happy}\n- Happy",
-            "4: label 2 'Happy' has the same hypothesis 'Happy' as label 1 'joy', case aside; "
-            "give each its own",
+            "4: label 2 'Happy' has the same hypothesis 'Happy' as label 1 'joy', case aside; give each its own",
         ),
         ("\n- yes\n- joy", "3: label 1 " + quote("yes", "a boolean")),
         ("\n- joy\n- no", "4: label 2 " + quote("no", "a boolean")),
@@ -248,8 +246,7 @@ def test_a_name_of_64_characters_is_accepted():
         ("# nothing\n", "bad.yaml: is empty; write at least 'name:' and 'labels:'"),
         (
             "- joy\n- anger\n",
-            "bad.yaml:1: the file is a list; it must be a mapping with the keys "
-            "name, labels, template, source",
+            "bad.yaml:1: the file is a list; it must be a mapping with the keys name, labels, template, source",
         ),
         ("labels: [joy, anger]\n", "bad.yaml: has no name; add a line such as 'name: my-taxonomy'"),
         ("name: mine\n", "bad.yaml: has no labels; list at least two under 'labels:'"),
@@ -282,8 +279,7 @@ def test_a_name_of_64_characters_is_accepted():
         ),
         (
             EMOTIONS + "---\n" + EMOTIONS,
-            "bad.yaml:5: is not valid YAML: expected a single document in the stream, "
-            "but found another document",
+            "bad.yaml:5: is not valid YAML: expected a single document in the stream, but found another document",
         ),
         ('name: "\\UFFFFFFFF"\n', "bad.yaml:1: is not valid YAML: an escape is no Unicode character"),
         (EMOTIONS + "- bell\a\n", "bad.yaml:5: has the control character U+0007; remove it"),

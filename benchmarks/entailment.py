@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""Entailment scoring side by side: LanSER and transformers' zero-shot-classification pipeline.
+
+    python benchmarks/entailment.py out/demo/transcripts/*.parquet --threads 2
+    python benchmarks/entailment.py lines.txt --model DIR --count 500 --taxonomy goemotions
+
+Texts come from Parquet or TSV files (the column ``text``; a TSV without a header: its last column) or, from
+any other file, one a line. LanSER scores all of ``--count`` transcripts as one unit in every round. The
+pipeline, which is slower, scores ``--sample`` of them in every round, others each time, taken at even steps
+so that their lengths are alike. In a round all take turns, with a matrix product before and after, so that a
+machine that slows down does so for all. The table has each one's best round. "as it comes" is the pipeline
+with no options: one pair at a time, in the type that the weights are stored in.
+
+Rate: floating-point operations of the real pairs (fill and padding are not counted) per second,
+    sum over pairs of  2 * W * L + 4 * L^2 * hidden * layers
+with L the pair's tokens and W the weights of the linear layers, without embeddings, pooler and classifier; as
+a share of the best rate of torch.matmul (float32, 2048^3) in the same run on the same threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from transformers import ZeroShotClassificationPipeline, pipeline
+from transformers.utils.logging import disable_progress_bar
+
+from lanser_ops.entailment import load_scorer, score
+from lanser_ops.models import BUNDLED, resolve_nli
+from schemas.taxonomy import DEFAULT_TEMPLATE, hypotheses, load_taxonomy
+
+BATCH_SIZES = (1, 8, 16, 32, 64)
+AS_IT_COMES = "pipeline as it comes"
+OURS = "LanSER"
+MATMUL = 2048
+HEADS = ("pooler", "classifier", "classification_head")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("texts", type=Path, nargs="+", help="Parquet, TSV or one transcript a line")
+    parser.add_argument("--model", default=BUNDLED, help="bundled, a directory or a hub id")
+    parser.add_argument("--taxonomy", default="goemotions")
+    parser.add_argument("--count", type=int, default=500, help="transcripts")
+    parser.add_argument("--sample", type=int, default=12, help="transcripts that the pipeline gets in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+
+    disable_progress_bar()
+    texts = list(dict.fromkeys(text for file in args.texts for text in read_texts(file) if text))[: args.count]
+    labels = hypotheses(load_taxonomy(args.taxonomy), DEFAULT_TEMPLATE)
+    model = resolve_nli(args.model).path
+    scorer = load_scorer(model, "cpu", args.threads)
+    classify = {dtype: load_pipeline(model, dtype) for dtype in ("auto", torch.float32)}
+    cost = pair_operations(classify[torch.float32], texts, labels, scorer.max_length)
+
+    ours: dict[str, np.ndarray] = {}
+    rates: dict[str, list[tuple[float, float]]] = {}
+    matmul: list[float] = []
+    largest_difference = 0.0
+
+    def measure(name: str, chosen: slice, run: Callable[[], np.ndarray]) -> np.ndarray:
+        start = time.perf_counter()
+        found = run()
+        seconds = time.perf_counter() - start
+        rates.setdefault(name, []).append((found.size / seconds, cost[chosen].sum() / seconds))
+        return found
+
+    score(scorer, texts[:2], labels)
+    step = math.ceil(len(texts) / args.sample)
+    for turn in range(args.rounds):
+        matmul.append(matmul_rate())
+        found = measure(OURS, slice(None), lambda: score(scorer, texts, labels).entailment)
+        assert np.array_equal(ours.setdefault(OURS, found), found)
+        matmul.append(matmul_rate())
+        chosen = slice(turn % step, None, step)
+        for name, dtype, size in [
+            (AS_IT_COMES, "auto", 1),
+            *((f"pipeline, float32, batch size {size}", torch.float32, size) for size in BATCH_SIZES),
+        ]:
+            run = partial(zero_shot, classify[dtype], texts[chosen], labels, size)
+            peer = measure(name, chosen, run)
+            if dtype is torch.float32:
+                largest_difference = max(largest_difference, np.abs(peer - found[chosen]).max())
+        matmul.append(matmul_rate())
+
+    print(f"{len(texts)} transcripts x {len(labels)} labels, {args.threads} threads, torch {torch.__version__};")
+    print(f"pipeline: {args.rounds} x {len(texts[::step])} of the transcripts; weights stored as "
+          f"{classify['auto'].model.dtype}")  # fmt: skip
+    print(f"torch.matmul {MATMUL}^3: {max(matmul) / 1e9:.0f} GFLOP/s (worst {min(matmul) / 1e9:.0f})\n")
+    print(f"{'':34} {'pairs/s':>8} {'median':>8} {'GFLOP/s':>8} {'of matmul':>9} {'LanSER is':>10}")
+    for name, values in rates.items():
+        pairs, flops = max(values)
+        print(
+            f"{name:34} {pairs:8.0f} {np.median([v[0] for v in values]):8.0f} {flops / 1e9:8.0f} "
+            f"{flops / max(matmul):9.0%} {max(rates[OURS])[0] / pairs:9.2f}x"
+        )
+    print(f"\nlargest difference from the float32 pipeline's scores: {largest_difference:.1e}")
+
+
+def read_texts(file: Path) -> list[str]:
+    if file.suffix == ".parquet":
+        return pq.read_table(file, columns=["text"])["text"].to_pylist()
+    lines = file.read_text(encoding="utf-8").splitlines()
+    if file.suffix != ".tsv":
+        return lines
+    rows = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if "text" in rows[0]:
+        return [row[rows[0].index("text")] for row in rows[1:]]
+    return [row[-1] for row in rows]
+
+
+def load_pipeline(model: str, dtype: str | torch.dtype) -> ZeroShotClassificationPipeline:
+    return pipeline("zero-shot-classification", model=model, device="cpu", dtype=dtype)
+
+
+def zero_shot(classify: ZeroShotClassificationPipeline, texts: list[str], labels: list[str], size: int) -> np.ndarray:
+    """float32 (texts, labels): the pipeline's scores; ``labels`` are whole hypotheses."""
+    answers = classify(texts, labels, hypothesis_template="{}", multi_label=True, batch_size=size)
+    by_label = [dict(zip(answer["labels"], answer["scores"], strict=True)) for answer in answers]
+    return np.array([[scores[label] for label in labels] for scores in by_label], dtype=np.float32)
+
+
+def pair_operations(
+    classify: ZeroShotClassificationPipeline, texts: list[str], labels: list[str], max_length: int
+) -> np.ndarray:
+    """Floating-point operations of each pair (texts, labels), as the top of this file has it."""
+    tokenizer, config = classify.tokenizer, classify.model.config
+    premises, ends = ([len(ids) for ids in tokenizer(part, add_special_tokens=False).input_ids]
+                      for part in (texts, labels))  # fmt: skip
+    tokens = np.add.outer(premises, ends) + tokenizer.num_special_tokens_to_add(pair=True)
+    tokens = np.minimum(tokens, max_length).astype(np.float64)
+    weights = sum(
+        module.weight.numel()
+        for name, module in classify.model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not any(head in name for head in HEADS)
+    )
+    return 2 * weights * tokens + 4 * tokens**2 * config.hidden_size * config.num_hidden_layers
+
+
+def matmul_rate() -> float:
+    """Floating-point operations per second of the best of five products."""
+    left, right = torch.randn(MATMUL, MATMUL), torch.randn(MATMUL, MATMUL)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        left @ right
+        times.append(time.perf_counter() - start)
+    return 2 * MATMUL**3 / min(times)
+
+
+if __name__ == "__main__":
+    main()
