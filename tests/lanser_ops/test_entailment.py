@@ -1,6 +1,7 @@
 import itertools
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,10 +65,9 @@ def test_a_score_depends_on_its_pair_alone(bundled):
     assert np.array_equal(shuffled, together[order][:, ::-1])
     for i in (0, 7, 31):
         assert np.array_equal(score(bundled, [SENTENCES[i]], hypotheses[1:2]).entailment, together[[i], 1:2])
-    torch.set_num_threads(2)
-    on_two_threads = score(bundled, SENTENCES[:10], hypotheses).entailment
-    torch.set_num_threads(1)
-    assert np.array_equal(on_two_threads, together[:10])
+    for workers in (1, 3):
+        again = score(replace(bundled, workers=workers), SENTENCES[:10], hypotheses).entailment
+        assert np.array_equal(again, together[:10])
 
 
 def test_equal_premises_are_scored_once(bundled):
