@@ -130,8 +130,8 @@ def rewrite_unit(output: str, tar: ShardTar, spec: LabelSpec, kept: ShardSpec) -
     places = dict(zip(keys, zip(offsets, sizes, strict=True), strict=True))
     transcripts = table.drop_columns(["flac_offset", "flac_bytes"])
     samples, rejects = stages.choose_samples(output, tar.unit, spec, kept, transcripts)
-    with storage.open_read(tar.path) as audio:
-        stages.write_shard(output, tar.unit, spec, samples, rejects, audio, places)
+    with storage.slices(tar.path) as read:
+        stages.write_shard(output, tar.unit, spec, samples, rejects, lambda key: read(*places[key]))
 
 
 def _expand(name: str) -> dict[str, int]:

@@ -6,7 +6,7 @@ that of the WebDataset documentation (https://github.com/webdataset/webdataset).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import orjson
@@ -15,7 +15,7 @@ import pyarrow as pa
 from lanser_ops import recordings
 from lanser_ops.audio import AudioError, encode_flac
 from lanser_ops.dataset import LabelSpec, ShardSpec
-from lanser_ops.tars import Stretch
+from lanser_ops.tars import Buffer
 from schemas.records import SourceRow, Transcript
 
 FLAC_MAGIC = b"fLaC"
@@ -112,15 +112,15 @@ def spool_flac(
 
 
 def tar_members(
-    audio: BinaryIO, places: Mapping[str, tuple[int, int]], rows: Iterable[dict[str, Any]], spec: LabelSpec
-) -> Iterator[tuple[bytes, bytes | Stretch]]:
+    samples: Iterable[dict[str, Any]], flac_of: Callable[[str], Buffer], spec: LabelSpec
+) -> Iterator[tuple[bytes, Buffer]]:
     """(name, content) of what goes into the tar: of every sample the three members, in name order.
 
-    ``rows`` are in key order; ``places`` gives (offset, size) of each sample's FLAC in ``audio``.
+    ``samples`` are in key order; ``flac_of`` gives the FLAC of a key.
     """
     shared = fields_of_all(spec)
-    for row in rows:
-        key = row["key"].encode()
-        yield key + b".cls", b"%d" % row["label_index"]
-        yield key + b".flac", Stretch(audio, *places[row["key"]])
-        yield key + b".json", orjson.dumps({**row, **shared}, option=JSON_OPTIONS)
+    for sample in samples:
+        key = sample["key"].encode()
+        yield key + b".cls", b"%d" % sample["label_index"]
+        yield key + b".flac", flac_of(sample["key"])
+        yield key + b".json", orjson.dumps(sample | shared, option=JSON_OPTIONS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -130,7 +130,13 @@ def shard_unit(output: str, unit: Unit, roots: Sequence[str], spec: LabelSpec, k
         places, lost = shards.spool_flac(spool, wanted, read_unit(output, unit), roots)
         rejects += [_reject(one, spec, *lost[one["key"]]) for one in samples if one["key"] in lost]
         samples = [one for one in samples if one["key"] in places]
-        write_shard(output, unit, spec, samples, rejects, spool, places)
+
+        def flac_of(key: str) -> bytes:
+            offset, size = places[key]
+            spool.seek(offset)
+            return spool.read(size)
+
+        write_shard(output, unit, spec, samples, rejects, flac_of)
 
 
 def choose_samples(
@@ -157,17 +163,16 @@ def write_shard(
     spec: LabelSpec,
     samples: Sequence[dict[str, Any]],
     rejects: list[Reject],
-    audio: BinaryIO,
-    places: Mapping[str, tuple[int, int]],
+    flac_of: Callable[[str], tars.Buffer],
 ) -> None:
-    """Write the unit's rejects of this taxonomy, then its tar; ``places`` is (offset, size) of FLACs in ``audio``.
+    """Write the unit's rejects of this taxonomy, then its tar; ``flac_of`` gives the FLAC of a key.
 
     A unit without a sample gets no tar: an empty one trips readers up.
     """
     _replace_rejects(output, unit, shard_stage(spec.taxonomy.name), rejects)
     if samples:
         with storage.atomic_writer(output, dataset.shard_file(spec.taxonomy.name, unit)) as stream:
-            tars.write_tar(stream, shards.tar_members(audio, places, samples, spec))
+            tars.write_tar(stream, shards.tar_members(samples, flac_of, spec))
 
 
 def shard_stage(taxonomy: str) -> str:

@@ -13,15 +13,14 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import cycle
 from typing import BinaryIO
 
 BLOCK = tarfile.BLOCKSIZE
-# Written at once. Above 1 MB CPython joins pieces without holding its lock.
+# Written at once: enough that a system call does not count, and little enough to write beside the making.
 CHUNK_BYTES = 2 << 20
-
 # Pieces that one system call takes (IOV_MAX on Linux is 1024).
 MAX_WRITTEN = 1000
+Buffer = bytes | memoryview
 
 _NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 136), slice(148, 156)
 _TEMPLATE = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
@@ -31,6 +30,7 @@ _AFTER_CHECKSUM = _TEMPLATE[_CHECKSUM.stop :]
 # The checksum counts its own field as spaces.
 _TEMPLATE_SUM = sum(_BEFORE_SIZE + _AFTER_SIZE + _AFTER_CHECKSUM + b" " * 8)
 _ZEROS = bytes(BLOCK)
+_FILL = [bytes(count) for count in range(BLOCK)]
 
 
 class BrokenTar(Exception):
@@ -44,18 +44,6 @@ class Member:
     name: str
     offset: int
     size: int
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Content of a member that lies in another file, and goes from there into the tar as it is."""
-
-    stream: BinaryIO
-    offset: int
-    size: int
-
-    def __len__(self) -> int:
-        return self.size
 
 
 def header(name: bytes, size: int) -> bytes:
@@ -112,87 +100,44 @@ def _foreign_members(stream: BinaryIO, offset: int) -> Iterator[Member]:
         raise BrokenTar(f"no end of the archive after {end} bytes")
 
 
-def write_tar(stream: BinaryIO, members: Iterable[tuple[bytes, bytes | Stretch]]) -> None:
+def write_tar(stream: BinaryIO, members: Iterable[tuple[bytes, Buffer]]) -> None:
     """Write (name, content) members as a whole tar.
 
-    What is made goes out in a thread of its own, beside the making of the next. An error half-way leaves the
-    tar without its end, so that nobody takes it for a whole one.
+    What is made goes out in a thread of its own, beside the making of the next; content that is a view of a
+    mapped file is never copied in between. An error half-way leaves the tar without its end, so that nobody
+    takes it for a whole one.
     """
-    windows = bytearray(2 * CHUNK_BYTES), bytearray(2 * CHUNK_BYTES)
     with ThreadPoolExecutor(1, thread_name_prefix="tar-writer") as pool:
         writing: Future | None = None
-        for pieces, window in zip(_chunks(members), cycle(windows)):
-            views = _read(pieces, window)
+        for pieces in _chunks(members):
             if writing is not None:
                 writing.result()
-            writing = pool.submit(_write, stream, views)
+            writing = pool.submit(_write, stream, pieces)
         writing.result()
 
 
-def _chunks(members: Iterable[tuple[bytes, bytes | Stretch]]) -> Iterator[list[bytes | Stretch]]:
-    """The tar in pieces, about CHUNK_BYTES at a time; its end is a chunk of its own or part of the last."""
-    pieces: list[bytes | Stretch] = []
-    small: list[bytes] = []
+def _chunks(members: Iterable[tuple[bytes, Buffer]]) -> Iterator[list[Buffer]]:
+    """The tar in pieces, about CHUNK_BYTES at a time; its end is a part of the last."""
+    pieces: list[Buffer] = []
     done = waiting = 0
     for name, content in members:
-        small.append(header(name, len(content)))
-        if isinstance(content, Stretch):
-            pieces += (b"".join(small), content)
-            small = []
-        else:
-            small.append(content)
-        small.append(_ZEROS[: -len(content) % BLOCK])
-        waiting += BLOCK + len(content) + -len(content) % BLOCK
-        if waiting >= CHUNK_BYTES:
-            yield [*pieces, b"".join(small)]
+        size = len(content)
+        fill = -size % BLOCK
+        pieces += (header(name, size), content, _FILL[fill])
+        waiting += BLOCK + size + fill
+        if waiting >= CHUNK_BYTES or len(pieces) >= MAX_WRITTEN:
+            yield pieces
             done += waiting
-            pieces, small, waiting = [], [], 0
-    end = 2 * BLOCK + -(done + waiting + 2 * BLOCK) % tarfile.RECORDSIZE
-    yield [*pieces, b"".join(small), bytes(end)]
+            pieces, waiting = [], 0
+    pieces.append(bytes(2 * BLOCK + -(done + waiting + 2 * BLOCK) % tarfile.RECORDSIZE))
+    yield pieces
 
 
-def _read(pieces: list[bytes | Stretch], window: bytearray) -> list[bytes | memoryview]:
-    """``pieces`` with the content of the stretches, read into ``window``.
-
-    Those that lie close together, as in a tar that is written anew, are read at once.
-    """
-    stretches = [piece for piece in pieces if isinstance(piece, Stretch)]
-    start = min((one.offset for one in stretches), default=0)
-    length = max((one.offset + one.size for one in stretches), default=0) - start
-    near = length <= len(window)
-    needed = length if near else sum(one.size for one in stretches)
-    view = memoryview(window if needed <= len(window) else bytearray(needed))
-    if near and stretches:
-        _fill(view[:length], stretches[0].stream, start)
-    views: list[bytes | memoryview] = []
-    at = 0
-    for piece in pieces:
-        if not isinstance(piece, Stretch):
-            views.append(piece)
-            continue
-        if near:
-            at = piece.offset - start
-        views.append(view[at : at + piece.size])
-        if not near:
-            _fill(views[-1], piece.stream, piece.offset)
-            at += piece.size
-    return views
-
-
-def _fill(view: memoryview, stream: BinaryIO, offset: int) -> None:
-    stream.seek(offset)
-    got = stream.readinto(view)
-    if got != len(view):
-        raise EOFError(f"{got} of {len(view)} bytes at {offset}: the file has become shorter")
-
-
-def _write(stream: BinaryIO, views: list[bytes | memoryview]) -> None:
+def _write(stream: BinaryIO, pieces: list[Buffer]) -> None:
     if not isinstance(stream, io.BufferedWriter):
-        stream.write(b"".join(views))
+        stream.write(b"".join(pieces))
         return
-    for first in range(0, len(views), MAX_WRITTEN):
-        some = views[first : first + MAX_WRITTEN]
-        written = os.writev(stream.fileno(), some)
-        if written < sum(map(len, some)):  # a disk that is full says so when asked again
-            stream.write(b"".join(some)[written:])
-            stream.flush()
+    written = os.writev(stream.fileno(), pieces)
+    if written < sum(map(len, pieces)):  # a disk that is full says so when asked again
+        stream.write(b"".join(pieces)[written:])
+        stream.flush()

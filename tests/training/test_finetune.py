@@ -1,0 +1,137 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from training.classifier import fit_linear
+from training.finetune import main, summarise
+from training.model import new_model, save_model
+from training.predict import main as predict
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["--device", "cpu", "--steps", "30", "--batch-size", "8", "--crop-s", "0.4", "--lr", "0.003"]
+
+
+def tone(number, frequency):
+    t = np.arange(9600) / 16000
+    noise = np.random.default_rng(number).normal(0, 0.01, len(t))
+    return 0.2 * np.sin(2 * np.pi * frequency * t) + noise
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two easy classes, low and high tones, of four speakers; one file is no audio."""
+    folder = tmp_path_factory.mktemp("labelled")
+    lines = ["path,label,speaker"]
+    for number in range(32):
+        label = ("low", "high")[number % 2]
+        soundfile.write(folder / f"{number}.wav", tone(number, 200 if label == "low" else 2000), 16000)
+        lines.append(f"{number}.wav,{label},speaker-{number // 8}")
+    (folder / "broken.wav").write_bytes(b"no audio")
+    (folder / "data.csv").write_text("\n".join([*lines, "broken.wav,low,speaker-0"]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finetuned(data, tmp_path_factory):
+    output = tmp_path_factory.mktemp("finetuned") / "run"
+    arguments = ["--from-scratch", "resnet10-half", "--data", str(data / "data.csv"), "--output", str(output), *QUICK]
+    assert main([*arguments, "--folds", "2", "--label-fraction", "0.5", "1.0"]) == 0
+    return output
+
+
+def test_results_say_what_was_done(finetuned):
+    told = json.loads((finetuned / "results.json").read_text())
+    assert (told["labels"], told["clips"], len(told["skipped"])) == (["high", "low"], 32, 1)
+    assert "broken.wav" in told["skipped"][0]
+    assert [(one["fraction"], one["fold"], one["train_clips"], one["test_clips"]) for one in told["runs"]] == [
+        (0.5, 0, 8, 16), (0.5, 1, 8, 16), (1.0, 0, 16, 16), (1.0, 1, 16, 16),
+    ]  # fmt: skip
+    assert told["summary"][1]["ua_mean"] > 0.9
+    assert np.sum(told["summary"][1]["confusion"]) == 32
+
+
+def test_the_export_loads_with_one_call_in_a_fresh_process(finetuned, data):
+    code = (
+        "import sys\n"
+        "from training.audio import decode\n"
+        "from training.classifier import probabilities\n"
+        "from training.model import load_model\n"
+        f"model = load_model({str(finetuned)!r})\n"
+        f"wave = decode(open({str(data / '1.wav')!r}, 'rb').read())\n"
+        "print(model.spec.labels, probabilities(model, [wave]).argmax().item())\n"
+        "assert not {'training.finetune', 'training.pretrain', 'apache_beam', 'lanser_ops'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "('high', 'low') 0\n", done.stderr
+
+
+def test_predict_prints_probabilities(finetuned, data, capsys):
+    assert predict([str(data / "1.wav"), str(data / "2.wav"), "--checkpoint", str(finetuned), "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [next(iter(line["probabilities"])) for line in lines] == ["high", "low"]
+    assert all(sum(line["probabilities"].values()) == pytest.approx(1.0, abs=1e-5) for line in lines)
+
+
+def test_predict_goes_on_after_a_file_that_does_not_decode(finetuned, data, capsys):
+    assert predict([str(data / "broken.wav"), str(data / "1.wav"), "--checkpoint", str(finetuned)]) == 2
+    told = capsys.readouterr()
+    assert "1.wav  high " in told.out
+    assert told.err.startswith("lanser predict: does not decode: ") and told.err.count("\n") == 1
+
+
+def test_the_same_seed_gives_the_same_figures_and_frozen_takes_the_checkpoint_as_it_is(data, tmp_path):
+    torch.manual_seed(0)
+    save_model(new_model("resnet10-half", "tiny", ("a", "b", "c")), tmp_path / "pretrained" / "model")
+    told = []
+    for name in ("one", "two"):
+        arguments = ["--checkpoint", str(tmp_path / "pretrained"), "--data", str(data / "data.csv"), "--frozen"]
+        arguments += ["--output", str(tmp_path / name), "--seeds", "0", "1", "--only-folds", "0", "--no-export", *QUICK]
+        assert main(arguments) == 0
+        told.append(json.loads((tmp_path / name / "results.json").read_text())["runs"])
+        assert not (tmp_path / name / "model").exists()
+    assert told[0] == told[1]
+    assert [(one["seed"], one["fold"]) for one in told[0]] == [(0, 0), (1, 0)]
+    assert told[0][0]["confusion"] == told[0][1]["confusion"]
+
+
+def test_linear_classifier_separates_what_is_separable():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(60, 2, generator=generator) * 0.1 + torch.tensor([[5.0, 100.0]])
+    labels = [number % 3 for number in range(60)]
+    points += torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])[labels]
+    layer = fit_linear(points, labels, 3)
+    assert layer(points).argmax(dim=1).tolist() == labels
+
+
+def test_summary_pools_folds_and_spreads_over_seeds():
+    def fold(seed, counts):
+        return {"fraction": 0.1, "seed": seed, "confusion": counts}
+
+    [told] = summarise([fold(0, [[2, 0], [0, 2]]), fold(0, [[2, 0], [2, 0]]), fold(1, [[4, 0], [4, 0]])])
+    # Seed 0: recalls 1 and 1/2; seed 1: recalls 1 and 0.
+    assert (told["ua_mean"], told["ua_std"]) == (0.625, 0.176777)
+    assert told["confusion"] == [[8, 0], [6, 2]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "give either --checkpoint RUN or --from-scratch BACKBONE"),
+        (["--checkpoint", "nowhere"], "nowhere: no model there"),
+        (["--from-scratch", "resnet18", "--folds", "9"], "4 speakers for 9 speaker-independent folds"),
+        (["--from-scratch", "resnet18", "--labels", "low", "mid"], "line 3: unknown label 'high'; --labels has low"),
+        (["--from-scratch", "resnet18", "--label-fraction", "1.5"], "1.5 is not a share above 0 and up to 1"),
+        (["--from-scratch", "resnet18", "--only-folds", "7"], "there are folds 0 to 3"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, told, data, tmp_path, capsys):
+    assert main(["--data", str(data / "data.csv"), "--output", str(tmp_path / "out"), *arguments]) == 2
+    err = capsys.readouterr().err
+    assert told in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,138 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from training.checkpoints import list_checkpoints
+from training.pretrain import main
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "--backbone", "resnet10-half", "--device", "cpu", "--batch-size", "4", "--crop-s", "0.4", "--accumulate", "2",
+    "--labels", "soft", "--prior-correction", "--margin-weighting", "--buffer", "5", "--checkpoint-every", "2",
+]  # fmt: skip
+
+
+def command(shards, output, *more):
+    return ["--shards", str(shards), "--output", str(output), *TINY, *map(str, more)]
+
+
+def losses(run):
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [(line["step"], line["loss"]) for line in lines if "loss" in line]
+
+
+def start(arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "training.pretrain", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def logged(run):
+    path = run / "log.jsonl"
+    return path.read_text().count('"loss"') if path.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def whole(shards, tmp_path_factory):
+    """A run of 5 epochs that nothing interrupts."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert main(command(shards, run, "--epochs", 5, "--workers", 2)) == 0
+    return run
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(how, whole, shards, tmp_path):
+    run = tmp_path / "run"
+    arguments = command(shards, run, "--epochs", 5, "--workers", 2)
+    process = start(arguments)
+    wait_for(lambda: logged(run) >= 5)
+    process.send_signal(how)
+    _, told = process.communicate(timeout=60)
+    done = logged(run)
+    assert 5 <= done < len(losses(whole))
+    last = int(list_checkpoints(run)[-1].name[5:])
+    if how == signal.SIGTERM:
+        assert process.returncode == 1 and f"stopped at step {last}, checkpoint written" in told
+        assert last == done
+    else:
+        assert process.returncode == -signal.SIGKILL
+        assert 0 < last <= done
+    assert main([*arguments, "--resume"]) == 0
+    assert losses(run) == losses(whole)
+    expected, found = (load_file(one / "model" / "model.safetensors") for one in (whole, run))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_run_stops_in_mid_epoch_at_max_steps_and_goes_on(whole, shards, tmp_path):
+    run = tmp_path / "run"
+    arguments = command(shards, run, "--epochs", 5, "--workers", 2)
+    assert main([*arguments, "--max-steps", "2"]) == 0
+    position = json.loads((list_checkpoints(run)[-1] / "position.json").read_text())
+    assert position == {"step": 2, "epoch": 0, "micro_batch": 4}
+    assert not (run / "model").exists()
+    assert main([*arguments, "--max-steps", "6", "--resume"]) == 0
+    assert losses(run) == losses(whole)[:6]
+
+
+def test_a_run_learns_and_leaves_what_it_says(whole):
+    told = losses(whole)
+    assert [step for step, _ in told] == list(range(1, len(told) + 1))
+    assert sum(loss for _, loss in told[-4:]) < sum(loss for _, loss in told[:4])
+    assert [one.name for one in sorted(whole.iterdir())] == [
+        "checkpoints", "log.jsonl", "model", "run.json", "tensorboard",
+    ]  # fmt: skip
+    assert len(list_checkpoints(whole)) == 2
+    assert any(os.scandir(whole / "tensorboard"))
+
+
+def test_audio_that_does_not_decode_is_listed(tmp_path, make_shards, capsys):
+    make_shards(tmp_path / "shards", [8], broken={3})
+    assert main(command(tmp_path / "shards", tmp_path / "run", "--epochs", 1, "--in-process")) == 0
+    assert f"does not decode, left out: {3:016x}: " in capsys.readouterr().err
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert len([line for line in lines if "undecodable" in line]) == 1
+
+
+def refused(capsys, arguments):
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    return told
+
+
+def test_bad_input_is_one_line(shards, whole, tmp_path, make_shards, capsys):
+    assert "--shards" in refused(capsys, ["--output", str(tmp_path)])
+    assert "no shards (.tar) there" in refused(capsys, command(tmp_path, tmp_path / "a"))
+    told = refused(capsys, command(shards, tmp_path / "a", "--workers", 9))
+    assert "5 shards for 9 readers" in told and "--workers 5" in told
+    make_shards(tmp_path / "other", [2], labels=["x", "y"], taxonomy="other", first=200)
+    mixed = command(shards, tmp_path / "a", "--shards", shards, tmp_path / "other")
+    assert "give the shards of one taxonomy" in refused(capsys, mixed)
+    assert "holds a run; go on with it with --resume" in refused(capsys, command(shards, whole, "--epochs", 5))
+    told = refused(capsys, command(shards, whole, "--epochs", 5, "--workers", 2, "--seed", 7, "--resume"))
+    assert "cannot go on with other options (seed was 0, now 7)" in told
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_checkpoint_that_does_not_read(shards, tmp_path, capsys):
+    arguments = command(shards, tmp_path / "run", "--epochs", 1, "--in-process")
+    assert main([*arguments, "--max-steps", "1"]) == 0
+    [checkpoint] = list_checkpoints(tmp_path / "run")
+    (checkpoint / "optimizer.pt").write_bytes(b"cut off")
+    capsys.readouterr()
+    assert "not a whole checkpoint" in refused(capsys, [*arguments, "--resume"])

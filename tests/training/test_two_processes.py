@@ -1,0 +1,100 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from training.checkpoints import list_checkpoints
+from training.dataset import Batch, EpochReader, epoch_loader
+from training.features import Augment
+from training.loop import backward
+
+SCRIPT = Path(__file__).parent / "two_processes.py"
+ROOT = Path(__file__).parents[2]
+
+
+def launch(*command):
+    """Two processes on the CPU, one thread each."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = run_command([*launcher, *map(str, command)])
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def run_command(command):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def ranks(shards, tmp_path_factory):
+    output = tmp_path_factory.mktemp("ranks")
+    launch(SCRIPT, shards, output)
+    return output, [json.loads((output / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_each_sample_once_and_equal_steps(ranks):
+    _, told = ranks
+    assert len(told[0]["keys"]) == len(told[1]["keys"]) >= 4
+    heard = [int(key, 16) for rank in told for batch in rank["keys"] for key in batch]
+    assert sorted(heard) == list(range(28))
+    assert told[0]["losses"] == told[1]["losses"]
+
+
+def test_averaged_gradient_is_that_of_one_process_with_the_doubled_batch(ranks, shards, script):
+    output, told = ranks
+    index, targets, weights = script.corpus(str(shards))
+    model = script.network(index)
+    halves = []
+    for rank in (0, 1):
+        reader = EpochReader(index, targets, weights, script.layout(rank), Augment(), 0, 0)
+        halves.append(list(epoch_loader(reader, processes=False, pin=False)))
+    accelerator = Accelerator(cpu=True)
+    for step, (first, second) in enumerate(zip(*halves, strict=True)):
+        tensors = ("waves", "lengths", "targets", "weights", "draws")
+        joined = [torch.cat([getattr(first, name), getattr(second, name)]) for name in tensors]
+        loss, samples, _ = backward(accelerator, model, [Batch(first.keys + second.keys, *joined, [])], Augment())
+        assert samples == len(first.keys) + len(second.keys)
+        assert loss == pytest.approx(told[0]["losses"][step], rel=1e-5)
+        averaged = load_file(output / f"step-{step}.safetensors")
+        for name, weight in model.named_parameters():
+            assert torch.allclose(averaged[name], weight.grad, rtol=1e-3, atol=1e-6), (step, name)
+        model.zero_grad()
+
+
+def test_pretrain_in_two_processes(shards, tmp_path):
+    run = tmp_path / "run"
+    launch(
+        "-m", "training.pretrain", "--shards", shards, "--output", run, "--backbone", "resnet10-half",
+        "--device", "cpu", "--epochs", 2, "--batch-size", 4, "--crop-s", 0.5, "--in-process", "--checkpoint-every", 3,
+    )  # fmt: skip
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "loss" in line]
+    assert steps == list(range(1, len(steps) + 1)) and len(steps) >= 8
+    assert len([line for line in lines if "val_loss" in line]) == 2
+    assert list_checkpoints(run)[-1].name == f"step-{len(steps):08d}"
+    assert (run / "model" / "model.safetensors").is_file()
+
+
+def test_a_launcher_that_starts_one_of_two_processes_is_found_out(shards, tmp_path):
+    # accelerate starts several processes on CPUs through MPI alone; without it, it starts one and says nothing.
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command += ["-m", "training.pretrain", "--shards", str(shards), "--output", str(tmp_path / "run")]
+    done = run_command(command)
+    assert done.returncode != 0
+    assert "one process was started where several were asked for" in done.stderr
+    assert "torchrun --nproc-per-node N -m training.pretrain" in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,59 @@
+"""Run by torchrun in two processes: one epoch of gradients; every rank writes its keys, the first one the gradients.
+
+Arguments: folder of shards, folder to write to.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+
+from training.dataset import EpochReader, Layout, epoch_loader
+from training.features import Augment
+from training.loop import backward
+from training.losses import TargetSpec, label_prior, make_targets
+from training.model import EmotionModel, new_model
+from training.shards import Index, find_shards, read_index
+
+
+def corpus(folder: str) -> tuple[Index, torch.Tensor, torch.Tensor]:
+    index = read_index(find_shards([folder], "train"))
+    spec = TargetSpec(soft=True, margin_weighting=True)
+    return index, *make_targets(index, spec, label_prior(index), seed=0)
+
+
+def network(index: Index) -> EmotionModel:
+    """In evaluation mode: batch normalisation over what one process sees differs from that over all."""
+    torch.manual_seed(0)
+    return new_model("resnet10-half", index.taxonomy, index.labels).eval()
+
+
+def layout(rank: int) -> Layout:
+    return Layout(seed=3, batch_size=4, crop_s=0.5, workers=1, buffer=5, rank=rank, world=2)
+
+
+def main(shards: str, output: Path) -> None:
+    accelerator = Accelerator(cpu=True)
+    assert accelerator.num_processes == 2
+    index, targets, weights = corpus(shards)
+    model = accelerator.prepare(network(index))
+    reader = EpochReader(index, targets, weights, layout(accelerator.process_index), Augment(), 0, 0)
+    keys, losses = [], []
+    for step, batch in enumerate(epoch_loader(reader, processes=False, pin=False)):
+        losses.append(backward(accelerator, model, [batch], Augment())[0])
+        keys.append(batch.keys)
+        if accelerator.is_main_process:
+            gradients = {name: weight.grad for name, weight in accelerator.unwrap_model(model).named_parameters()}
+            save_file(gradients, output / f"step-{step}.safetensors")
+        model.zero_grad()
+    told = {"keys": keys, "losses": losses}
+    (output / f"rank-{accelerator.process_index}.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,68 @@
+"""Checkpoints: weights as safetensors, optimizer state, and where in the data the run is.
+
+A checkpoint is written under a temporary name and renamed, so one that exists is whole. There are no
+generator states in it: everything random is seeded by step or by sample.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from training.errors import InputError
+from training.model import WEIGHTS, EmotionModel, save_model
+
+KEPT = 2
+POSITION, OPTIMIZER = "position.json", "optimizer.pt"
+
+
+@dataclass(frozen=True)
+class Position:
+    """``step`` optimizer steps are done; the next micro-batch is number ``micro_batch`` of ``epoch``."""
+
+    step: int = 0
+    epoch: int = 0
+    micro_batch: int = 0
+
+
+def save_checkpoint(run: Path, model: EmotionModel, state: dict[str, Any], position: Position) -> Path:
+    """Write RUN/checkpoints/step-…, remove all but the last KEPT; ``state`` holds state_dicts by name."""
+    folder = run / "checkpoints" / f"step-{position.step:08d}"
+    if folder.is_dir():  # of the same step of the same run: the same content
+        return folder
+    temporary = folder.with_name("." + folder.name)
+    shutil.rmtree(temporary, ignore_errors=True)
+    save_model(model, temporary)
+    torch.save(state, temporary / OPTIMIZER)
+    (temporary / POSITION).write_text(json.dumps(asdict(position)) + "\n", encoding="utf-8")
+    temporary.rename(folder)
+    for old in list_checkpoints(run)[:-KEPT]:
+        shutil.rmtree(old)
+    return folder
+
+
+def list_checkpoints(run: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    return sorted((run / "checkpoints").glob("step-*"))
+
+
+def load_checkpoint(folder: Path, model: EmotionModel) -> tuple[dict[str, Any], Position]:
+    """Put the weights into ``model``; returns what `save_checkpoint` was given as state and position.
+
+    Raises InputError for a checkpoint that does not read.
+    """
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+        state = torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
+        position = Position(**json.loads((folder / POSITION).read_text(encoding="utf-8")))
+    except (OSError, RuntimeError, ValueError, TypeError, pickle.UnpicklingError) as error:
+        told = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder}: not a whole checkpoint ({told}); remove it and resume") from None
+    return state, position

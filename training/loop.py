@@ -1,0 +1,104 @@
+"""The optimizer step, the same for one process and for several."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from training.dataset import Batch
+from training.features import Augment
+from training.losses import cross_entropy
+
+MAX_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """``loss`` is the weighted mean over ``samples`` samples of all ranks; ``stop`` that some rank was told to."""
+
+    loss: float
+    norm: float
+    samples: int
+    stop: bool
+
+
+def learning_rate(step: int, total: int, peak: float, warmup: float) -> float:
+    """Linear warm-up over the share ``warmup`` of ``total`` steps, then a half cosine down to zero."""
+    rising = max(1, round(warmup * total))
+    if step < rising:
+        return peak * (step + 1) / rising
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+
+
+def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW; vectors (norms and biases) are not decayed. The learning rate is set at every step."""
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    groups = [
+        {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": weight_decay},
+        {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=0.0)
+
+
+def grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    """Lists of ``size`` batches, the last one with what is left."""
+    group: list[Batch] = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def backward(
+    accelerator: Accelerator, model: nn.Module, group: Sequence[Batch], augment: Augment | None, stop: bool = False
+) -> tuple[float, int, bool]:
+    """Gradients of the weighted mean loss over the micro-batches ``group`` of every rank.
+
+    The mean is over all of them at once, so that it does not matter how samples are spread over ranks and
+    micro-batches. Returns that loss, the number of samples, and whether any rank set ``stop``.
+    """
+    group = [batch.to(accelerator.device) for batch in group]
+    weight = float(sum(batch.weights.sum() for batch in group))
+    told = [weight, float(sum(len(batch.keys) for batch in group)), float(stop)]
+    total, samples, stops = accelerator.reduce(torch.tensor(told, device=accelerator.device), "sum").tolist()
+    # Processes average their gradients; the sum is wanted.
+    scale = accelerator.num_processes / max(total, 1e-12)
+    loss_sum = torch.zeros((), device=accelerator.device)
+    for number, batch in enumerate(group):
+        last = number == len(group) - 1
+        with contextlib.nullcontext() if last else accelerator.no_sync(model):
+            with accelerator.autocast():
+                logits = model(batch.waves, batch.lengths, batch.draws, augment)
+            loss = (cross_entropy(logits, batch.targets) * batch.weights).sum() * scale
+            accelerator.backward(loss)
+        loss_sum += loss.detach()
+    loss = accelerator.reduce(loss_sum, "mean").item()
+    return loss, int(samples), stops > 0
+
+
+def train_step(
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    group: Sequence[Batch],
+    rate: float,
+    augment: Augment | None,
+    stop: bool = False,
+) -> StepResult:
+    """One optimizer step at learning rate ``rate``."""
+    for values in optimizer.param_groups:
+        values["lr"] = rate
+    loss, samples, stops = backward(accelerator, model, group, augment, stop)
+    norm = accelerator.clip_grad_norm_(model.parameters(), MAX_NORM)
+    optimizer.step()
+    optimizer.zero_grad()
+    return StepResult(loss, float(norm), samples, stops)

@@ -1,0 +1,153 @@
+"""``lanser pretrain``: learn emotion from weak labels.
+
+For several GPUs ``accelerate launch --num_processes N -m training.pretrain --shards … --output RUN``, for several
+processes on CPUs ``torchrun --nproc-per-node N -m training.pretrain … --device cpu``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import set_seed
+
+from training.checkpoints import list_checkpoints
+from training.dataset import Layout, check_layout
+from training.errors import InputError, Parser, count, guarded, positive
+from training.features import Augment
+from training.losses import TargetSpec
+from training.model import RESNETS, new_model
+from training.shards import Index, find_shards, read_index
+from training.trainer import Plan, make_schedule, train
+
+OPTIONS = "run.json"
+# Options that may differ when a run is resumed: they change neither the samples' order nor the arithmetic.
+FREE = ("shards", "output", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps")
+PEAK_RATE = {True: 1e-3, False: 3e-5}  # for a network that starts from nothing, and for a pretrained encoder
+
+
+def parser() -> Parser:
+    made = Parser("lanser pretrain", description="Learn emotion from weak-label shards.")
+    made.add_argument("--shards", nargs="+", required=True, metavar="DIR_OR_GLOB", help="what lanser build wrote")
+    made.add_argument("--output", required=True, type=Path, metavar="RUN")
+    backbones = f"{', '.join(RESNETS)}, or an audio encoder's directory or hub id"
+    made.add_argument("--backbone", default="resnet50", help=backbones)
+    made.add_argument("--epochs", type=count, default=20)
+    made.add_argument("--batch-size", type=count, default=32, help="samples a process takes at once")
+    made.add_argument("--accumulate", type=count, default=1, help="micro-batches per optimizer step")
+    made.add_argument("--lr", type=positive, help="peak learning rate (1e-3; 3e-5 for audio encoders)")
+    made.add_argument("--weight-decay", type=float, default=0.01)
+    made.add_argument("--warmup", type=float, default=0.05, help="share of the steps")
+    made.add_argument("--crop-s", type=positive, default=4.0, help="seconds of a clip that are looked at")
+    made.add_argument("--labels", choices=("hard", "soft"), default="hard")
+    made.add_argument("--temperature", type=positive, default=1.0, help="of soft labels; above 1 is flatter")
+    made.add_argument("--prior-correction", action="store_true", help="divide scores by their mean over the corpus")
+    made.add_argument("--margin-weighting", action="store_true")
+    made.add_argument("--class-balance", action="store_true")
+    made.add_argument("--shuffle-labels", action="store_true", help="control: targets of random other samples")
+    made.add_argument("--no-augment", dest="augment", action="store_false")
+    made.add_argument("--workers", type=count, default=1, help="loader processes per process")
+    made.add_argument("--in-process", action="store_true", help="read in this process, without loader processes")
+    made.add_argument("--buffer", type=count, default=500, help="samples a reader shuffles among")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    made.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
+    made.add_argument("--checkpoint-every", type=count, default=500, metavar="STEPS")
+    made.add_argument("--log-every", type=count, default=1, metavar="STEPS")
+    made.add_argument("--max-steps", type=count, help="stop, with a checkpoint, after so many steps in all")
+    made.add_argument("--resume", action="store_true", help="go on after the last checkpoint of RUN")
+    made.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
+    return made
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Parse ``argv`` and train; raises InputError for what the user has to mend."""
+    args = parser().parse_args(argv)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch sees no GPU; use --device cpu")
+    if args.in_process and args.workers > 1:
+        raise InputError("--in-process reads with one worker; leave --workers out")
+    index = read_index(find_shards(args.shards, "train"))
+    several = DistributedDataParallelKwargs(find_unused_parameters=args.backbone not in RESNETS)
+    accelerator = Accelerator(cpu=args.device == "cpu", mixed_precision=args.precision, kwargs_handlers=[several])
+    _check_processes(accelerator)
+    layout = Layout(
+        args.seed, args.batch_size, args.crop_s, args.workers, args.buffer,
+        accelerator.process_index, accelerator.num_processes,
+    )  # fmt: skip
+    check_layout(index, layout)
+    set_seed(args.seed)
+    model = new_model(args.backbone, index.taxonomy, index.labels)
+    checkpoint = _prepare_output(args, index, accelerator)
+    targets = TargetSpec(
+        args.labels == "soft", args.temperature, args.prior_correction, args.margin_weighting, args.class_balance,
+        args.shuffle_labels,
+    )  # fmt: skip
+    plan = Plan(
+        output=args.output,
+        index=index,
+        layout=layout,
+        targets=targets,
+        schedule=make_schedule(index, layout, args.epochs, args.accumulate),
+        accumulate=args.accumulate,
+        peak=args.lr or PEAK_RATE[args.backbone in RESNETS],
+        weight_decay=args.weight_decay,
+        warmup=args.warmup,
+        augment=Augment() if args.augment else None,
+        processes=not args.in_process,
+        checkpoint_every=args.checkpoint_every,
+        log_every=args.log_every,
+        max_steps=args.max_steps or math.inf,
+        validation=find_shards(args.shards, "val"),
+    )
+    train(plan, accelerator, model, checkpoint)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return guarded(run, argv, "pretrain")
+
+
+def _check_processes(accelerator: Accelerator) -> None:
+    """Refuse to train alone where `accelerate launch` was asked for company.
+
+    It starts several processes on CPUs through MPI only. Without a host file it starts one, which can tell by
+    the address that processes meet at (https://github.com/huggingface/accelerate/issues/2741).
+    """
+    launched = os.environ.get("ACCELERATE_USE_CPU") == "True" and "ACCELERATE_DYNAMO_BACKEND" in os.environ
+    if launched and "MASTER_ADDR" in os.environ and accelerator.num_processes == 1:
+        raise InputError(
+            "one process was started where several were asked for: accelerate launch --cpu needs MPI for that; "
+            "use torchrun --nproc-per-node N -m training.pretrain … --device cpu"
+        )
+
+
+def _prepare_output(args: argparse.Namespace, index: Index, accelerator: Accelerator) -> Path | None:
+    """Make RUN, or check that it is this run; the checkpoint to go on from, if there is one."""
+    content = hashlib.sha256("\n".join([*index.keys, *index.labels]).encode()).hexdigest()
+    options = {name: value for name, value in vars(args).items() if name not in FREE}
+    options |= {"processes": accelerator.num_processes, "shards_sha256": content, "taxonomy": index.taxonomy}
+    path = args.output / OPTIONS
+    there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    accelerator.wait_for_everyone()
+    if there is not None and not args.resume:
+        raise InputError(f"{args.output}: holds a run; go on with it with --resume, or choose another --output")
+    if there is not None and there != options:
+        differ = [name for name in sorted(options.keys() | there.keys()) if options.get(name) != there.get(name)]
+        told = ", ".join(f"{name} was {there.get(name)}, now {options.get(name)}" for name in differ)
+        raise InputError(f"{args.output}: cannot go on with other options ({told})")
+    if there is None and accelerator.is_main_process:
+        args.output.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(options, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    checkpoints = list_checkpoints(args.output)
+    return checkpoints[-1] if checkpoints else None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,167 @@
+"""The pre-training run: steps, checkpoints, validation, and coming back to any of them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from training.checkpoints import Position, load_checkpoint, save_checkpoint
+from training.dataset import Batch, EpochReader, Layout, batches_per_reader, epoch_loader
+from training.errors import Interrupted
+from training.features import Augment, generator_for
+from training.loop import grouped, learning_rate, make_optimizer, train_step
+from training.losses import TargetSpec, label_prior, make_targets
+from training.model import EmotionModel, save_model
+from training.runlog import RunLog
+from training.shards import Index, read_index
+from training.validate import validate
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Micro-batches per rank of every epoch, and the run's optimizer steps."""
+
+    micro_batches: tuple[int, ...]
+    steps: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a pre-training run is told; ``peak`` is the peak learning rate, ``warmup`` a share of steps.
+
+    ``processes`` says whether loader workers are processes of their own; ``validation`` lists shards.
+    """
+
+    output: Path
+    index: Index
+    layout: Layout
+    targets: TargetSpec
+    schedule: Schedule
+    accumulate: int
+    peak: float
+    weight_decay: float
+    warmup: float
+    augment: Augment | None
+    processes: bool
+    checkpoint_every: int
+    log_every: int
+    max_steps: float
+    validation: list[str]
+
+
+def make_schedule(index: Index, layout: Layout, epochs: int, accumulate: int) -> Schedule:
+    """The schedule of ``epochs`` epochs over ``index`` with ``accumulate`` micro-batches per step."""
+    counts = (layout.workers * batches_per_reader(index.counts, layout, epoch) for epoch in range(epochs))
+    micro_batches = tuple(counts)
+    return Schedule(micro_batches, sum(-(-count // accumulate) for count in micro_batches))
+
+
+def groups_from(
+    plan: Plan, targets: Tensor, weights: Tensor, position: Position
+) -> Iterator[tuple[list[Batch], Position]]:
+    """The micro-batches of every optimizer step from ``position`` on, with the position after the step."""
+    step, start = position.step, position.micro_batch
+    for epoch in range(position.epoch, len(plan.schedule.micro_batches)):
+        reader = EpochReader(plan.index, targets, weights, plan.layout, plan.augment or Augment(), epoch, start)
+        batches = iter(epoch_loader(reader, plan.processes, pin=torch.cuda.is_available()))
+        for group in grouped(batches, plan.accumulate):
+            step, start = step + 1, start + len(group)
+            done = start == plan.schedule.micro_batches[epoch]
+            yield group, Position(step, epoch + done, 0 if done else start)
+        start = 0
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed every generator that the network may use (dropout, masking) by step, so that none need be stored."""
+    set_seed(generator_for(seed, step, f"rank {rank}").initial_seed() % 2**31)
+
+
+def train(plan: Plan, accelerator: Accelerator, model: EmotionModel, checkpoint: Path | None) -> None:
+    """Train ``model`` from ``checkpoint``, or from the start, to the end of the schedule; writes RUN/model.
+
+    Raises Interrupted, after a checkpoint, on SIGTERM.
+    """
+    position, state = Position(), {}
+    if checkpoint:
+        state, position = load_checkpoint(checkpoint, model)
+    optimizer = make_optimizer(model, plan.weight_decay)
+    network: nn.Module = model
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    network, optimizer = accelerator.prepare(network, optimizer)
+    if state:
+        optimizer.load_state_dict(state["optimizer"])
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(state["scaler"])
+    log = RunLog(plan.output, plan.schedule.steps, position.step) if accelerator.is_main_process else None
+    asked: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    try:
+        finished = _steps(plan, accelerator, network, optimizer, position, log, asked)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if log:
+            log.close()
+    if finished and accelerator.is_main_process:
+        save_model(accelerator.unwrap_model(network), plan.output / "model")
+
+
+def _steps(
+    plan: Plan,
+    accelerator: Accelerator,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    start: Position,
+    log: RunLog | None,
+    asked: list[int],
+) -> bool:
+    """All steps from ``start`` on; returns whether the schedule came to its end."""
+    prior = label_prior(plan.index)
+    targets, weights = make_targets(plan.index, plan.targets, prior, plan.layout.seed)
+    unseen = read_index(plan.validation) if plan.validation else None
+    network.train()
+    epoch = start.epoch
+    for group, position in groups_from(plan, targets, weights, start):
+        seed_step(plan.layout.seed, position.step, plan.layout.rank)
+        rate = learning_rate(position.step - 1, plan.schedule.steps, plan.peak, plan.warmup)
+        done = train_step(accelerator, network, optimizer, group, rate, plan.augment, bool(asked))
+        if log:
+            _tell(plan, log, position, group, done.loss, done.norm, done.samples, rate)
+        ended = position.step == plan.schedule.steps
+        if unseen and position.epoch > epoch:
+            heldout, _ = make_targets(unseen, plan.targets, prior, plan.layout.seed)
+            found = validate(accelerator, network, unseen, heldout, plan.layout)
+            if log:
+                log.write(position.step, epoch=position.epoch, **found)
+        epoch = position.epoch
+        stop = done.stop or position.step >= plan.max_steps
+        if (stop or ended or position.step % plan.checkpoint_every == 0) and accelerator.is_main_process:
+            state = {"optimizer": optimizer.state_dict()}
+            if accelerator.scaler is not None:
+                state["scaler"] = accelerator.scaler.state_dict()
+            save_checkpoint(plan.output, accelerator.unwrap_model(network), state, position)
+        if stop and not ended:
+            accelerator.wait_for_everyone()
+            if done.stop:
+                raise Interrupted(f"stopped at step {position.step}, checkpoint written; --resume goes on from there")
+            return False
+    return True
+
+
+def _tell(
+    plan: Plan, log: RunLog, position: Position, group: list[Batch], loss: float, norm: float, samples: int, rate: float
+) -> None:
+    speed = log.advance(position.step, loss, samples)
+    for line in (line for batch in group for line in batch.undecodable):
+        print(f"does not decode, left out: {line}", file=sys.stderr)
+        log.write(position.step, undecodable=line)
+    if position.step % plan.log_every == 0:
+        log.write(position.step, loss=loss, gradient_norm=norm, learning_rate=rate, samples_per_s=round(speed, 2))
