@@ -135,7 +135,8 @@ def read_out(
         spreads += (values[test] - values[test].mean(dim=0)).square().sum(dim=0)
     tested = picked >= 0
     counts = confusion(labels[tested].tolist(), picked[tested].tolist(), len(corpus.labels))
-    return {EMOTION: scores(counts)["ua"], **dict(zip(QUALITIES, (1 - errors / spreads).tolist(), strict=True))}
+    explained = torch.where(spreads > 0, 1 - errors / spreads, 0.0)  # where nothing varies, nothing is explained
+    return {EMOTION: scores(counts)["ua"], **dict(zip(QUALITIES, explained.tolist(), strict=True))}
 
 
 def ridge(inputs: Tensor, targets: Tensor, unseen: Tensor) -> Tensor:
