@@ -44,6 +44,8 @@ LONG_WINDOW_S = 25
 BEAM_SIZE = 5
 # Padded seconds of audio that are encoded at once, by each of the model's workers.
 BATCH_SECONDS = {"cpu": 30.0, "cuda": 2400.0}
+# With full windows a worker takes twice as much: one clip at a time is slower than all cores on a few.
+FULL_WINDOW_FACTOR = 2
 # Batches of a core each need a fifth less CPU time than one batch on all cores, whose threads wait for each
 # other at every token; and what a batch gives then does not depend on the number of cores. Memory bounds it.
 MAX_CPU_WORKERS = 8
@@ -200,7 +202,7 @@ def _decode_all(recognizer: Recognizer, clips: Sequence[Clip], windows: Sequence
         while len(heard) < len(clips):
             # The costly ones first, so that no worker is left with a long one at the end.
             waiting = [index for index in range(len(clips)) if index not in heard]
-            batches = list(_batches(waiting, clips, windows, recognizer.batch_seconds))
+            batches = list(_batches(waiting, clips, windows, recognizer.batch_seconds, workers))
             batches.sort(key=lambda batch: -len(batch) * windows[batch[0]])
             try:
                 for batch, results in zip(batches, pool.map(decode, batches), strict=True):
@@ -214,12 +216,13 @@ def _decode_all(recognizer: Recognizer, clips: Sequence[Clip], windows: Sequence
 
 
 def _batches(
-    indices: Sequence[int], clips: Sequence[Clip], windows: Sequence[int], batch_seconds: float
+    indices: Sequence[int], clips: Sequence[Clip], windows: Sequence[int], batch_seconds: float, workers: int
 ) -> Iterator[list[int]]:
     """``indices`` of one window together, of similar length, at most ``batch_seconds`` of windows at once."""
     order = sorted(indices, key=lambda index: (windows[index], len(clips[index].samples), index))
     for window, same in itertools.groupby(order, key=lambda index: windows[index]):
-        group, size = list(same), max(1, int(batch_seconds // window))
+        factor = FULL_WINDOW_FACTOR if window == WINDOW_S and workers > 1 else 1
+        group, size = list(same), max(1, int(factor * batch_seconds // window))
         yield from (group[first : first + size] for first in range(0, len(group), size))
 
 

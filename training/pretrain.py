@@ -107,7 +107,10 @@ def run(argv: Sequence[str] | None = None) -> None:
         max_steps=args.max_steps or math.inf,
         validation=find_shards(args.shards, "val"),
     )
-    train(plan, accelerator, model, checkpoint)
+    try:
+        train(plan, accelerator, model, checkpoint)
+    finally:
+        accelerator.end_training()  # or the threads of several processes may end with an abort
 
 
 def main(argv: Sequence[str] | None = None) -> int:

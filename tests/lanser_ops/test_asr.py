@@ -83,7 +83,7 @@ def test_twice_the_same_and_whatever_the_threads(recognizer, clips):
 def test_exact_uses_the_full_window(recognizer, clips):
     model = Watched(recognizer.model)
     options = replace(recognizer.options, exact=True)
-    exact = replace(recognizer, model=model, options=options, batch_seconds=60.0)
+    exact = replace(recognizer, model=model, options=options, batch_seconds=30.0)
     exact.recognize(clips[:2])
     assert model.batches == [(2, 30)]
 

@@ -72,7 +72,7 @@ def write_shards(
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five training shards of 7, 5, 6, 7 and 3 samples and a validation shard of 4."""
-    folder = tmp_path_factory.mktemp("shards")
+    folder = tmp_path_factory.mktemp("corpus") / "shards"
     write_shards(folder, [7, 5, 6, 7, 3])
     return write_shards(folder, [4], split="val", first=100)
 

@@ -53,6 +53,7 @@ def main(shards: str, output: Path) -> None:
         model.zero_grad()
     told = {"keys": keys, "losses": losses}
     (output / f"rank-{accelerator.process_index}.json").write_text(json.dumps(told), encoding="utf-8")
+    accelerator.end_training()
 
 
 if __name__ == "__main__":
