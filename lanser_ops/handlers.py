@@ -81,6 +81,10 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
             )
         )
 
+    def share_model_across_processes(self) -> bool:
+        """On a GPU the workers of a machine use one model by turns; on CPUs each has its own."""
+        return resolve_device(self._worker.device) == "cuda"
+
     def run_inference(
         self, batch: Sequence[UnitRun], model: Recognizer, inference_args: dict[str, Any] | None = None
     ) -> Iterable[UnitRun]:

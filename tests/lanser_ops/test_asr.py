@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from apache_beam.utils.multi_process_shared import MultiProcessShared
 
 from lanser_ops import models
 from lanser_ops.asr import (
@@ -25,6 +26,7 @@ from lanser_ops.asr import (
     window_of,
 )
 from lanser_ops.audio import SAMPLE_RATE, read_all
+from lanser_ops.handlers import TranscribeHandler, Worker
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"
 NAMES = ["slt/love_you.mp3", "slt/best_day.wav", "slt/thank_you.flac", "awb/child_is_safe.flac"]
@@ -183,3 +185,19 @@ def test_another_language_is_marked_or_flagged():
     assert Recognizer(None, AsrOptions("", languages=("en",)))._judged(heard, clip) == heard
     flagged = Recognizer(None, AsrOptions("", languages=("en",), other_languages="flag"))._judged(heard, clip)
     assert (flagged.flags, flagged.foreign) == (("language",), False)
+
+
+@pytest.mark.parametrize(("device", "shared"), [("cpu", False), ("cuda", True)])
+def test_worker_processes_share_a_model_on_a_gpu_alone(device, shared):
+    handler = TranscribeHandler(Worker("out", (), device, 1), "bundled", None)
+    assert handler.share_model_across_processes() is shared
+
+
+def test_a_shared_model_hears_the_same_through_its_proxy(recognizer, clips):
+    options = recognizer.options
+    shared = MultiProcessShared(lambda: load_recognizer(options), tag="test_asr", always_proxy=True)
+    proxy = shared.acquire()
+    try:
+        assert proxy.recognize(clips[:2]) == recognizer.recognize(clips[:2])
+    finally:
+        shared.release(proxy)
