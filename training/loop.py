@@ -102,3 +102,14 @@ def train_step(
     optimizer.step()
     optimizer.zero_grad()
     return StepResult(loss, float(norm), samples, stops)
+
+
+def end_processes(accelerator: Accelerator) -> None:
+    """Part from the other processes. The caller no longer holds what `Accelerator.prepare` gave.
+
+    The network goes first: a process group that dies with it waits, with the interpreter locked, for threads that
+    need the interpreter to let go of their tensors (https://github.com/pytorch/pytorch/issues/56297). A group that
+    is not parted from at all may end the process with an abort.
+    """
+    accelerator.free_memory()
+    accelerator.end_training()

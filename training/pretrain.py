@@ -14,14 +14,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 
 from training.checkpoints import list_checkpoints
 from training.dataset import Layout, check_layout
+from training.device import add_device_option, pick_device
 from training.errors import InputError, Parser, count, guarded, positive
 from training.features import Augment
+from training.loop import end_processes
 from training.losses import TargetSpec
 from training.model import RESNETS, new_model
 from training.shards import Index, find_shards, read_index
@@ -57,7 +58,7 @@ def parser() -> Parser:
     made.add_argument("--in-process", action="store_true", help="read in this process, without loader processes")
     made.add_argument("--buffer", type=count, default=500, help="samples a reader shuffles among")
     made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device_option(made)
     made.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
     made.add_argument("--checkpoint-every", type=count, default=500, metavar="STEPS")
     made.add_argument("--log-every", type=count, default=1, metavar="STEPS")
@@ -70,8 +71,7 @@ def parser() -> Parser:
 def run(argv: Sequence[str] | None = None) -> None:
     """Parse ``argv`` and train; raises InputError for what the user has to mend."""
     args = parser().parse_args(argv)
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch sees no GPU; use --device cpu")
+    pick_device(args.device)  # refuses a GPU that is not there; accelerate chooses among the others
     if args.in_process and args.workers > 1:
         raise InputError("--in-process reads with one worker; leave --workers out")
     index = read_index(find_shards(args.shards, "train"))
@@ -110,7 +110,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     try:
         train(plan, accelerator, model, checkpoint)
     finally:
-        accelerator.end_training()  # or the threads of several processes may end with an abort
+        end_processes(accelerator)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from training.dataset import EpochReader, Layout, epoch_loader
 from training.features import Augment
-from training.loop import backward
+from training.loop import backward, end_processes
 from training.losses import TargetSpec, label_prior, make_targets
 from training.model import EmotionModel, new_model
 from training.shards import Index, find_shards, read_index
@@ -53,7 +53,8 @@ def main(shards: str, output: Path) -> None:
         model.zero_grad()
     told = {"keys": keys, "losses": losses}
     (output / f"rank-{accelerator.process_index}.json").write_text(json.dumps(told), encoding="utf-8")
-    accelerator.end_training()
+    del model
+    end_processes(accelerator)
 
 
 if __name__ == "__main__":
