@@ -55,7 +55,7 @@ class _PackedLinear(nn.Module):
         self.weight = linear.weight.detach().new_empty(0)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(inputs, self.packed, self.bias, "none", [], "")
+        return _linear(inputs, self.packed, self.bias)
 
 
 def _pack_linears(module: nn.Module) -> None:
@@ -77,18 +77,19 @@ class _Encoder(nn.Module):
         super().__init__()
         config = model.config
         self.heads, self.epsilon = config.num_attention_heads, config.layer_norm_eps
-        self.layers = [_Layer(layer) for layer in model.base_model.encoder.layer]
+        *before, last = model.base_model.encoder.layer
+        self.layers, self.last = [_Layer(layer) for layer in before], _Layer(last, is_last=True)
 
     def forward(self, hidden_states: Tensor, *args: object, **options: object) -> Output:
         """``hidden_states`` (rows, tokens, width) to (rows, 1, width)."""
-        for layer in self.layers[:-1]:
+        for layer in self.layers:
             hidden_states = self._run(layer, hidden_states, hidden_states)
-        return Output(self._run(self.layers[-1], hidden_states, hidden_states[:, :1].contiguous()))
+        return Output(self._run(self.last, hidden_states, hidden_states[:, :1].contiguous()))
 
     def _run(self, layer: _Layer, inputs: Tensor, asking: Tensor) -> Tensor:
         """``layer`` for the tokens in ``asking``, which attend to all of ``inputs``."""
         rows, tokens, width = inputs.shape
-        if asking is inputs:
+        if layer.all_three:
             query, key, value = _linear(inputs, *layer.all_three).view(rows, tokens, 3, self.heads, -1).unbind(2)
         else:
             query = _linear(asking, *layer.query).view(rows, -1, self.heads, width // self.heads)
@@ -101,12 +102,16 @@ class _Encoder(nn.Module):
 
 
 class _Layer:
-    """The weights of one layer: (packed, bias) of its products, (weight, bias) of its norms."""
+    """The weights of one layer: (packed, bias) of its products, (weight, bias) of its norms.
 
-    def __init__(self, layer: nn.Module):
+    In the last layer fewer tokens ask than are asked, so queries are a product of their own there.
+    """
+
+    def __init__(self, layer: nn.Module, is_last: bool = False):
         query, key, value = (getattr(layer.attention.self, name) for name in ("query", "key", "value"))
-        self.all_three = _packed_rows(query, key, value)
-        self.query, self.key_value = _packed_rows(query), _packed_rows(key, value)
+        self.all_three = None if is_last else _packed_rows(query, key, value)
+        if is_last:
+            self.query, self.key_value = _packed_rows(query), _packed_rows(key, value)
         self.mix = _packed_rows(layer.attention.output.dense)
         self.mix_norm = (layer.attention.output.LayerNorm.weight, layer.attention.output.LayerNorm.bias)
         self.widen, self.narrow = _packed_rows(layer.intermediate.dense), _packed_rows(layer.output.dense)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lanser_ops import manifests, storage
+from lanser_ops import manifests, storage, tars
 from lanser_ops.errors import InputError
 from schemas.records import SOURCE_SCHEMA
 
@@ -169,9 +169,7 @@ def _index_tar(path: str, relative: str, size: int) -> pa.Table:
                     source = _printable(f"{relative}/{member.name}")
                     where = {"offset": member.offset_data, "bytes": member.size}
                     rows.append({"root": 0, "path": relative, "source": source, **where})
-            # tarfile takes a damaged header for the end of the archive; a real end is a block of zeros.
-            stream.seek(tar.offset)
-            whole = stream.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+            whole = tars.is_end(stream, tar.offset)
     except (tarfile.TarError, OSError, EOFError, ValueError):
         whole = False
     if not whole:

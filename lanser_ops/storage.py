@@ -105,11 +105,9 @@ def read_bytes(path: str) -> bytes:
 
 
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
-    """A Parquet file as a pyarrow table. Units are small: threads would cost more than they save."""
-    if not is_remote(path):
-        return pq.ParquetFile(path, memory_map=True).read(columns=columns, use_threads=False)
+    """A Parquet file as a pyarrow table."""
     with open_read(path) as stream:
-        return pq.ParquetFile(stream).read(columns=columns, use_threads=False)
+        return pq.ParquetFile(stream).read(columns=columns)
 
 
 @contextlib.contextmanager

@@ -79,6 +79,11 @@ def read_members(stream: BinaryIO) -> Iterator[Member]:
     yield from _foreign_members(stream, offset)
 
 
+def is_end(stream: BinaryIO, offset: int) -> bool:
+    """Whether the archive ends there: `tarfile` takes a damaged header for the end, a real one is a block of zeros."""
+    return _block(stream, offset) == _ZEROS
+
+
 def _block(stream: BinaryIO, offset: int) -> bytes:
     stream.seek(offset)
     return stream.read(BLOCK)
@@ -95,8 +100,7 @@ def _foreign_members(stream: BinaryIO, offset: int) -> Iterator[Member]:
             end = tar.offset
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise BrokenTar(" ".join(str(error).split())) from None
-    # tarfile takes a damaged header for the end of the archive; a real end is a block of zeros.
-    if _block(stream, end) != _ZEROS:
+    if not is_end(stream, end):
         raise BrokenTar(f"no end of the archive after {end} bytes")
 
 

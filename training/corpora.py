@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import re
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from training.audio import AudioError, decode
-from training.errors import InputError
+from training.errors import InputError, count
 
 EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg")
 SPLITS = ("train", "test")
@@ -96,6 +97,14 @@ CORPORA: dict[str, tuple[Callable[[Path], list[Utterance]], tuple[str, ...], int
     "emodb": (lambda root: by_name(root, EMODB, EMODB_LABELS), tuple(EMODB_LABELS.values()), 5),
     "iemocap": (iemocap, tuple(dict.fromkeys(IEMOCAP_LABELS.values())), 5),
 }
+
+
+def add_corpus_options(made: argparse.ArgumentParser) -> None:
+    """The options whose values `read_corpus` and `make_folds` take."""
+    made.add_argument("--data", required=True, metavar="CSV_OR_CORPUS", help=f"a CSV, or {', '.join(CORPORA)}")
+    made.add_argument("--root", help="folder of the corpus, or that the CSV's paths are relative to")
+    made.add_argument("--labels", nargs="+", help="the labels that a CSV may hold; default: all that occur")
+    made.add_argument("--folds", type=count)
 
 
 def read_corpus(data: str, root: str | None, labels: Sequence[str] | None) -> Corpus:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from schemas.metrics import confusion, scores
 from training.classifier import FitSpec, embed_all, fit, fit_linear, probabilities
-from training.corpora import CORPORA, Corpus, Fold, load, make_folds, read_corpus, take_fraction
+from training.corpora import Corpus, Fold, add_corpus_options, load, make_folds, read_corpus, take_fraction
+from training.device import add_device_option, pick_device
 from training.errors import InputError, Parser, count, guarded, positive
 from training.features import Augment
 from training.model import RESNETS, EmotionModel, load_model, new_model, save_model, with_new_head
@@ -31,11 +32,8 @@ def parser() -> Parser:
     made = Parser("lanser finetune", description="Fine-tune and evaluate on labelled speech.")
     made.add_argument("--checkpoint", metavar="RUN", help="what lanser pretrain wrote")
     made.add_argument("--from-scratch", metavar="BACKBONE", help=f"instead of --checkpoint: {', '.join(RESNETS)}")
-    made.add_argument("--data", required=True, metavar="CSV_OR_CORPUS", help=f"a CSV, or {', '.join(CORPORA)}")
-    made.add_argument("--root", help="folder of the corpus, or that the CSV's paths are relative to")
-    made.add_argument("--labels", nargs="+", help="the labels that a CSV may hold; default: all that occur")
+    add_corpus_options(made)
     made.add_argument("--output", required=True, type=Path, metavar="RUN2")
-    made.add_argument("--folds", type=count)
     made.add_argument("--only-folds", nargs="+", type=int, metavar="FOLD", help="test on these alone, counted from 0")
     made.add_argument("--label-fraction", nargs="+", type=_fraction, default=[1.0], metavar="SHARE")
     made.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -48,7 +46,7 @@ def parser() -> Parser:
     made.add_argument("--crop-s", type=positive, default=3.0)
     made.add_argument("--no-augment", dest="augment", action="store_false")
     made.add_argument("--no-export", dest="export", action="store_false", help="evaluate alone")
-    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device_option(made)
     made.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     return made
 
@@ -65,10 +63,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     if bool(args.checkpoint) == bool(args.from_scratch):
         raise InputError("give either --checkpoint RUN or --from-scratch BACKBONE")
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch sees no GPU; use --device cpu")
-    use_gpu = args.device != "cpu" and torch.cuda.is_available()
-    device = torch.device("cuda" if use_gpu else "cpu")
+    device = pick_device(args.device)
     corpus = read_corpus(args.data, args.root, args.labels)
     base = load_model(args.checkpoint) if args.checkpoint else None
     folds = make_folds(corpus, args.folds)

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from schemas.metrics import confusion, scores
 from training.classifier import embed_all, fit_linear
-from training.corpora import CORPORA, Corpus, Fold, load, make_folds, read_corpus
-from training.errors import InputError, Parser, count, guarded
+from training.corpora import Corpus, Fold, add_corpus_options, load, make_folds, read_corpus
+from training.device import add_device_option, pick_device
+from training.errors import InputError, Parser, guarded
 from training.features import LogMel
 from training.model import load_model, new_model
 from training.prosody import Prosody, measure
@@ -40,18 +41,13 @@ def run(argv: Sequence[str] | None = None) -> None:
     """Parse ``argv``, fit the heads, print a table; raises InputError for what the user has to mend."""
     made = Parser("lanser probe", description="What a frozen representation knows: emotion, pitch, energy, rate.")
     made.add_argument("--checkpoint", nargs="+", required=True, metavar="RUN", help="what lanser pretrain wrote")
-    made.add_argument("--data", required=True, metavar="CSV_OR_CORPUS", help=f"a CSV, or {', '.join(CORPORA)}")
-    made.add_argument("--root", help="folder of the corpus, or that the CSV's paths are relative to")
-    made.add_argument("--labels", nargs="+", help="the labels that a CSV may hold; default: all that occur")
+    add_corpus_options(made)
     made.add_argument("--output", type=Path, metavar="DIR", help="where probe.json goes; default: nowhere")
-    made.add_argument("--folds", type=count)
     made.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the untrained networks")
-    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device_option(made)
     made.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     args = made.parse_args(argv)
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch sees no GPU; use --device cpu")
-    device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
+    device = pick_device(args.device)
     corpus = read_corpus(args.data, args.root, args.labels)
     folds = make_folds(corpus, args.folds)
     checkpoints = {name: load_model(name) for name in args.checkpoint}
