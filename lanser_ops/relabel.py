@@ -42,6 +42,15 @@ class ShardTar:
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """The samples of a new shard as their JSON has them, what is left out, and (offset, size) of FLACs by key."""
+
+    samples: list[dict[str, Any]]
+    rejects: list[Reject]
+    places: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class ShardSource:
     """What ``--shards`` names. ``stored`` has (NLI model's hash, sentences) of scores that are in the tars."""
 
@@ -125,13 +134,24 @@ def rewrite_unit(output: str, tar: ShardTar, spec: LabelSpec, kept: ShardSpec) -
     """Write the unit's shard with the audio of ``tar``, and what is left out of it to the unit's rejects."""
     if storage.exists(storage.join(output, dataset.shard_file(spec.taxonomy.name, tar.unit))):
         return
+    write_labelled(output, tar, spec, read_labelled(output, tar, spec, kept))
+
+
+def read_labelled(output: str, tar: ShardTar, spec: LabelSpec, kept: ShardSpec) -> Labelled:
+    """What the unit's labels make of the samples of ``tar``."""
     table = storage.read_table(storage.join(output, dataset.transcripts_file(tar.unit)))
     keys, offsets, sizes = (table.column(name).to_pylist() for name in ("key", "flac_offset", "flac_bytes"))
-    places = dict(zip(keys, zip(offsets, sizes, strict=True), strict=True))
     transcripts = table.drop_columns(["flac_offset", "flac_bytes"])
     samples, rejects = stages.choose_samples(output, tar.unit, spec, kept, transcripts)
+    return Labelled(samples, rejects, dict(zip(keys, zip(offsets, sizes, strict=True), strict=True)))
+
+
+def write_labelled(output: str, tar: ShardTar, spec: LabelSpec, labelled: Labelled) -> None:
+    """Write the unit's shard with the audio of ``tar``, which is copied as it is."""
     with storage.slices(tar.path) as read:
-        stages.write_shard(output, tar.unit, spec, samples, rejects, lambda key: read(*places[key]))
+        stages.write_shard(
+            output, tar.unit, spec, labelled.samples, labelled.rejects, lambda key: read(*labelled.places[key])
+        )
 
 
 def _expand(name: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ import io
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -107,17 +107,17 @@ def _foreign_members(stream: BinaryIO, offset: int) -> Iterator[Member]:
 def write_tar(stream: BinaryIO, members: Iterable[tuple[bytes, Buffer]]) -> None:
     """Write (name, content) members as a whole tar.
 
-    What is made goes out in a thread of its own, beside the making of the next; content that is a view of a
-    mapped file is never copied in between. An error half-way leaves the tar without its end, so that nobody
+    The next members are made in a thread of their own while the last ones are written; content that is a view
+    of a mapped file is never copied in between. An error half-way leaves the tar without its end, so that nobody
     takes it for a whole one.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="tar-writer") as pool:
-        writing: Future | None = None
-        for pieces in _chunks(members):
-            if writing is not None:
-                writing.result()
-            writing = pool.submit(_write, stream, pieces)
-        writing.result()
+    chunks = _chunks(members)
+    with ThreadPoolExecutor(1, thread_name_prefix="tar-members") as pool:
+        # This way round: a write lets go of the interpreter at once, making things lets go after 5 ms.
+        making = pool.submit(next, chunks, None)
+        while (pieces := making.result()) is not None:
+            making = pool.submit(next, chunks, None)
+            _write(stream, pieces)
 
 
 def _chunks(members: Iterable[tuple[bytes, Buffer]]) -> Iterator[list[Buffer]]:
