@@ -63,7 +63,10 @@ class EmotionModel(nn.Module):
         self.is_resnet = config.model_type == "resnet"
         self.encoder = encoder or (ResNetModel(config) if self.is_resnet else AutoModel.from_config(config))
         self.features = LogMel() if self.is_resnet else None
-        if not self.is_resnet:
+        if self.is_resnet:
+            # Convolutions are faster so: 1.4 times a step of resnet10-half on a CPU core.
+            self.encoder.to(memory_format=torch.channels_last)
+        else:
             # The convolutions are kept as they were learned, as in the papers of these encoders.
             self.encoder.feature_extractor._freeze_parameters()
         self.width = config.hidden_sizes[-1] if self.is_resnet else config.hidden_size

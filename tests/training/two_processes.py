@@ -48,7 +48,8 @@ def main(shards: str, output: Path) -> None:
         losses.append(backward(accelerator, model, [batch], Augment())[0])
         keys.append(batch.keys)
         if accelerator.is_main_process:
-            gradients = {name: weight.grad for name, weight in accelerator.unwrap_model(model).named_parameters()}
+            weights = accelerator.unwrap_model(model).named_parameters()
+            gradients = {name: weight.grad.contiguous() for name, weight in weights}
             save_file(gradients, output / f"step-{step}.safetensors")
         model.zero_grad()
     told = {"keys": keys, "losses": losses}
