@@ -16,11 +16,12 @@ from lanser_ops import storage, weak_labels
 from lanser_ops.cli import Parser, guarded
 from lanser_ops.errors import InputError
 from lanser_ops.label_options import add_device_options, add_label_options, label_spec
-from lanser_ops.texts import score_texts
+from lanser_ops.texts import TextScores, score_texts
 from schemas.metrics import confusion, scores
 from schemas.taxonomy import Taxonomy
 
 MAX_MAP_BYTES = 1_000_000
+MEAN = "mean of them"
 
 
 def run(argv: Sequence[str]) -> None:
@@ -42,18 +43,26 @@ def run(argv: Sequence[str]) -> None:
     found = score_texts(texts, spec, args.device, args.threads)
     print(f"{len(texts)} texts; {passed_over} with no or several labels were passed over")
     print(f"{spec.taxonomy.name}, {', '.join(map(repr, spec.templates))}, {spec.nli_model.id}")
-    entailment = weak_labels.average(found.by_template)
-    counts = {}
+    ways = {template: found.of_template(place) for place, template in enumerate(spec.templates)}
+    if len(ways) > 1:
+        ways[MEAN] = found
+    width = max(len("template"), *map(len, ways))
+    print(f"\n{'template':<{width}}  prior        WA      UA  macro-F1")
+    for name, one in ways.items():
+        for prior in weak_labels.PRIORS:
+            figures = scores(_counts(one, truth, prior))
+            told = f"{figures['wa']:>7.1%} {figures['ua']:>7.1%}  {figures['macro_f1']:>8.1%}"
+            print(f"{name:<{width}}  {prior:<8}{told}")
     for prior in weak_labels.PRIORS:
-        picked = weak_labels.corrected(entailment, found.prior(prior)).argmax(axis=1)
-        counts[prior] = confusion(truth, picked, len(spec.taxonomy.labels))
-    print("\nprior        WA      UA  macro-F1")
-    for prior, one in counts.items():
-        figures = scores(one)
-        print(f"{prior:<8}{figures['wa']:>7.1%} {figures['ua']:>7.1%}  {figures['macro_f1']:>8.1%}")
-    for prior, one in counts.items():
         print(f"\nprior {prior}: rows are people's labels, columns the weak ones")
-        print("\n".join(_matrix(one, spec.taxonomy)))
+        print("\n".join(_matrix(_counts(found, truth, prior), spec.taxonomy)))
+
+
+def _counts(found: TextScores, truth: Sequence[int], prior: str) -> np.ndarray:
+    """The confusion matrix (labels, labels) of the labels that ``found`` gives with that prior."""
+    entailment = weak_labels.average(found.by_template)
+    picked = weak_labels.corrected(entailment, found.prior(prior)).argmax(axis=1)
+    return confusion(truth, picked, entailment.shape[1])
 
 
 def read_labelled(path: str, renamed: Mapping[str, str], taxonomy: Taxonomy) -> tuple[list[str], list[int], int]:

@@ -31,6 +31,10 @@ class TextScores:
     null: np.ndarray
     truncated: np.ndarray
 
+    def of_template(self, place: int) -> TextScores:
+        """What there would be with that template alone."""
+        return TextScores(self.by_template[place : place + 1], self.null[place : place + 1], self.truncated)
+
     def prior(self, kind: str) -> tuple[float, ...] | None:
         """What a prior of that kind takes off here; the corpus is these texts."""
         if kind == weak_labels.NO_PRIOR:

@@ -67,21 +67,37 @@ def labelled(tmp_path: Path) -> Path:
     return path
 
 
-def figures(printed: str) -> dict[str, list[str]]:
-    rows = [line.split() for line in printed.splitlines() if line.endswith("%")]
-    return {row[0]: row[1:] for row in rows}
+def figures(printed: str) -> dict[tuple[str, str], list[str]]:
+    """Figures by (template, prior)."""
+    rows = [line.rsplit(maxsplit=4) for line in printed.splitlines() if line.endswith("%")]
+    return {(template, prior): rest for template, prior, *rest in rows}
 
 
 def test_agreement_of_clear_cases_is_whole(capsys, labelled):
     assert agreement.main(["--csv", str(labelled), "--taxonomy", "ekman", "--threads", "1"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("6 texts; 0 with no or several labels were passed over\n")
-    assert set(figures(shown)) == {"none", "corpus", "null"}
-    assert figures(shown)["none"] == ["100.0%", "100.0%", "100.0%"]
+    template = "This person feels {}."
+    assert list(figures(shown)) == [(template, "none"), (template, "corpus"), (template, "null")]
+    assert figures(shown)[template, "none"] == ["100.0%", "100.0%", "100.0%"]
     matrix = shown.split("prior none")[1].split("prior corpus")[0].splitlines()
     assert matrix[1].split() == ["0", "1", "2", "3", "4", "5", "6"]
     assert matrix[2].split() == ["0", "anger", "2", ".", ".", ".", ".", ".", "."]
     assert matrix[5].split() == ["3", "joy", ".", ".", ".", "2", ".", ".", "."]
+
+
+def test_agreement_has_a_row_for_every_template_and_their_mean(capsys, labelled):
+    alone, shown = {}, ""
+    templates = ["This person feels {}.", "Nothing is {} here."]
+    for given in ([templates[0]], [templates[1]], templates):
+        options = [word for template in given for word in ("--template", template)]
+        assert agreement.main(["--csv", str(labelled), "--taxonomy", "ekman", "--threads", "1", *options]) == 0
+        shown = capsys.readouterr().out
+        alone |= figures(shown) if len(given) == 1 else {}
+    together = figures(shown)
+    assert {key: together[key] for key in alone} == alone
+    assert alone[templates[0], "none"] != alone[templates[1], "none"]
+    assert sorted(together.keys() - alone.keys()) == [("mean of them", prior) for prior in ("corpus", "none", "null")]
 
 
 def test_agreement_reads_other_formats_and_renames(capsys, labelled, tmp_path):
