@@ -22,6 +22,7 @@ from schemas.taxonomy import Taxonomy
 
 MAX_MAP_BYTES = 1_000_000
 MEAN = "mean of them"
+MARGINS = (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 def run(argv: Sequence[str]) -> None:
@@ -53,16 +54,32 @@ def run(argv: Sequence[str]) -> None:
             figures = scores(_counts(one, truth, prior))
             told = f"{figures['wa']:>7.1%} {figures['ua']:>7.1%}  {figures['macro_f1']:>8.1%}"
             print(f"{name:<{width}}  {prior:<8}{told}")
+    print(f"\n{'margin, without prior':<{width}}  kept          WA      UA  macro-F1")
+    for least in MARGINS:
+        kept = np.flatnonzero(_margins(found) >= least)
+        if not len(kept):
+            break
+        figures = scores(_counts(found, truth, weak_labels.NO_PRIOR, kept))
+        told = f"{figures['wa']:>7.1%} {figures['ua']:>7.1%}  {figures['macro_f1']:>8.1%}"
+        print(f"{f'at least {least:g}':<{width}}  {len(kept) / len(texts):<8.1%}{told}")
     for prior in weak_labels.PRIORS:
         print(f"\nprior {prior}: rows are people's labels, columns the weak ones")
         print("\n".join(_matrix(_counts(found, truth, prior), spec.taxonomy)))
 
 
-def _counts(found: TextScores, truth: Sequence[int], prior: str) -> np.ndarray:
-    """The confusion matrix (labels, labels) of the labels that ``found`` gives with that prior."""
+def _counts(
+    found: TextScores, truth: Sequence[int], prior: str, kept: Sequence[int] | slice = slice(None)
+) -> np.ndarray:
+    """The confusion matrix (labels, labels) of the labels that ``found`` gives the texts ``kept`` with that prior."""
     entailment = weak_labels.average(found.by_template)
     picked = weak_labels.corrected(entailment, found.prior(prior)).argmax(axis=1)
-    return confusion(truth, picked, entailment.shape[1])
+    return confusion(np.array(truth)[kept], picked[kept], entailment.shape[1])
+
+
+def _margins(found: TextScores) -> np.ndarray:
+    """The lead of each text's best label, (texts,), that ``--min-margin`` looks at."""
+    ordered = np.sort(weak_labels.average(found.by_template), axis=1)
+    return ordered[:, -1] - ordered[:, -2]
 
 
 def read_labelled(path: str, renamed: Mapping[str, str], taxonomy: Taxonomy) -> tuple[list[str], list[int], int]:

@@ -69,7 +69,7 @@ def labelled(tmp_path: Path) -> Path:
 
 def figures(printed: str) -> dict[tuple[str, str], list[str]]:
     """Figures by (template, prior)."""
-    rows = [line.rsplit(maxsplit=4) for line in printed.splitlines() if line.endswith("%")]
+    rows = [line.rsplit(maxsplit=4) for line in printed.split("\nmargin,")[0].splitlines() if line.endswith("%")]
     return {(template, prior): rest for template, prior, *rest in rows}
 
 
@@ -84,6 +84,20 @@ def test_agreement_of_clear_cases_is_whole(capsys, labelled):
     assert matrix[1].split() == ["0", "1", "2", "3", "4", "5", "6"]
     assert matrix[2].split() == ["0", "anger", "2", ".", ".", ".", ".", ".", "."]
     assert matrix[5].split() == ["3", "joy", ".", ".", ".", "2", ".", ".", "."]
+
+
+def test_agreement_shows_what_a_margin_keeps(capsys, tmp_path):
+    # The words of fear without the emotion: fear leads by less than a hundredth.
+    rows = ["text,label", '"I\'m afraid so, Mr King.",neutral', "This is so sad.,sadness"]
+    (tmp_path / "texts.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert agreement.main(["--csv", str(tmp_path / "texts.csv"), "--taxonomy", "ekman", "--threads", "1"]) == 0
+    table = capsys.readouterr().out.split("margin, without prior")[1].split("\n\n")[0].splitlines()
+    assert [line.split() for line in table[1:]] == [
+        ["at", "least", "0", "100.0%", "50.0%", "50.0%", "50.0%"],
+        ["at", "least", "0.005", "100.0%", "50.0%", "50.0%", "50.0%"],
+        ["at", "least", "0.01", "50.0%", "100.0%", "100.0%", "100.0%"],
+        ["at", "least", "0.02", "50.0%", "100.0%", "100.0%", "100.0%"],
+    ]
 
 
 def test_agreement_has_a_row_for_every_template_and_their_mean(capsys, labelled):
