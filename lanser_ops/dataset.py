@@ -44,11 +44,15 @@ class TranscribeSpec:
 
 @dataclass(frozen=True)
 class LabelSpec:
-    """All that decides a label, given the transcripts. ``prior`` is one of `weak_labels.PRIORS`."""
+    """All that decides a label, given the transcripts.
+
+    ``prior`` is one of `weak_labels.PRIORS`, ``against`` one of `entailment.AGAINST`.
+    """
 
     taxonomy: Taxonomy
     templates: tuple[str, ...]
     nli_model: ModelRef
+    against: str
     prior: str
 
 
@@ -93,6 +97,7 @@ def label_section(spec: LabelSpec) -> dict[str, Any]:
         "taxonomy": [asdict(label) for label in spec.taxonomy.labels],
         "templates": list(spec.templates),
         "nli_model": model_entry(spec.nli_model),
+        "against": spec.against,
         "prior": spec.prior,
     }
 

@@ -2,7 +2,8 @@
 
 The probability is that of the transformers ``zero-shot-classification`` pipeline with ``multi_label=True``
 (Yin et al. 2019, arXiv:1909.00161): softmax over the logits of entailment and contradiction alone, the
-neutral logit left out. A classifier with two classes (entailment, not_entailment) takes both.
+neutral logit left out. Weighed against all classes instead, a hypothesis of which the premise says nothing
+scores low. A classifier with two classes (entailment, not_entailment) gives the same both ways.
 
 A pair's score must not depend, to the last bit, on the pairs that share its batch. Padding, and matrix
 products whose shape follows the data, both break that. So a batch holds pairs of one exact length in tokens
@@ -31,6 +32,9 @@ from lanser_ops.fast_encoder import speed_up
 
 ADVICE = "take a model fine-tuned on NLI with safetensors weights, such as FacebookAI/roberta-large-mnli"
 
+# What entailment is weighed against.
+CONTRADICTION, ALL = AGAINST = ("contradiction", "all")
+
 # Tokens in a batch. CPU: the fewest at which matrix products run at full rate, since a unit of some hundred
 # pairs has many lengths, and the last batch of each is filled up. A GPU needs more rows to be busy.
 BATCH_TOKENS = {"cpu": 256, "cuda": 4096}
@@ -58,15 +62,15 @@ class PairLayout:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A loaded classifier. ``entailment`` and ``contradiction`` are class indices, ``max_length`` counts the
-    tokens of a whole pair, ``batch_tokens`` those of a batch (see ``batch_rows``), ``workers`` the batches that
-    are computed side by side."""
+    """A loaded classifier. ``entailment`` is a class index, ``others`` those it is weighed against, ``max_length``
+    counts the tokens of a whole pair, ``batch_tokens`` those of a batch (see ``batch_rows``), ``workers`` the
+    batches that are computed side by side."""
 
     tokenizer: PreTrainedTokenizerBase
     model: PreTrainedModel
     device: torch.device
     entailment: int
-    contradiction: int
+    others: tuple[int, ...]
     layout: PairLayout
     max_length: int
     batch_tokens: int
@@ -125,8 +129,10 @@ def check_nli_config(model_dir_or_id: str) -> tuple[int, int]:
     return entailment_index(_load_config(model_dir_or_id).label2id, model_dir_or_id)
 
 
-def load_scorer(model_dir_or_id: str, device: str = "cpu", threads: int | None = None) -> Scorer:
-    """The classifier and tokenizer of a local directory or hub id, ready to score.
+def load_scorer(
+    model_dir_or_id: str, device: str = "cpu", threads: int | None = None, against: str = CONTRADICTION
+) -> Scorer:
+    """The classifier and tokenizer of a local directory or hub id, ready to score; ``against`` is one of AGAINST.
 
     Weights are safetensors, float32 on CPU and bfloat16 on CUDA (whose scores differ from float32 ones in the
     third digit); attention is SDPA where the architecture has it, else eager. On a CPU ``threads`` batches
@@ -164,7 +170,7 @@ def load_scorer(model_dir_or_id: str, device: str = "cpu", threads: int | None =
         model=model,
         device=place,
         entailment=entailment,
-        contradiction=contradiction,
+        others=tuple(sorted(set(config.label2id.values()) - {entailment})) if against == ALL else (contradiction,),
         layout=_pair_layout(tokenizer, model_dir_or_id),
         max_length=_max_length(tokenizer, model),
         batch_tokens=BATCH_TOKENS[place.type],
@@ -210,7 +216,7 @@ def score(scorer: Scorer, premises: Sequence[str], hypotheses: Sequence[str]) ->
             batch[:, row, : head.shape[1]] = head
             batch[:, row, head.shape[1] :] = tail
         batch[:, len(pairs) :] = batch[:, :1]
-        return _log_odds(scorer, batch)[: len(pairs)]
+        return _logits(scorer, batch)[: len(pairs)]
 
     batches = list(_batches(lengths.ravel(), scorer.batch_tokens))
     with ThreadPoolExecutor(scorer.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -218,9 +224,10 @@ def score(scorer: Scorer, premises: Sequence[str], hypotheses: Sequence[str]) ->
 
     entailment = np.empty(lengths.size, dtype=np.float32)
     if parts:
-        log_odds = torch.cat(parts).cpu().numpy().astype(np.float64)
-        if not np.isfinite(log_odds).all():
+        logits = torch.cat(parts).cpu().numpy().astype(np.float64)
+        if not np.isfinite(logits).all():
             raise NliError(f"NLI model {scorer.model.name_or_path!r} gives logits that are not finite; {ADVICE}")
+        log_odds = logits[:, 0] - np.logaddexp.reduce(logits[:, 1:], axis=1)
         with np.errstate(over="ignore"):  # exp(-log_odds) past float64 is a probability of 0
             probabilities = 1 / (1 + np.exp(-log_odds))
         order = np.concatenate([pairs for pairs, _, _ in batches])
@@ -248,14 +255,14 @@ def _batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[tuple[np.ndarra
 
 
 @torch.inference_mode()
-def _log_odds(scorer: Scorer, batch: np.ndarray) -> torch.Tensor:
-    """float32 (rows,): logit of entailment less that of contradiction, left on the device.
+def _logits(scorer: Scorer, batch: np.ndarray) -> torch.Tensor:
+    """float32 (rows, 1 + others): the logit of entailment and those it is weighed against, left on the device.
 
     ``batch`` is int64 (inputs, rows, length). There is no padding, so the model gets no attention mask.
     """
     tensors = torch.from_numpy(batch).to(scorer.device)
     logits = scorer.model(**dict(zip(scorer.layout.inputs, tensors, strict=True))).logits.float()
-    return logits[:, scorer.entailment] - logits[:, scorer.contradiction]
+    return logits[:, [scorer.entailment, *scorer.others]]
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:

@@ -19,7 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from lanser_ops import models, stages
 from lanser_ops.asr import AsrOptions, Clip, Hypothesis, Recognizer, load_recognizer, resolve_device
-from lanser_ops.dataset import TranscribeSpec
+from lanser_ops.dataset import LabelSpec, TranscribeSpec
 from lanser_ops.entailment import Scorer, Scores, load_scorer, score
 from lanser_ops.errors import InputError
 from lanser_ops.label_options import nli_device
@@ -116,10 +116,10 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, Callable[[], Scorer]]):
     """
 
     def __init__(
-        self, worker: Worker, model_name: str, model: ModelRef, sets: tuple[ScoreSet, ...], null_unit: int | None
+        self, worker: Worker, model_name: str, spec: LabelSpec, sets: tuple[ScoreSet, ...], null_unit: int | None
     ):
         super().__init__(max_batch_size=1)
-        self._worker, self._model_name, self._model = worker, model_name, model
+        self._worker, self._model_name, self._spec = worker, model_name, spec
         self._sets, self._null_unit = sets, null_unit
 
     def load_model(self) -> Callable[[], Scorer]:
@@ -132,10 +132,10 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, Callable[[], Scorer]]):
         return once
 
     def _load(self) -> Scorer:
-        model = same_model(models.resolve_nli(self._model_name), self._model)
+        model = same_model(models.resolve_nli(self._model_name), self._spec.nli_model)
         bound_arenas()
         disable_progress_bar()  # a bar for loading weights would write over the job's own
-        return load_scorer(model.path, nli_device(self._worker.device), self._worker.threads)
+        return load_scorer(model.path, nli_device(self._worker.device), self._worker.threads, self._spec.against)
 
     def run_inference(
         self,

@@ -9,12 +9,16 @@ import torch
 
 from lanser_ops import models
 from lanser_ops.dataset import LabelSpec
-from lanser_ops.entailment import check_nli_config
+from lanser_ops.entailment import AGAINST, CONTRADICTION, check_nli_config
 from lanser_ops.errors import InputError
 from lanser_ops.weak_labels import NO_PRIOR, PRIORS
 from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, check_template, load_taxonomy
 
 DEVICES = ("auto", "cpu", "cuda")
+AGAINST_HELP = (
+    "what entailment is weighed against: contradiction alone, as the zero-shot pipeline does, or all of the NLI "
+    "model's classes, with which a text that says nothing of a label scores it low; default: %(default)s"
+)
 PRIOR_HELP = (
     "take off what a label scores whatever was said: on average over the corpus, or on an empty text; "
     "default: %(default)s"
@@ -34,6 +38,7 @@ def add_label_options(made: argparse.ArgumentParser, priors: Sequence[str] = PRI
         action="append",
         help=f"may be given often: scores are averaged; default: the taxonomy's, or {DEFAULT_TEMPLATE!r}",
     )
+    made.add_argument("--against", choices=AGAINST, default=CONTRADICTION, help=AGAINST_HELP)
     if priors:
         made.add_argument("--prior", choices=priors, default=NO_PRIOR, help=PRIOR_HELP)
 
@@ -61,4 +66,4 @@ def label_spec(args: argparse.Namespace) -> LabelSpec:
         check_nli_config(model.path)
     except TaxonomyError as error:
         raise InputError(str(error)) from None
-    return LabelSpec(taxonomy, templates, model, vars(args).get("prior", NO_PRIOR))
+    return LabelSpec(taxonomy, templates, model, args.against, vars(args).get("prior", NO_PRIOR))

@@ -21,7 +21,7 @@ from lanser_ops import dataset, stages, storage
 from lanser_ops.dataset import LabelSpec, ShardSpec
 from lanser_ops.errors import InputError
 from lanser_ops.plan import Unit
-from lanser_ops.scores import make_set, write_scores
+from lanser_ops.scores import Rule, make_set, write_scores
 from lanser_ops.shard_samples import SAMPLE_SCHEMA, Fault, ShardSample, StoredScores, read_samples
 from schemas.records import REJECT_SCHEMA, Reject, make_reject, to_table
 
@@ -52,11 +52,11 @@ class Labelled:
 
 @dataclass(frozen=True)
 class ShardSource:
-    """What ``--shards`` names. ``stored`` has (NLI model's hash, sentences) of scores that are in the tars."""
+    """What ``--shards`` names. ``stored`` has (rule, sentences) of scores that are in the tars."""
 
     tars: tuple[ShardTar, ...]
     section: dict[str, Any]
-    stored: tuple[tuple[str, tuple[str, ...]], ...]
+    stored: tuple[tuple[Rule, tuple[str, ...]], ...]
 
 
 def read_source(names: Sequence[str], output: str) -> ShardSource:
@@ -70,14 +70,14 @@ def read_source(names: Sequence[str], output: str) -> ShardSource:
         firsts = list(pool.map(_first_sample, tars))
     content = hashlib.sha256()
     for tar, (sample, scores) in zip(tars, firsts, strict=True):
-        content.update(repr((tar.unit, sample, scores.nli_sha256, scores.sentences)).encode())
+        content.update(repr((tar.unit, sample, scores.rule, scores.sentences)).encode())
     section = {
         "inputs": sorted(set(names)),
         "tars": len(tars),
         "asr_models": sorted({sample.asr_model for sample, _ in firsts if sample.asr_model}),
         "sha256": content.hexdigest(),
     }
-    stored = {(one.nli_sha256, _distinct(one)) for _, one in firsts if one.entailment is not None}
+    stored = {(one.rule, _distinct(one)) for _, one in firsts if one.entailment is not None}
     return ShardSource(tuple(tars), section, tuple(sorted(stored)))
 
 
@@ -117,10 +117,10 @@ def unpack_unit(output: str, tar: ShardTar) -> None:
                 found.append(one)
     found.sort(key=lambda one: one[0].key)
     table = to_table([sample for sample, _ in found], SAMPLE_SCHEMA)
-    kinds = {(scores.nli_sha256, scores.sentences, scores.entailment is None) for _, scores in found}
+    kinds = {(scores.rule, scores.sentences, scores.entailment is None) for _, scores in found}
     if len(kinds) == 1 and found[0][1].entailment is not None:
         first = found[0][1]
-        one_set, _ = make_set(first.nli_sha256, _distinct(first))
+        one_set, _ = make_set(first.rule, _distinct(first))
         places = {sentence: place for place, sentence in enumerate(sum(first.sentences, ()))}
         columns = [places[sentence] for sentence in one_set.hypotheses]
         entailment = np.stack([scores.entailment.reshape(-1)[columns] for _, scores in found])

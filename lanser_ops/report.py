@@ -80,7 +80,8 @@ def _tables(content: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
             tables[0][1].append(
                 (
                     f"labels of {name}",
-                    f"{label['nli_model']['id']}, templates {', '.join(label['templates'])}, prior {label['prior']}",
+                    f"{label['nli_model']['id']}, templates {', '.join(label['templates'])}, "
+                    f"against {label['against']}, prior {label['prior']}",
                 )
             )
         hours = account["hours"]

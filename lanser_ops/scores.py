@@ -1,7 +1,7 @@
 """Stored entailment scores: sets of hypotheses that were scored together, a file a unit.
 
-A score depends on the model, the transcript and the hypothesis alone, so it is kept by these: another taxonomy
-that shares hypotheses, another prior or another threshold asks the model nothing twice.
+A score depends on the model, what entailment is weighed against, the transcript and the hypothesis, so it is kept
+by these: another taxonomy that shares hypotheses, another prior or another threshold asks the model nothing twice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,14 @@ from lanser_ops.dataset import LabelSpec
 from lanser_ops.plan import Unit
 
 SCORE_SCHEMA = pa.schema([("key", pa.string()), ("scores", pa.list_(pa.float32())), ("truncated", pa.bool_())])
+
+
+@dataclass(frozen=True, order=True)
+class Rule:
+    """What turns a pair of texts into a score: the NLI model's content, and one of `entailment.AGAINST`."""
+
+    nli_sha256: str
+    against: str
 
 
 @dataclass(frozen=True)
@@ -38,23 +46,24 @@ class ScoreSet:
         return f"{dataset.SCORES}/{self.name}/{dataset.NULL_FILE}"
 
 
-def make_set(nli_sha256: str, hypotheses: Collection[str]) -> tuple[ScoreSet, bytes]:
+def make_set(rule: Rule, hypotheses: Collection[str]) -> tuple[ScoreSet, bytes]:
     """The set of these hypotheses and the content of its sentences.json, whose hash is its name."""
     ordered = sorted(set(hypotheses))
-    content = {"nli_sha256": nli_sha256, "hypotheses": ordered}
+    content = {**asdict(rule), "hypotheses": ordered}
     text = json.dumps(content, ensure_ascii=False, indent=1).encode()
     return ScoreSet(hashlib.sha256(text).hexdigest()[:16], tuple(ordered)), text
 
 
-def add_set(output: str, nli_sha256: str, hypotheses: Collection[str]) -> ScoreSet:
+def add_set(output: str, rule: Rule, hypotheses: Collection[str]) -> ScoreSet:
     """The set of these hypotheses, which ``output`` has from now on."""
-    made, text = make_set(nli_sha256, hypotheses)
+    made, text = make_set(rule, hypotheses)
     storage.write_bytes(output, f"{dataset.SCORES}/{made.name}/{dataset.SENTENCES_FILE}", text)
     return made
 
 
 def needed_sets(output: str, spec: LabelSpec) -> tuple[ScoreSet, ...]:
     """The stored sets that hold hypotheses of ``spec``, and a new one for those that none holds."""
+    rule = Rule(spec.nli_model.sha256, spec.against)
     needed = {sentence for row in weak_labels.sentences(spec.taxonomy, spec.templates) for sentence in row}
     sets = []
     for path in sorted(storage.list_files(storage.join(output, dataset.SCORES))):
@@ -62,11 +71,11 @@ def needed_sets(output: str, spec: LabelSpec) -> tuple[ScoreSet, ...]:
             continue
         content = json.loads(storage.read_bytes(path))
         useful = needed.intersection(content["hypotheses"])
-        if content["nli_sha256"] == spec.nli_model.sha256 and useful:
+        if Rule(content["nli_sha256"], content["against"]) == rule and useful:
             sets.append(ScoreSet(posixpath.basename(posixpath.dirname(path)), tuple(content["hypotheses"])))
             needed -= useful
     if needed:
-        sets.append(add_set(output, spec.nli_model.sha256, needed))
+        sets.append(add_set(output, rule, needed))
     return tuple(sets)
 
 

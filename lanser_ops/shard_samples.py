@@ -14,6 +14,7 @@ import orjson
 import pyarrow as pa
 
 from lanser_ops import tars, weak_labels
+from lanser_ops.scores import Rule
 from lanser_ops.shards import FLAC_MAGIC
 from lanser_ops.tars import BrokenTar, Member
 from schemas.records import TRANSCRIPT_SCHEMA, Transcript, utterance_key
@@ -43,13 +44,13 @@ for _field in (("asr_model", pa.string()), ("flac_offset", pa.int64()), ("flac_b
 
 @dataclass(frozen=True)
 class StoredScores:
-    """P(entailment) that a sample brings along: of which model, for which sentences (templates, labels).
+    """P(entailment) that a sample brings along: by which rule, for which sentences (templates, labels).
 
     ``entailment`` is float32 (templates, labels), None where the sample holds no more than a mean over
     templates, or where its transcript did not fit before every sentence.
     """
 
-    nli_sha256: str
+    rule: Rule
     sentences: tuple[tuple[str, ...], ...]
     entailment: np.ndarray | None
 
@@ -88,7 +89,7 @@ def _is_texts(value: Any) -> bool:
 
 
 _FIELDS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("key", "source", "text", "nli_sha256"), _is_text),
+    **dict.fromkeys(("key", "source", "text", "nli_sha256", "against"), _is_text),
     **dict.fromkeys(("speaker", "language", "asr_model"), _is_text_or_null),
     **dict.fromkeys(("start_s", "end_s", "duration_s"), _is_number),
     **dict.fromkeys(("avg_logprob", "no_speech_prob", "compression_ratio"), _is_number_or_null),
@@ -140,7 +141,8 @@ def _read_sample(stream: BinaryIO, key: str, members: list[Member]) -> tuple[Sha
     sentences = weak_labels.filled(fields["hypotheses"], fields["templates"])
     whole = len(flags) == len(fields["flags"])
     stored = _entailment(fields, by_extension["json"].name) if whole else None
-    return sample, StoredScores(fields["nli_sha256"], tuple(map(tuple, sentences)), stored)
+    rule = Rule(fields["nli_sha256"], fields["against"])
+    return sample, StoredScores(rule, tuple(map(tuple, sentences)), stored)
 
 
 def _content(stream: BinaryIO, member: Member, size: int) -> bytes:

@@ -31,6 +31,7 @@ def fields_of_all(spec: LabelSpec) -> dict[str, Any]:
         "templates": list(spec.templates),
         "nli_model": spec.nli_model.id,
         "nli_sha256": spec.nli_model.sha256,
+        "against": spec.against,
         "prior": spec.prior,
     }
 

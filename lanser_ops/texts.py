@@ -46,7 +46,7 @@ class TextScores:
 def score_texts(texts: Sequence[str], spec: LabelSpec, device: str, threads: int | None) -> TextScores:
     """Score every text for every sentence of ``spec``; equal texts once, with a bar where somebody watches."""
     disable_progress_bar()
-    scorer = load_scorer(spec.nli_model.path, nli_device(device), threads)
+    scorer = load_scorer(spec.nli_model.path, nli_device(device), threads, spec.against)
     sentences = weak_labels.sentences(spec.taxonomy, spec.templates)
     hypotheses = sorted({sentence for row in sentences for sentence in row})
     unique = ["", *dict.fromkeys(text for text in texts if text)]

@@ -86,8 +86,8 @@ def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | 
     dataset.write_dataset(output, content)
     runs = [UnitRun(tar.unit, tar) for tar in source.tars] if source else list(map(UnitRun, read_units(output)))
     units = [run.unit for run in runs]
-    for nli_sha256, sentences in source.stored if source else ():
-        scores.add_set(output, nli_sha256, sentences)
+    for rule, sentences in source.stored if source else ():
+        scores.add_set(output, rule, sentences)
     sets = scores.needed_sets(output, wanted.label) if wanted.label and wanted.score else ()
     done = resume.finished(output, units, wanted.names, taxonomy, sets)
     for line in [*_bundled_lines(wanted), *done.lines()]:
@@ -132,7 +132,7 @@ def _stages(
         runs |= "Unpack" >> beam.Map(_unpack, worker=worker)
     if wanted.score:
         null_unit = units[0].unit.index if spec.prior == weak_labels.NULL_PRIOR else None
-        handler = ScoreHandler(worker, wanted.nli_name, spec.nli_model, sets, null_unit)
+        handler = ScoreHandler(worker, wanted.nli_name, spec, sets, null_unit)
         runs |= "Score" >> RunInference(handler, model_identifier="nli")
         prior = None if spec.prior == weak_labels.NO_PRIOR else _prior(runs, worker, sets, spec, null_unit)
         runs |= "Label" >> beam.Map(_label, worker=worker, sets=sets, spec=spec, prior=prior)

@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import lanser_ops
 from lanser_ops.entailment import (
@@ -55,6 +55,22 @@ def test_scores_are_those_of_the_zero_shot_pipeline(bundled):
     assert np.ptp(found.entailment, axis=0).min() > 0.8  # the sentences do tell scores apart
     np.testing.assert_allclose(found.entailment, expected, rtol=0, atol=1e-4)
     assert found.pairs_scored == 400 and not found.truncated.any()
+
+
+def test_against_all_classes_is_the_classifiers_own_probability():
+    hypotheses = [TEMPLATE.format("angry"), TEMPLATE.format("happy")]
+    network = AutoModelForSequenceClassification.from_pretrained(BUNDLED, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(BUNDLED)
+    expected = []
+    for sentence in SENTENCES[:20]:
+        for hypothesis in hypotheses:
+            with torch.inference_mode():
+                expected.append(
+                    network(**tokenizer(sentence, hypothesis, return_tensors="pt")).logits.softmax(-1)[0, 2]
+                )
+    found = score(load_scorer(BUNDLED, against="all"), SENTENCES[:20], hypotheses).entailment
+    np.testing.assert_allclose(found.reshape(-1), expected, rtol=0, atol=1e-4)
+    assert (found < score(load_scorer(BUNDLED), SENTENCES[:20], hypotheses).entailment).all()
 
 
 def test_a_score_depends_on_its_pair_alone(bundled):

@@ -114,7 +114,7 @@ def test_shards_load_with_datasets(built: Path, tmp_path: Path):
     # libraries, and takes the types of json from the first five samples.
     text, number = Value("string"), Value("float64")
     fields = {name: text for name in ("key", "source", "speaker", "text", "language", "label", "taxonomy")}
-    fields |= {name: text for name in ("asr_model", "nli_model", "nli_sha256", "prior")}
+    fields |= {name: text for name in ("asr_model", "nli_model", "nli_sha256", "against", "prior")}
     fields |= {name: number for name in ("start_s", "end_s", "duration_s", "score", "margin")}
     fields |= {name: number for name in ("avg_logprob", "no_speech_prob", "compression_ratio")}
     fields |= {name: List(text) for name in ("flags", "labels", "hypotheses", "templates")}

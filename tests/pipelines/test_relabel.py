@@ -104,6 +104,21 @@ def test_to_more_labels_scores_the_new_ones_alone(built: Path, wide: Path, tmp_p
     assert account_of(wide, "goemotions")["labels"] == account_of(output, "goemotions")["labels"]
 
 
+def test_another_rule_shares_no_score(built: Path, wide: Path, shards: Path, tmp_path: Path):
+    """Scores against all classes are other numbers, and neither kind is taken for the other."""
+    options = ("--taxonomy", "ekman", "--against", "all")
+    done(relabel.main, "--shards", shards, "--output", tmp_path / "out", *options)
+    assert account_of(tmp_path / "out", "ekman")["pairs_scored"] == 7 * 10
+    again = direct(wide, tmp_path / "all", *options, "--overwrite")
+    assert tars_of(tmp_path / "out", "ekman") == tars_of(again, "ekman")
+    first, other = (samples_of(next(iter(tars_of(one, "ekman").values())))[0] for one in (built, again))
+    assert (first["against"], other["against"]) == ("contradiction", "all")
+    assert all(low < high for low, high in zip(other["entailment"], first["entailment"], strict=True))
+    done(relabel.main, "--shards", tmp_path / "out", "--output", tmp_path / "back", "--taxonomy", "ekman")
+    assert account_of(tmp_path / "back", "ekman")["pairs_scored"] == 7 * 10
+    assert tars_of(tmp_path / "back", "ekman") == tars_of(built, "ekman")
+
+
 def test_three_new_labels_cost_three_sentences(wide: Path, shards: Path, tmp_path: Path):
     mine = tmp_path / "mine.yaml"
     mine.write_text("name: mine\nlabels: [jealous, bored, grief, lonely, love]\n")
