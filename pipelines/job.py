@@ -9,6 +9,7 @@ place of ``transcribe``, and its shards get their audio from the shards that it 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -24,7 +25,19 @@ from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
-from lanser_ops import accounts, dataset, models, relabel, report, resume, scores, stages, storage, weak_labels
+from lanser_ops import (
+    accounts,
+    attempts,
+    dataset,
+    models,
+    relabel,
+    report,
+    resume,
+    scores,
+    stages,
+    storage,
+    weak_labels,
+)
 from lanser_ops.dataset import LabelSpec, ShardSpec, TranscribeSpec
 from lanser_ops.errors import InputError
 from lanser_ops.handlers import ScoreHandler, TranscribeHandler, UnitRun, Worker
@@ -87,6 +100,8 @@ def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | 
     sections, plan = _sections(wanted, output, taxonomy, source)
     _check_order(output, wanted, before, taxonomy)
     content = resume.merge(resume.check(output, before, sections, options.overwrite), sections)
+    if options.overwrite:
+        attempts.clear(output)
     if plan is not None:
         storage.write_bytes(output, PLAN_FILE, plan)
     dataset.write_dataset(output, content)
@@ -103,6 +118,7 @@ def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | 
     worker = Worker(output, roots, options.device, options.threads)
     start = time.monotonic()
     with (
+        _ended_early(output),
         watch(output, units, wanted.names[-1], taxonomy),
         test_pipeline or beam.Pipeline(runner=_runner(options), options=options.beam) as pipeline,
     ):
@@ -113,6 +129,23 @@ def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | 
         print("the job is described, not run")
     else:
         report.print_closing_lines(output, taxonomy, time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def _ended_early(output: str) -> Iterator[None]:
+    """What Ctrl-C stops counts as no try; and Beam, of a worker that died, says only that its channel is closed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        attempts.clear(output)
+        raise
+    except RuntimeError as error:
+        if "Channel closed prematurely" not in str(error):
+            raise
+        raise RuntimeError(
+            "a worker process died; the same command goes on where it was, and sets a unit aside "
+            f"that was begun {attempts.MAX_TRIES} times"
+        ) from error
 
 
 def quiet(verbose: bool) -> None:
@@ -223,7 +256,9 @@ def _write_accounts(
         entry = {**content, "taxonomies": {**content["taxonomies"], taxonomy: entry}}
     dataset.write_dataset(output, entry)
     report.write_documents(output)
-    storage.clear_temporary(output)  # here, since whoever started the job may not wait for its end
+    # Here and not after the job, since whoever started it may not wait for its end.
+    attempts.clear(output)
+    storage.clear_temporary(output)
 
 
 def _runner(options: RunOptions) -> object:
