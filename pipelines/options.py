@@ -63,7 +63,7 @@ def parser(command: str, description: str) -> Parser:
         allow_abbrev=False,
     )
     made.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
-    made.add_argument("--overwrite", action="store_true", help="remove what lanser wrote there and no longer fits")
+    add_flag(made, "--overwrite", "remove what lanser wrote there and no longer fits")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
     made.add_argument("--workers", type=_positive(int), help="worker processes of the direct runner; default: 1")
     made.add_argument(
@@ -85,8 +85,14 @@ def parser(command: str, description: str) -> Parser:
         metavar="SIZE",
         help=f"memory of a machine for the inference steps; default: {MIN_RAM} with --accelerator",
     )
-    made.add_argument("--verbose", action="store_true", help="show Beam's log, and whole traces")
+    add_flag(made, "--verbose", "show Beam's log, and whole traces")
     return made
+
+
+def add_flag(made: argparse.ArgumentParser, name: str, what: str) -> None:
+    """A switch, also with a value: a Flex Template gives every option one (``--exact=true``)."""
+    values = {"true": True, "false": False}
+    made.add_argument(name, nargs="?", type=_one_of(values), const=True, default=False, metavar="true|false", help=what)
 
 
 def add_source_options(made: argparse.ArgumentParser) -> None:
@@ -132,7 +138,7 @@ def add_asr_options(made: argparse.ArgumentParser) -> None:
         default="reject",
         help="what becomes of an utterance outside --language: out, or kept with a flag; default: %(default)s",
     )
-    made.add_argument("--exact", action="store_true", help="recognise everything in Whisper's full 30 s window")
+    add_flag(made, "--exact", "recognise everything in Whisper's full 30 s window")
     made.add_argument("--beam-size", type=_positive(int), default=asr.BEAM_SIZE, help="default: %(default)s")
     made.add_argument(
         "--min-duration",
@@ -150,7 +156,7 @@ def add_asr_options(made: argparse.ArgumentParser) -> None:
 def add_shard_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--min-score", type=_fraction, default=ShardSpec.min_score, help="default: %(default)s")
     made.add_argument("--min-margin", type=_fraction, default=ShardSpec.min_margin, help="default: %(default)s")
-    made.add_argument("--keep-flagged", action="store_true", help="keep utterances whose transcript is in doubt")
+    add_flag(made, "--keep-flagged", "keep utterances whose transcript is in doubt")
 
 
 def parse(made: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
@@ -256,6 +262,15 @@ def _positive(kind: type):
 
     number.__name__ = kind.__name__  # argparse names it in its message
     return number
+
+
+def _one_of(values: dict[str, bool]):
+    def value(text: str) -> bool:
+        if text not in values:
+            raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(values)}")
+        return values[text]
+
+    return value
 
 
 def _of_form(form: re.Pattern, example: str):
