@@ -66,7 +66,7 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in opened]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -176,10 +176,11 @@ def test_a_worker_killed_in_mid_unit_costs_a_second_call_and_no_byte(
         )
         wait_for(lambda: list(output.glob("shards/ekman/*.tar")) and list(output.glob("attempts/*/*")))
         (worker,) = pool.children()
+        os.kill(worker.pid, signal.SIGSTOP)  # so that the mark is there while it is read
         (marked,) = output.glob("attempts/*/*")
         assert marked.read_text() == f"{socket.gethostname()} {worker.pid}\n"
         os.kill(worker.pid, signal.SIGKILL)
-        told = job.communicate(timeout=60)[1].splitlines()
+        told = job.communicate(timeout=300)[1].splitlines()
         assert job.returncode == 1
         assert told[-1].startswith("lanser build: a worker process died; the same command goes on where it was")
         assert len(list(output.glob("shards/ekman/*.tar"))) < 3
