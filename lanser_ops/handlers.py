@@ -108,10 +108,25 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
         return "lanser_transcribe"
 
 
-class ScoreHandler(ModelHandler[UnitRun, UnitRun, Callable[[], Scorer]]):
+class LateScorer:
+    """A classifier that is loaded for the first texts that it is to score, which it takes by turns.
+
+    Shards may bring along all there is to score; and two processes that score on one GPU at once could take
+    more of its memory than there is.
+    """
+
+    def __init__(self, load: Callable[[], Scorer]):
+        self._load, self._lock = cache(load), threading.Lock()
+
+    def score(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Scores:
+        """What `lanser_ops.entailment.score` gives with the classifier."""
+        with self._lock:
+            return score(self._load(), premises, hypotheses)
+
+
+class ScoreHandler(ModelHandler[UnitRun, UnitRun, LateScorer]):
     """Units to entailment scores on disk, with an NLI cross-encoder.
 
-    The model is loaded for the first unit that lacks scores: shards may bring along all there is to score.
     ``null_unit`` is the index of the unit with which the empty premise is scored, None where it is not wanted.
     """
 
@@ -122,14 +137,8 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, Callable[[], Scorer]]):
         self._worker, self._model_name, self._spec = worker, model_name, spec
         self._sets, self._null_unit = sets, null_unit
 
-    def load_model(self) -> Callable[[], Scorer]:
-        lock, load = threading.Lock(), cache(self._load)
-
-        def once() -> Scorer:
-            with lock:
-                return load()
-
-        return once
+    def load_model(self) -> LateScorer:
+        return LateScorer(self._load)
 
     def _load(self) -> Scorer:
         model = same_model(models.resolve_nli(self._model_name), self._spec.nli_model)
@@ -137,23 +146,21 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, Callable[[], Scorer]]):
         disable_progress_bar()  # a bar for loading weights would write over the job's own
         return load_scorer(model.path, nli_device(self._worker.device), self._worker.threads, self._spec.against)
 
+    def share_model_across_processes(self) -> bool:
+        """As the recogniser: on a GPU the workers of a machine use one model."""
+        return nli_device(self._worker.device) == "cuda"
+
     def run_inference(
-        self,
-        batch: Sequence[UnitRun],
-        model: Callable[[], Scorer],
-        inference_args: dict[str, Any] | None = None,
+        self, batch: Sequence[UnitRun], model: LateScorer, inference_args: dict[str, Any] | None = None
     ) -> Iterable[UnitRun]:
         return list(self._score(batch, model))
 
-    def _score(self, batch: Sequence[UnitRun], model: Callable[[], Scorer]) -> Iterator[UnitRun]:
-        def scores(premises: Sequence[str], hypotheses: Sequence[str]) -> Scores:
-            return score(model(), premises, hypotheses)
-
+    def _score(self, batch: Sequence[UnitRun], model: LateScorer) -> Iterator[UnitRun]:
         for run in batch:
             start = time.monotonic()
-            pairs = stages.score_unit(self._worker.output, run.unit, self._sets, scores)
+            pairs = stages.score_unit(self._worker.output, run.unit, self._sets, model.score)
             if run.unit.index == self._null_unit:
-                pairs += stages.score_null(self._worker.output, self._sets, scores)
+                pairs += stages.score_null(self._worker.output, self._sets, model.score)
             give_back_memory()
             yield replace(run.timed("score", start), pairs_scored=pairs)
 

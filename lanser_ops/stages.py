@@ -6,6 +6,7 @@ by doing the stage again.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,13 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lanser_ops import dataset, shards, storage, tars, weak_labels
+from lanser_ops import attempts, dataset, shards, storage, tars, transcribe, weak_labels
 from lanser_ops.asr import Clip, Hypothesis
 from lanser_ops.dataset import LabelSpec, ShardSpec
 from lanser_ops.entailment import Scores
 from lanser_ops.plan import Unit, read_unit
 from lanser_ops.scores import ScoreSet, read_scores, write_scores
-from lanser_ops.transcribe import POOL_SECONDS, CutOptions, transcribe_rows
+from lanser_ops.transcribe import POOL_SECONDS, CutOptions
 from schemas.records import (
     LABEL_SCHEMA,
     REJECT_SCHEMA,
@@ -36,8 +37,11 @@ from schemas.records import (
 SPOOL_BYTES = 8 << 20
 
 SHARD_STAGE = "shard:"
+GAVE_UP = f"its unit was begun {attempts.MAX_TRIES} times and never finished: a worker died on one of its sources"
 # What `lanser_ops.entailment.score` is once it has its model.
 Score = Callable[[Sequence[str], Sequence[str]], Scores]
+
+log = logging.getLogger(__name__)
 
 
 def transcribe_unit(
@@ -48,10 +52,24 @@ def transcribe_unit(
     options: CutOptions,
     pool_seconds: float = POOL_SECONDS["cpu"],
 ) -> None:
-    """Write the unit's transcripts and its rejects."""
+    """Write the unit's transcripts and its rejects.
+
+    A unit that was begun `attempts.MAX_TRIES` times and never finished is set aside: all of it is rejects.
+    """
     if storage.exists(storage.join(output, dataset.transcripts_file(unit))):
         return
-    transcripts, rejects = transcribe_rows(read_unit(output, unit), roots, recognize, options, pool_seconds)
+    rows = read_unit(output, unit)
+    if attempts.used_up(output, unit):
+        log.warning("unit %d is set aside after %d tries: %d rejects", unit.index, attempts.MAX_TRIES, len(rows))
+        _write_transcribed(output, unit, [], transcribe.set_aside(rows, GAVE_UP))
+        attempts.forget(output, unit)
+        return
+    with attempts.attempt(output, unit):
+        transcripts, rejects = transcribe.transcribe_rows(rows, roots, recognize, options, pool_seconds)
+        _write_transcribed(output, unit, transcripts, rejects)
+
+
+def _write_transcribed(output: str, unit: Unit, transcripts: list[Transcript], rejects: list[Reject]) -> None:
     storage.write_table(output, dataset.rejects_file(unit), to_table(rejects, REJECT_SCHEMA))
     storage.write_table(output, dataset.transcripts_file(unit), to_table(transcripts, TRANSCRIPT_SCHEMA))
 

@@ -99,10 +99,16 @@ def transcribe_rows(
                 )
             else:
                 _keep(transcripts, rejects, item, hypothesis.text, hypothesis)
-    return (
-        [transcripts[key] for key in sorted(transcripts)],
-        sorted(rejects, key=lambda reject: (reject.key, reject.reason, reject.detail)),
-    )
+    return [transcripts[key] for key in sorted(transcripts)], _in_order(rejects)
+
+
+def set_aside(rows: Sequence[SourceRow], detail: str) -> list[Reject]:
+    """A reject for every row of a unit on which workers die, sorted as those of `transcribe_rows` are."""
+    return _in_order([_row_reject(row, "gave_up", detail) for row in rows])
+
+
+def _in_order(rejects: list[Reject]) -> list[Reject]:
+    return sorted(rejects, key=lambda reject: (reject.key, reject.reason, reject.detail))
 
 
 def utterances_of(rows: Sequence[SourceRow], roots: Sequence[str], options: CutOptions) -> Iterator[Utterance | Reject]:

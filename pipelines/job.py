@@ -9,20 +9,35 @@ place of ``transcribe``, and its shards get their audio from the shards that it 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import apache_beam as beam
+from apache_beam.internal import cloudpickle_pickler
+from apache_beam.internal.cloudpickle import cloudpickle
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
-from lanser_ops import accounts, dataset, models, relabel, report, resume, scores, stages, storage, weak_labels
+from lanser_ops import (
+    accounts,
+    attempts,
+    dataset,
+    models,
+    relabel,
+    report,
+    resume,
+    scores,
+    stages,
+    storage,
+    weak_labels,
+)
 from lanser_ops.dataset import LabelSpec, ShardSpec, TranscribeSpec
 from lanser_ops.errors import InputError
 from lanser_ops.handlers import ScoreHandler, TranscribeHandler, UnitRun, Worker
@@ -31,7 +46,7 @@ from lanser_ops.progress import watch
 from lanser_ops.relabel import ShardSource
 from lanser_ops.scores import ScoreSet
 from lanser_ops.sources import read_sources
-from pipelines.options import RunOptions, is_direct
+from pipelines.options import RunOptions, is_described_only, is_direct, runs_elsewhere
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,10 @@ def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | 
     """Plan where needed, run what is not done yet, write the accounts, say what came out."""
     quiet(options.verbose)
     output = options.output
+    if runs_elsewhere(options.beam):
+        _check_places(wanted, output)
+        # Beam pickles its own lambdas with the path of their file: below sys.path is enough for a trace.
+        cloudpickle_pickler.DEFAULT_CONFIG.filepath_interceptor = cloudpickle.get_relative_path
     try:
         storage.check_writable(output)
     except OSError as error:
@@ -81,6 +100,8 @@ def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | 
     sections, plan = _sections(wanted, output, taxonomy, source)
     _check_order(output, wanted, before, taxonomy)
     content = resume.merge(resume.check(output, before, sections, options.overwrite), sections)
+    if options.overwrite:
+        attempts.clear(output)
     if plan is not None:
         storage.write_bytes(output, PLAN_FILE, plan)
     dataset.write_dataset(output, content)
@@ -92,19 +113,41 @@ def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | 
     done = resume.finished(output, units, wanted.names, taxonomy, sets)
     for line in [*_bundled_lines(wanted), *done.lines()]:
         print(line, flush=True)
+    attempts.forget_interrupted(output)
     roots = () if source else tuple(content["plan"]["roots"])
     asr_model = "" if source else content["transcribe"]["asr_model"]["id"]
     worker = Worker(output, roots, options.device, options.threads)
     start = time.monotonic()
     with (
+        _ended_early(output),
         watch(output, units, wanted.names[-1], taxonomy),
         test_pipeline or beam.Pipeline(runner=_runner(options), options=options.beam) as pipeline,
     ):
-        _stages(pipeline, runs, wanted, sets, done, worker, asr_model) | "WriteAccounts" >> beam.Map(
-            _write_accounts, output=output, content=content, taxonomy=taxonomy
+        _stages(pipeline, runs, _as_workers_see(wanted), sets, done, worker, asr_model, options.hints) | (
+            "WriteAccounts" >> beam.Map(_write_accounts, output=output, content=content, taxonomy=taxonomy)
         )
-    storage.clear_temporary(output)
-    report.print_closing_lines(output, taxonomy, time.monotonic() - start)
+    if is_described_only(options.beam):
+        print("the job is described, not run")
+    else:
+        report.print_closing_lines(output, taxonomy, time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def _ended_early(output: str) -> Iterator[None]:
+    """What Ctrl-C stops counts as no try; and Beam, of a worker that died, says only that its channel is closed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        attempts.clear(output)
+        raise
+    except RuntimeError as error:
+        if "Channel closed prematurely" not in str(error):
+            raise
+        attempts.confirm(output)
+        raise RuntimeError(
+            "a worker process died; the same command goes on where it was, and sets a unit aside "
+            f"that was begun {attempts.MAX_TRIES} times"
+        ) from error
 
 
 def quiet(verbose: bool) -> None:
@@ -121,19 +164,23 @@ def _stages(
     done: resume.Done,
     worker: Worker,
     asr_model: str,
+    hints: dict[str, str],
 ) -> beam.PCollection:
-    """The graph up to the accounts of every unit. The ASR model is not loaded where all is transcribed."""
+    """The graph up to the accounts of every unit. The ASR model is not loaded where all is transcribed.
+
+    The inference steps alone have ``hints``: a runner that knows them takes machines with a GPU for these.
+    """
     spec = wanted.label
     runs = pipeline | "Units" >> beam.Create(units, reshuffle=False) | "Spread" >> beam.Reshuffle()
     if wanted.transcribe and not done.all("transcribe"):
         handler = TranscribeHandler(worker, wanted.asr_name, wanted.transcribe)
-        runs |= "Transcribe" >> RunInference(handler, model_identifier="asr")
+        runs |= "Transcribe" >> RunInference(handler, model_identifier="asr").with_resource_hints(**hints)
     if wanted.shards:
         runs |= "Unpack" >> beam.Map(_unpack, worker=worker)
     if wanted.score:
         null_unit = units[0].unit.index if spec.prior == weak_labels.NULL_PRIOR else None
         handler = ScoreHandler(worker, wanted.nli_name, spec, sets, null_unit)
-        runs |= "Score" >> RunInference(handler, model_identifier="nli")
+        runs |= "Score" >> RunInference(handler, model_identifier="nli").with_resource_hints(**hints)
         prior = None if spec.prior == weak_labels.NO_PRIOR else _prior(runs, worker, sets, spec, null_unit)
         runs |= "Label" >> beam.Map(_label, worker=worker, sets=sets, spec=spec, prior=prior)
     if wanted.shard and wanted.shards:
@@ -211,11 +258,14 @@ def _write_accounts(
         entry = {**content, "taxonomies": {**content["taxonomies"], taxonomy: entry}}
     dataset.write_dataset(output, entry)
     report.write_documents(output)
+    # Here and not after the job, since whoever started it may not wait for its end.
+    attempts.clear(output)
+    storage.clear_temporary(output)
 
 
 def _runner(options: RunOptions) -> object:
     """Beam's direct runner, without its detour over a Prism binary that it would first download."""
-    if not is_direct(options):
+    if not is_direct(options.beam):
         return None
     if options.workers > 1:
         direct = options.beam.view_as(DirectOptions)
@@ -224,6 +274,16 @@ def _runner(options: RunOptions) -> object:
     encoded = JobServiceHandle.encode_pipeline_options(options.beam.get_all_options())
     info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
     return fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(info))
+
+
+def _as_workers_see(wanted: Stages) -> Stages:
+    """``wanted`` without the paths at which the models lie here: a worker finds them by name, and knows the hash."""
+    spec, label = wanted.transcribe, wanted.label
+    return replace(
+        wanted,
+        transcribe=spec and replace(spec, asr_model=replace(spec.asr_model, path="")),
+        label=label and replace(label, nli_model=replace(label.nli_model, path="")),
+    )
 
 
 def _sections(
@@ -252,6 +312,15 @@ def _sections(
         by_stage["shard"] = dataset.shard_section(wanted.shard)
     made = by_stage.keys() if wanted.score else by_stage.keys() - {"label"}
     return resume.Sections(taxonomy, by_stage, frozenset(made)), plan
+
+
+def _check_places(wanted: Stages, output: str) -> None:
+    """Raise InputError for a folder of this machine, which Dataflow's workers cannot see."""
+    inputs = wanted.inputs.names if wanted.inputs else []
+    given = [("--input", inputs), ("--shards", wanted.shards), ("--output", [output])]
+    for option, place in ((option, place) for option, places in given for place in places):
+        if not storage.is_remote(place):
+            raise InputError(f"{option} {place}: Dataflow's workers cannot see this machine's folders; give gs://…")
 
 
 def _check_origin(output: str, wanted: Stages, before: dict) -> None:

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    TestOptions,
+)
 
 from lanser_ops import asr, models, storage
 from lanser_ops.cli import Parser
@@ -20,11 +27,22 @@ from lanser_ops.plan import PlanOptions
 from lanser_ops.transcribe import CutOptions
 
 DIRECT_RUNNERS = (None, "DirectRunner", "direct")
+# Dataflow's name for the GPU that serves Whisper and an NLI model at the lowest price, and for its driver.
+ACCELERATOR = "type:nvidia-l4;count:1;install-nvidia-driver"
+ACCELERATOR_FORM = re.compile(
+    r"type:[a-z0-9-]+;count:[1-9][0-9]*(;machine_type:[a-z0-9-]+)?(;install-nvidia-driver(:[a-z0-9.]+)?)?"
+)
+# What the smallest machine with an L4 has. The models and a unit's audio take far less.
+MIN_RAM = "16GB"
+RAM_FORM = re.compile(r"[1-9][0-9]*(\.[0-9]+)?[KMGT]i?B")
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a job runs, none of which decides an output; ``beam`` is what goes on to Beam."""
+    """How a job runs, none of which decides an output; ``beam`` is what goes on to Beam.
+
+    ``hints`` are Beam's resource hints for the inference steps, by name; empty where no GPU is asked for.
+    """
 
     output: str
     overwrite: bool
@@ -32,6 +50,7 @@ class RunOptions:
     workers: int
     threads: int
     verbose: bool
+    hints: dict[str, str]
     beam: PipelineOptions
 
 
@@ -44,12 +63,36 @@ def parser(command: str, description: str) -> Parser:
         allow_abbrev=False,
     )
     made.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
-    made.add_argument("--overwrite", action="store_true", help="remove what lanser wrote there and no longer fits")
+    add_flag(made, "--overwrite", "remove what lanser wrote there and no longer fits")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
     made.add_argument("--workers", type=_positive(int), help="worker processes of the direct runner; default: 1")
-    made.add_argument("--threads", type=_positive(int), help="threads a worker; default: cores / workers")
-    made.add_argument("--verbose", action="store_true", help="show Beam's log, and whole traces")
+    made.add_argument(
+        "--threads",
+        type=_positive(int),
+        help="threads a worker; default: cores / workers, and 1 where the runner starts a worker a core",
+    )
+    made.add_argument(
+        "--accelerator",
+        nargs="?",
+        type=_of_form(ACCELERATOR_FORM, ACCELERATOR),
+        const=ACCELERATOR,
+        metavar="HINT",
+        help="ask Dataflow for a GPU, for the inference steps alone; without a value: %(const)s",
+    )
+    made.add_argument(
+        "--min-ram",
+        type=_of_form(RAM_FORM, MIN_RAM),
+        metavar="SIZE",
+        help=f"memory of a machine for the inference steps; default: {MIN_RAM} with --accelerator",
+    )
+    add_flag(made, "--verbose", "show Beam's log, and whole traces")
     return made
+
+
+def add_flag(made: argparse.ArgumentParser, name: str, what: str) -> None:
+    """A switch, also with a value: a Flex Template gives every option one (``--exact=true``)."""
+    values = {"true": True, "false": False}
+    made.add_argument(name, nargs="?", type=_one_of(values), const=True, default=False, metavar="true|false", help=what)
 
 
 def add_source_options(made: argparse.ArgumentParser) -> None:
@@ -95,7 +138,7 @@ def add_asr_options(made: argparse.ArgumentParser) -> None:
         default="reject",
         help="what becomes of an utterance outside --language: out, or kept with a flag; default: %(default)s",
     )
-    made.add_argument("--exact", action="store_true", help="recognise everything in Whisper's full 30 s window")
+    add_flag(made, "--exact", "recognise everything in Whisper's full 30 s window")
     made.add_argument("--beam-size", type=_positive(int), default=asr.BEAM_SIZE, help="default: %(default)s")
     made.add_argument(
         "--min-duration",
@@ -113,28 +156,43 @@ def add_asr_options(made: argparse.ArgumentParser) -> None:
 def add_shard_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--min-score", type=_fraction, default=ShardSpec.min_score, help="default: %(default)s")
     made.add_argument("--min-margin", type=_fraction, default=ShardSpec.min_margin, help="default: %(default)s")
-    made.add_argument("--keep-flagged", action="store_true", help="keep utterances whose transcript is in doubt")
+    add_flag(made, "--keep-flagged", "keep utterances whose transcript is in doubt")
 
 
 def parse(made: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
     """Parse ``argv``; what our parser does not know must be an option of Beam's."""
     args, unknown = made.parse_known_args(argv)
     beam = PipelineOptions(_checked_beam_flags(unknown))
+    # On Dataflow Beam would pickle __main__ too; everything that a worker needs lies in the package.
+    beam.view_as(SetupOptions).save_main_session = False
     direct = beam.get_all_options()
     workers = args.workers or direct.get("direct_num_workers") or 1
+    cores = (os.cpu_count() or 1) // workers if is_direct(beam) else 1
+    hints = {"accelerator": args.accelerator, "min_ram": args.min_ram or (args.accelerator and MIN_RAM)}
     return args, RunOptions(
         output=storage.absolute(args.output),
         overwrite=args.overwrite,
         device=args.device,
         workers=workers,
-        threads=args.threads or max(1, (os.cpu_count() or 1) // workers),
+        threads=args.threads or max(1, cores),
         verbose=args.verbose,
+        hints={name: value for name, value in hints.items() if value},
         beam=beam,
     )
 
 
-def is_direct(options: RunOptions) -> bool:
-    return options.beam.view_as(StandardOptions).runner in DIRECT_RUNNERS
+def is_direct(beam: PipelineOptions) -> bool:
+    return beam.view_as(StandardOptions).runner in DIRECT_RUNNERS
+
+
+def runs_elsewhere(beam: PipelineOptions) -> bool:
+    """Whether the workers are machines that see nothing of this one's disks."""
+    return "Dataflow" in (beam.view_as(StandardOptions).runner or "")
+
+
+def is_described_only(beam: PipelineOptions) -> bool:
+    """Whether Dataflow's job is written down (a template, a dry run) and somebody else is to start it."""
+    return bool(beam.view_as(GoogleCloudOptions).template_location or beam.view_as(TestOptions).dry_run)
 
 
 def plan_options(args: argparse.Namespace) -> PlanOptions:
@@ -204,6 +262,24 @@ def _positive(kind: type):
 
     number.__name__ = kind.__name__  # argparse names it in its message
     return number
+
+
+def _one_of(values: dict[str, bool]):
+    def value(text: str) -> bool:
+        if text not in values:
+            raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(values)}")
+        return values[text]
+
+    return value
+
+
+def _of_form(form: re.Pattern, example: str):
+    def checked(text: str) -> str:
+        if not form.fullmatch(text):
+            raise argparse.ArgumentTypeError(f"{text!r} is not of the form {example}")
+        return text
+
+    return checked
 
 
 def _fraction(text: str) -> float:

@@ -23,6 +23,7 @@ REASONS = {
     "decode_error": "the decoder gave up in the middle",
     "broken_tar": "what comes after the tar's last whole member is lost",
     "bad_sample": "a shard's sample that is not as lanser writes them",
+    "gave_up": "in a unit that was set aside: a worker died on it at every try",
     "missing": "the file is not there or cannot be read",
     "bad_range": "start_s and end_s do not lie in the recording",
     "too_long": "a row with a transcript is longer than one utterance may be",

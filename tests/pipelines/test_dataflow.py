@@ -1,0 +1,198 @@
+"""The job as Dataflow would get it: written by the real runner to an emulated bucket, and read there."""
+
+from __future__ import annotations
+
+import base64
+import bz2
+import io
+import json
+import os
+import re
+import socket
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.utils.multi_process_shared import MultiProcessShared
+from gcp_storage_emulator.server import create_server
+
+from lanser_ops import models
+from lanser_ops.entailment import load_scorer, score
+from lanser_ops.handlers import LateScorer, ScoreHandler, Worker
+from pipelines import build
+
+REPOSITORY = Path(__file__).parents[2]
+BUCKET = "corpus"
+DATAFLOW = [
+    "--runner", "DataflowRunner", "--project", "some-project", "--region", "us-central1",
+    "--temp_location", f"gs://{BUCKET}/temp", "--staging_location", f"gs://{BUCKET}/staging", "--no_auth",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a job left in the bucket: the template, the pipeline, the package."""
+
+    template: bytes
+    pipeline: bytes
+    package: bytes
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """An emulated bucket with two recordings below ``in/``; its address."""
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    server = create_server("localhost", port, in_memory=True, default_bucket=BUCKET)
+    server.start()
+    address = f"http://localhost:{port}"
+    for name in ("slt/best_day.wav", "slt/love_you.mp3"):
+        requests.post(
+            f"{address}/upload/storage/v1/b/{BUCKET}/o",
+            params={"uploadType": "media", "name": f"in/{name}"},
+            data=(REPOSITORY / "examples" / "audio" / name).read_bytes(),
+            timeout=10,
+        ).raise_for_status()
+    before = os.environ.get("STORAGE_EMULATOR_HOST")
+    os.environ["STORAGE_EMULATOR_HOST"] = address
+    yield address
+    server.stop()
+    os.environ.pop("STORAGE_EMULATOR_HOST") if before is None else os.environ.update(STORAGE_EMULATOR_HOST=before)
+
+
+@pytest.fixture(scope="module")
+def described(bucket: str, lanser) -> Described:
+    done = lanser(
+        "build", "--input", f"gs://{BUCKET}/in", "--output", f"gs://{BUCKET}/out", "--taxonomy", "ekman", *DATAFLOW,
+        "--template_location", f"gs://{BUCKET}/template.json", "--setup_file", "./setup.py",
+        "--prior", "corpus", "--accelerator",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "the job is described, not run"
+    listed = requests.get(f"{bucket}/storage/v1/b/{BUCKET}/o", timeout=10).json()["items"]
+
+    def content(end: str) -> bytes:
+        (name,) = [one["name"] for one in listed if one["name"].endswith(end)]
+        answer = requests.get(
+            f"{bucket}/storage/v1/b/{BUCKET}/o/{requests.utils.quote(name, safe='')}", {"alt": "media"}, timeout=10
+        )
+        return answer.content
+
+    return Described(content("template.json"), content("pipeline.pb"), content("workflow.tar.gz"))
+
+
+def unpacked(content: bytes) -> bytes:
+    """``content`` followed by what Beam packed into it: base64 of compressed pickles."""
+    parts = [content]
+    for found in re.findall(rb"[A-Za-z0-9+/]{40,}={0,2}", content):
+        for decompress in (bz2.decompress, zlib.decompress):
+            try:
+                parts.append(decompress(base64.b64decode(found)))
+            except (ValueError, OSError, zlib.error):
+                continue
+    return b"\n".join(parts)
+
+
+def test_the_inference_steps_alone_ask_for_a_gpu(described: Described):
+    components = beam_runner_api_pb2.Pipeline.FromString(described.pipeline).components
+    asking = {
+        name: {urn: value.decode() for urn, value in one.resource_hints.items()}
+        for name, one in components.environments.items()
+    }
+    leaves = [one for one in components.transforms.values() if one.environment_id and not one.subtransforms]
+    steps = {one.unique_name: asking[one.environment_id] for one in leaves}
+    with_gpu = {name.split("/")[0] for name, hints in steps.items() if hints}
+    without = {name.split("/")[0] for name, hints in steps.items() if not hints}
+    assert with_gpu == {"Transcribe", "Score"}
+    assert without == {
+        "Units", "Spread", "PriorPart", "GatherPrior", "Prior", "Label", "Shard", "Count", "Gather", "WriteAccounts",
+    }  # fmt: skip
+    assert [hints for hints in asking.values() if hints] == [
+        {
+            "beam:resources:accelerator:v1": "type:nvidia-l4;count:1;install-nvidia-driver",
+            "beam:resources:min_ram_bytes:v1": "16000000000",
+        }
+    ]
+
+
+def test_the_package_is_staged_and_every_environment_installs_it(described: Described):
+    with tarfile.open(fileobj=io.BytesIO(described.package)) as package:
+        names = {name.split("/", 1)[-1] for name in package.getnames()}
+    assert {"pipelines/build.py", "lanser_ops/stages.py", "schemas/taxonomies/ekman.yaml"} <= names
+    assert "lanser_ops/assets/nli/model.safetensors" in names
+    assert not [name for name in names if name.startswith(("tests/", "examples/"))]
+    for environment in beam_runner_api_pb2.Pipeline.FromString(described.pipeline).components.environments.values():
+        assert any(b"workflow.tar.gz" in one.type_payload for one in environment.dependencies)
+
+
+def test_no_path_of_this_machine_and_no_main_session(described: Described):
+    pipeline = unpacked(described.pipeline)
+    assert b"TranscribeHandler" in pipeline and b"whisper tiny.en" in pipeline  # it is unpacked indeed
+    for content in (pipeline, described.template):
+        for place in (REPOSITORY, sys.prefix, sys.base_prefix, Path.home() / ".", models.resolve_asr("bundled").path):
+            assert str(place).encode() not in content, place
+    options = json.loads(described.template)["environment"]["sdkPipelineOptions"]["options"]
+    assert options["save_main_session"] is False
+    assert options["setup_file"] == "./setup.py"
+    assert b"pickled_main_session" not in described.pipeline
+
+
+def test_a_dry_run_asks_for_no_gpu_and_starts_nothing(bucket: str, capsys: pytest.CaptureFixture):
+    status = build.main(
+        ["--input", f"gs://{BUCKET}/in", "--output", f"gs://{BUCKET}/dry", "--taxonomy", "ekman", *DATAFLOW]
+        + ["--dry_run=True"]
+    )
+    assert status == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "the job is described, not run"
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (
+            {"--output": "/data/out"},
+            "lanser build: --output /data/out: Dataflow's workers cannot see this machine's folders; give gs://…",
+        ),
+        (
+            {"--input": "examples/audio"},
+            "lanser build: --input examples/audio: Dataflow's workers cannot see this machine's folders; give gs://…",
+        ),
+        (
+            {"--accelerator": "nvidia-l4"},
+            "lanser build: argument --accelerator: 'nvidia-l4' is not of the form "
+            "type:nvidia-l4;count:1;install-nvidia-driver (see lanser build --help)",
+        ),
+        (
+            {"--min-ram": "16"},
+            "lanser build: argument --min-ram: '16' is not of the form 16GB (see lanser build --help)",
+        ),
+    ],
+)
+def test_what_dataflow_cannot_do_is_one_line(bucket: str, capsys: pytest.CaptureFixture, changed: dict, line: str):
+    given = {"--input": f"gs://{BUCKET}/in", "--output": f"gs://{BUCKET}/no", "--taxonomy": "ekman", **changed}
+    assert build.main([word for option in given.items() for word in option] + DATAFLOW) == 2
+    assert capsys.readouterr().err.splitlines() == [line]
+
+
+@pytest.mark.parametrize(("device", "shared"), [("cpu", False), ("cuda", True)])
+def test_worker_processes_share_a_scorer_on_a_gpu_alone(device: str, shared: bool):
+    handler = ScoreHandler(Worker("out", (), device, 1), "bundled", None, (), None)
+    assert handler.share_model_across_processes() is shared
+
+
+def test_a_shared_scorer_scores_the_same_through_its_proxy():
+    path = models.resolve_nli("bundled").path
+    texts, hypotheses = ["I love you.", "Where is the bus stop?"], ["This person feels happy."]
+    shared = MultiProcessShared(lambda: LateScorer(lambda: load_scorer(path)), tag="test_scorer", always_proxy=True)
+    proxy = shared.acquire()
+    try:
+        through = proxy.score(texts, hypotheses)
+    finally:
+        shared.release(proxy)
+    assert through.entailment.tolist() == score(load_scorer(path), texts, hypotheses).entailment.tolist()
