@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test results lint clean
 
 setup: $(STAMP)
 
@@ -21,6 +21,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -q tests
+
+# Hours; takes up where it was stopped. SPEECH and RAVDESS are folders: docs/results.md says of what.
+results: $(STAMP)
+	$(BIN)/python benchmarks/results.py --speech "$(SPEECH)" --ravdess "$(RAVDESS)" --write docs/results.md
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

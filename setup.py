@@ -41,6 +41,7 @@ setup(
             "datasets>=3",
             "gcp-storage-emulator>=2024.8",
             "jiwer>=4",
+            "matplotlib>=3.9",
             "pytest>=8",
             "psutil>=5.9",
             "ruff>=0.8",
