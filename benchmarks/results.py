@@ -241,7 +241,7 @@ def main() -> None:
     found = curves(finetuning)
     stages = {"Shards": shards, "Pre-training": pretraining, "Fine-tuning": [job for _, job in finetuning]}
     blocks = {
-        "curves": curve_table(found),
+        "curves": curve_table(found) + "\n\n![UA over the share of labels](results.svg)",
         "probe": probe_table(probe),
         "commands": command_lines(stages | {"Probe": [probe]}),
     }
