@@ -12,7 +12,7 @@ setup: $(STAMP)
 $(STAMP): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bundled,train,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bundled,train,gcp,aws,dev]"
 	touch $(STAMP)
 
 demo: $(STAMP)

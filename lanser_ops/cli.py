@@ -60,7 +60,7 @@ def guarded(run: Callable[[Sequence[str]], None], argv: Sequence[str] | None, na
     try:
         run(argv)
     except InputError as error:
-        print(f"lanser {name}: {error}", file=sys.stderr)
+        print(f"lanser {name}: {_without_place(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"lanser {name}: stopped; the same command goes on where it was", file=sys.stderr)
@@ -81,7 +81,12 @@ def root_cause(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if line.split(":")[0].rsplit(".", 1)[-1].endswith(("Error", "Exception"))]
     line = (told or lines or [type(error).__name__])[-1]
-    return line.split(" [while running")[0]
+    return _without_place(line)
+
+
+def _without_place(message: str) -> str:
+    """``message`` without the name of the Beam step that it came through."""
+    return message.split(" [while running")[0]
 
 
 class Parser(argparse.ArgumentParser):

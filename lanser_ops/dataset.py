@@ -116,8 +116,9 @@ def read_dataset(output: str) -> dict[str, Any]:
     path = storage.join(output, DATASET_FILE)
     if not storage.exists(path):
         return {}
+    stored = storage.read_bytes(path)
     try:
-        content = json.loads(storage.read_bytes(path))
+        content = json.loads(stored)
         version = content["schema_version"]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not a dataset.json that lanser wrote; choose another --output") from None

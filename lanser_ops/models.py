@@ -1,4 +1,4 @@
-"""Which model files a name stands for: ``bundled``, a local directory, or a hub id.
+"""Which model files a name stands for: ``bundled``, a directory here or in a store (gs://, s3://), or a hub id.
 
 Weights are identified by content: a SHA-256 over the files that decide what the model computes.
 """
@@ -8,11 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
+from filelock import FileLock
+
+from lanser_ops import storage
 from lanser_ops.errors import InputError
 
 BUNDLED = "bundled"
@@ -25,6 +31,9 @@ PRODUCTION_ASR = "large-v3-turbo"
 PRODUCTION_NLI = "FacebookAI/roberta-large-mnli"
 # What decides a model's output; a README or another framework's weights do not.
 MODEL_FILES = ("*.bin", "*.safetensors", "*.json", "*.txt", "*.model")
+# Beside the files of a copied model: the hash that they had when they came.
+HASH_FILE = ".sha256"
+COPY_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ def resolve_asr(name: str) -> ModelRef:
     """The faster-whisper model of that name. Raises InputError, one line, where there is none."""
     if name == BUNDLED:
         return _bundled_asr()
-    path = _local_or_hub(name, "--asr-model", _download_asr)
+    path = _directory(name, "--asr-model", _download_asr)
     if not os.path.isfile(os.path.join(path, "model.bin")):
         raise InputError(
             f"--asr-model {name}: no model.bin there; a faster-whisper (CTranslate2) directory or id is needed, "
@@ -68,7 +77,7 @@ def resolve_nli(name: str) -> ModelRef:
     if name == BUNDLED:
         path = str(files("lanser_ops").joinpath("assets", "nli"))
         return ModelRef(BUNDLED_NLI_ID, content_hash(path), path)
-    path = _local_or_hub(name, "--nli-model", _download_nli)
+    path = _directory(name, "--nli-model", _download_nli)
     if not os.path.isfile(os.path.join(path, "config.json")):
         raise InputError(f"--nli-model {name}: no config.json there; a transformers model directory is needed")
     return ModelRef(name, content_hash(path), path)
@@ -104,7 +113,10 @@ def _bundled_asr() -> ModelRef:
     return ModelRef(BUNDLED_ASR_ID, content_hash(str(path)), str(path))
 
 
-def _local_or_hub(name: str, option: str, download) -> str:
+def _directory(name: str, option: str, download: Callable[[str], str]) -> str:
+    """Where the model's files lie here, once they are here."""
+    if storage.is_remote(name):
+        return _copy(storage.absolute(name), option)
     if os.path.isdir(name):
         return os.path.abspath(name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
@@ -116,6 +128,45 @@ def _local_or_hub(name: str, option: str, download) -> str:
         raise InputError(
             f"{option} {name}: not a directory here, and the model hub did not give it ({reason[:160]})"
         ) from None
+
+
+def _copy(name: str, option: str) -> str:
+    """The folder of this machine that holds the files of ``name``, a directory in a store; made where it is not there.
+
+    Copies lie in ``$XDG_CACHE_HOME/lanser/models`` (``~/.cache/…``), by the checksums that the store has of the
+    files: other weights under the same name are another copy. Processes wait for the one that copies. A copy that is
+    no longer what came is made again.
+    """
+    sizes = {
+        path: size
+        for path, size in storage.list_files(name).items()
+        if any(fnmatch(path[len(name) + 1 :], pattern) for pattern in MODEL_FILES) and "/" not in path[len(name) + 1 :]
+    }
+    if not sizes:
+        raise InputError(f"{option} {name}: no model there ({', '.join(MODEL_FILES)})")
+    told = [(path, size, storage.checksum(path)) for path, size in sorted(sizes.items())]
+    key = hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lanser" / "models"
+    cache.mkdir(parents=True, exist_ok=True)
+    copy = cache / key
+    with FileLock(cache / f"{key}.lock"):
+        recorded = copy / HASH_FILE
+        if not (recorded.is_file() and recorded.read_text() == content_hash(str(copy))):
+            shutil.rmtree(copy, ignore_errors=True)
+            coming = cache / f"{key}.coming"  # what a killed process left is written over
+            coming.mkdir(exist_ok=True)
+            for path, size in sizes.items():
+                _copy_file(path, size, coming / path[len(name) + 1 :])
+            (coming / HASH_FILE).write_text(content_hash(str(coming)))
+            coming.rename(copy)
+    return str(copy)
+
+
+def _copy_file(path: str, size: int, to: Path) -> None:
+    with storage.open_read(path) as source, to.open("wb") as target:
+        shutil.copyfileobj(source, target, COPY_BYTES)
+    if to.stat().st_size != size:
+        raise OSError(f"{path}: {to.stat().st_size} of its {size} bytes came; run the same command again")
 
 
 def _download_asr(name: str) -> str:

@@ -23,7 +23,7 @@ from lanser_ops.errors import InputError
 from lanser_ops.plan import Unit
 from lanser_ops.scores import Rule, make_set, write_scores
 from lanser_ops.shard_samples import SAMPLE_SCHEMA, Fault, ShardSample, StoredScores, read_samples
-from schemas.records import REJECT_SCHEMA, Reject, make_reject, to_table
+from schemas.records import Reject, make_reject, to_table
 
 UNPACK = "unpack"
 SHARD_NAME = re.compile(r"(train|val)-(\d{5,9})-of-(\d{5,9})\.tar")
@@ -126,8 +126,7 @@ def unpack_unit(output: str, tar: ShardTar) -> None:
         entailment = np.stack([scores.entailment.reshape(-1)[columns] for _, scores in found])
         keys = [sample.key for sample, _ in found]
         write_scores(output, one_set.file(unit), keys, entailment, np.zeros(len(found), dtype=bool))
-    storage.write_table(output, dataset.rejects_file(unit), to_table(rejects, REJECT_SCHEMA))
-    storage.write_table(output, dataset.transcripts_file(unit), table)
+    stages.write_transcripts(output, unit, table, rejects)
 
 
 def rewrite_unit(output: str, tar: ShardTar, spec: LabelSpec, kept: ShardSpec) -> None:

@@ -170,6 +170,8 @@ def _index_tar(path: str, relative: str, size: int) -> pa.Table:
                     where = {"offset": member.offset_data, "bytes": member.size}
                     rows.append({"root": 0, "path": relative, "source": source, **where})
             whole = tars.is_end(stream, tar.offset)
+    except InputError:  # a store that lets nobody in says nothing of the tar
+        raise
     except (tarfile.TarError, OSError, EOFError, ValueError):
         whole = False
     if not whole:

@@ -1,7 +1,8 @@
 """What is done to one work unit, stage by stage. Each stage leaves whole files and is skipped where they are.
 
 A stage writes its rejects before the file that marks it as done, so a kill between the two is made good
-by doing the stage again.
+by doing the stage again. Two attempts at one unit at a time write the same bytes, and neither takes away what
+the other has added to the rejects.
 """
 
 from __future__ import annotations
@@ -61,17 +62,22 @@ def transcribe_unit(
     rows = read_unit(output, unit)
     if attempts.used_up(output, unit):
         log.warning("unit %d is set aside after %d tries: %d rejects", unit.index, attempts.MAX_TRIES, len(rows))
-        _write_transcribed(output, unit, [], transcribe.set_aside(rows, GAVE_UP))
+        write_transcripts(output, unit, to_table([], TRANSCRIPT_SCHEMA), transcribe.set_aside(rows, GAVE_UP))
         attempts.forget(output, unit)
         return
     with attempts.attempt(output, unit):
         transcripts, rejects = transcribe.transcribe_rows(rows, roots, recognize, options, pool_seconds)
-        _write_transcribed(output, unit, transcripts, rejects)
+        write_transcripts(output, unit, to_table(transcripts, TRANSCRIPT_SCHEMA), rejects)
 
 
-def _write_transcribed(output: str, unit: Unit, transcripts: list[Transcript], rejects: list[Reject]) -> None:
-    storage.write_table(output, dataset.rejects_file(unit), to_table(rejects, REJECT_SCHEMA))
-    storage.write_table(output, dataset.transcripts_file(unit), to_table(transcripts, TRANSCRIPT_SCHEMA))
+def write_transcripts(output: str, unit: Unit, transcripts: pa.Table, rejects: list[Reject]) -> None:
+    """Write the unit's first rejects, then its transcripts; those of another attempt stay as they are.
+
+    Where another attempt was faster, its shard stage may have added rejects since.
+    """
+    if not storage.exists(storage.join(output, dataset.transcripts_file(unit))):
+        _replace_rejects(output, unit, lambda stage: not is_shard_stage(stage), rejects)
+        storage.write_table(output, dataset.transcripts_file(unit), transcripts)
 
 
 def score_unit(output: str, unit: Unit, sets: Sequence[ScoreSet], score: Score) -> int:
@@ -187,7 +193,7 @@ def write_shard(
 
     A unit without a sample gets no tar: an empty one trips readers up.
     """
-    _replace_rejects(output, unit, shard_stage(spec.taxonomy.name), rejects)
+    _replace_rejects(output, unit, shard_stage(spec.taxonomy.name).__eq__, rejects)
     if samples:
         with storage.atomic_writer(output, dataset.shard_file(spec.taxonomy.name, unit)) as stream:
             tars.write_tar(stream, shards.tar_members(samples, flac_of, spec))
@@ -215,10 +221,12 @@ def _reject(row: Mapping[str, Any], spec: LabelSpec, reason: str, detail: str) -
     return make_reject(row["source"], row["start_s"], row["end_s"], shard_stage(spec.taxonomy.name), reason, detail)
 
 
-def _replace_rejects(output: str, unit: Unit, stage: str, rejects: list[Reject]) -> None:
-    """Put ``rejects`` in the place of what the unit's file holds for ``stage``; those of no taxonomy come first."""
-    before = from_table(storage.read_table(storage.join(output, dataset.rejects_file(unit))), Reject)
-    others = [one for one in before if one.stage != stage]
+def _replace_rejects(output: str, unit: Unit, ours: Callable[[str], bool], rejects: list[Reject]) -> None:
+    """Put ``rejects`` in the place of those whose stage is ``ours``; those that concern every taxonomy come first."""
+    name = dataset.rejects_file(unit)
+    there = storage.exists(storage.join(output, name))
+    before = from_table(storage.read_table(storage.join(output, name)), Reject) if there else []
+    others = [one for one in before if not ours(one.stage)]
     after = sorted([*others, *rejects], key=lambda one: (is_shard_stage(one.stage), one.stage, one.key, one.reason))
-    if after != before:
-        storage.write_table(output, dataset.rejects_file(unit), to_table(after, REJECT_SCHEMA))
+    if after != before or not there:
+        storage.write_table(output, name, to_table(after, REJECT_SCHEMA))

@@ -138,7 +138,7 @@ def _chunks(members: Iterable[tuple[bytes, Buffer]]) -> Iterator[list[Buffer]]:
 
 
 def _write(stream: BinaryIO, pieces: list[Buffer]) -> None:
-    if not isinstance(stream, io.BufferedWriter):
+    if not isinstance(getattr(stream, "raw", None), io.FileIO):  # only a local file has a descriptor
         stream.write(b"".join(pieces))
         return
     written = os.writev(stream.fileno(), pieces)

@@ -153,6 +153,8 @@ def _ended_early(output: str) -> Iterator[None]:
 def quiet(verbose: bool) -> None:
     """Beam tells of every bundle at INFO, and its warnings concern its own modules, not the user's data."""
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
+    # The trace of an error that ends the job, which the command itself tells in one line.
+    logging.getLogger("apache_beam.runners.common").setLevel(logging.NOTSET if verbose else logging.CRITICAL)
     logging.getLogger("lanser_ops").setLevel(logging.INFO)
 
 

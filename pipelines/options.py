@@ -125,7 +125,8 @@ def add_asr_options(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--asr-model",
         default=models.BUNDLED,
-        help=f"'bundled', a faster-whisper directory or hub id such as {models.PRODUCTION_ASR}; default: %(default)s",
+        help="'bundled', a faster-whisper directory (also in gs:// or s3://) or a hub id "
+        f"such as {models.PRODUCTION_ASR}; default: %(default)s",
     )
     made.add_argument(
         "--language",
@@ -163,6 +164,7 @@ def parse(made: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunOpt
     """Parse ``argv``; what our parser does not know must be an option of Beam's."""
     args, unknown = made.parse_known_args(argv)
     beam = PipelineOptions(_checked_beam_flags(unknown))
+    storage.set_options(beam)  # models and input are looked at before there is a pipeline
     # On Dataflow Beam would pickle __main__ too; everything that a worker needs lies in the package.
     beam.view_as(SetupOptions).save_main_session = False
     direct = beam.get_all_options()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,6 +75,85 @@ def digests():
             str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(folder.rglob("*"))
             if path.suffix in (".tar", ".parquet")
+        }
+
+    return of
+
+
+def serve(command: list[str], port: int) -> Iterator[str]:
+    """A server of ``command`` on ``port`` of this machine while it is wanted; its URL."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while socket.socket().connect_ex(("localhost", port)):
+            assert process.poll() is None and time.monotonic() < deadline, f"{command[0]} did not start"
+            time.sleep(0.1)
+        yield f"http://localhost:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def gcs_url() -> Iterator[str]:
+    """A Google Cloud Storage emulator with an empty bucket ``corpus``."""
+    port = free_port()
+    program = str(Path(sys.executable).parent / "gcp-storage-emulator")
+    yield from serve(
+        [program, "start", "--host", "localhost", "--port", str(port), "--in-memory", "--default-bucket", "corpus"],
+        port,
+    )
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """An S3 emulator without buckets."""
+    port = free_port()
+    yield from serve([str(Path(sys.executable).parent / "moto_server"), "-H", "localhost", "-p", str(port)], port)
+
+
+@pytest.fixture
+def gcs(gcs_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A folder of the emulator that no other test has; this process and those that it starts are connected."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from lanser_ops import storage
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
+    storage.set_options(PipelineOptions([]))
+    yield "gs://corpus/" + re.sub(r"\W+", "-", request.node.name)
+    storage.set_options(PipelineOptions([]))
+
+
+@pytest.fixture(scope="session")
+def upload():
+    """Copy a local folder to a folder of a store."""
+    from lanser_ops import storage
+
+    def to(folder: Path, root: str) -> None:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                storage.write_bytes(root, str(path.relative_to(folder)), path.read_bytes())
+
+    return to
+
+
+@pytest.fixture(scope="session")
+def stored_digests():
+    """`digests` of a folder of a store."""
+    from lanser_ops import storage
+
+    def of(root: str) -> dict[str, str]:
+        return {
+            path[len(root) + 1 :]: hashlib.sha256(storage.read_bytes(path)).hexdigest()
+            for path in sorted(storage.list_files(root))
+            if path.endswith((".tar", ".parquet"))
         }
 
     return of

