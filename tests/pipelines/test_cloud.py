@@ -283,7 +283,7 @@ def test_two_attempts_at_one_unit_leave_one_whole_file(planned, stored_digests):
 
 def test_an_attempt_that_comes_late_takes_nothing_away(planned, stored_digests):
     output, unit, roots = planned
-    spec = LabelSpec(load_taxonomy("ekman"), ("I am {}.",), models.resolve_nli("bundled"), "none")
+    spec = LabelSpec(load_taxonomy("ekman"), ("I am {}.",), models.resolve_nli("bundled"), "contradiction", "none")
     after: dict[str, str] = {}
 
     def overtaken(clips: list) -> list:
