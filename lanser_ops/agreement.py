@@ -16,7 +16,7 @@ from lanser_ops import storage, weak_labels
 from lanser_ops.cli import Parser, guarded
 from lanser_ops.errors import InputError
 from lanser_ops.label_options import add_device_options, add_label_options, label_spec
-from lanser_ops.texts import TextScores, score_texts
+from lanser_ops.texts import score_texts
 from schemas.metrics import confusion, scores
 from schemas.taxonomy import Taxonomy
 
@@ -49,37 +49,30 @@ def run(argv: Sequence[str]) -> None:
         ways[MEAN] = found
     width = max(len("template"), *map(len, ways))
     print(f"\n{'template':<{width}}  prior        WA      UA  macro-F1")
+    counts = {}
     for name, one in ways.items():
+        entailment = weak_labels.average(one.by_template)
         for prior in weak_labels.PRIORS:
-            figures = scores(_counts(one, truth, prior))
-            told = f"{figures['wa']:>7.1%} {figures['ua']:>7.1%}  {figures['macro_f1']:>8.1%}"
-            print(f"{name:<{width}}  {prior:<8}{told}")
+            picked = weak_labels.corrected(entailment, one.prior(prior)).argmax(axis=1)
+            counts[prior] = confusion(truth, picked, len(spec.taxonomy.labels))
+            print(f"{name:<{width}}  {prior:<8}{_figures(counts[prior])}")
+    # The last way is all that there is: the mean of the templates, or the only one.
+    picked, leads = entailment.argmax(axis=1), weak_labels.margins(entailment)
     print(f"\n{'margin, without prior':<{width}}  kept          WA      UA  macro-F1")
     for least in MARGINS:
-        kept = np.flatnonzero(_margins(found) >= least)
+        kept = np.flatnonzero(leads >= least)
         if not len(kept):
             break
-        figures = scores(_counts(found, truth, weak_labels.NO_PRIOR, kept))
-        told = f"{figures['wa']:>7.1%} {figures['ua']:>7.1%}  {figures['macro_f1']:>8.1%}"
-        print(f"{f'at least {least:g}':<{width}}  {len(kept) / len(texts):<8.1%}{told}")
-    for prior in weak_labels.PRIORS:
+        figures = _figures(confusion(np.array(truth)[kept], picked[kept], len(spec.taxonomy.labels)))
+        print(f"{f'at least {least:g}':<{width}}  {len(kept) / len(texts):<8.1%}{figures}")
+    for prior, one in counts.items():
         print(f"\nprior {prior}: rows are people's labels, columns the weak ones")
-        print("\n".join(_matrix(_counts(found, truth, prior), spec.taxonomy)))
+        print("\n".join(_matrix(one, spec.taxonomy)))
 
 
-def _counts(
-    found: TextScores, truth: Sequence[int], prior: str, kept: Sequence[int] | slice = slice(None)
-) -> np.ndarray:
-    """The confusion matrix (labels, labels) of the labels that ``found`` gives the texts ``kept`` with that prior."""
-    entailment = weak_labels.average(found.by_template)
-    picked = weak_labels.corrected(entailment, found.prior(prior)).argmax(axis=1)
-    return confusion(np.array(truth)[kept], picked[kept], entailment.shape[1])
-
-
-def _margins(found: TextScores) -> np.ndarray:
-    """The lead of each text's best label, (texts,), that ``--min-margin`` looks at."""
-    ordered = np.sort(weak_labels.average(found.by_template), axis=1)
-    return ordered[:, -1] - ordered[:, -2]
+def _figures(counts: np.ndarray) -> str:
+    figures = scores(counts)
+    return f"{figures['wa']:>7.1%} {figures['ua']:>7.1%}  {figures['macro_f1']:>8.1%}"
 
 
 def read_labelled(path: str, renamed: Mapping[str, str], taxonomy: Taxonomy) -> tuple[list[str], list[int], int]:

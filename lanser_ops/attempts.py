@@ -55,21 +55,24 @@ def forget(output: str, unit: Unit) -> None:
 
 def confirm(output: str) -> None:
     """Let the marks that are there count for later jobs too: a worker has died, and its job is about to end."""
-    for path in storage.list_files(storage.join(output, ATTEMPTS)):
-        if not path.endswith(DIED):
-            storage.write_bytes(output, path[len(output) + 1 :] + DIED, storage.read_bytes(path))
-            _remove([path])
+    for path in _unseen(output):
+        storage.write_bytes(output, path[len(output) + 1 :] + DIED, storage.read_bytes(path))
+        _remove([path])
 
 
 def forget_interrupted(output: str) -> None:
     """Before a job: remove the marks of jobs that did not see a worker die."""
-    marks = storage.list_files(storage.join(output, ATTEMPTS))
-    _remove([path for path in marks if not path.endswith(DIED)])
+    _remove(_unseen(output))
 
 
 def clear(output: str) -> None:
     """Remove all marks. After the last unit, one may be left by a worker that died between file and mark."""
     _remove(list(storage.list_files(storage.join(output, ATTEMPTS))))
+
+
+def _unseen(output: str) -> list[str]:
+    """The marks whose worker nobody has seen die."""
+    return [path for path in storage.list_files(storage.join(output, ATTEMPTS)) if not path.endswith(DIED)]
 
 
 def _folder(output: str, unit: Unit) -> str:

@@ -89,6 +89,12 @@ def corrected(entailment: np.ndarray, prior: Sequence[float] | None) -> np.ndarr
     return round_scores(odds / odds.sum(axis=1, keepdims=True))
 
 
+def margins(ranked: np.ndarray) -> np.ndarray:
+    """Each row's lead of the best label over the runner-up, float32 (rows,); ``ranked`` is (rows, labels)."""
+    ordered = np.sort(ranked, axis=1)
+    return round_scores(ordered[:, -1].astype(np.float64) - ordered[:, -2])
+
+
 def label_utterances(
     transcripts: Sequence[Transcript],
     by_template: np.ndarray,
@@ -106,8 +112,7 @@ def label_utterances(
     entailment = average(by_template)
     ranked = corrected(entailment, prior)
     best = ranked.argmax(axis=1)
-    ordered = np.sort(ranked, axis=1)
-    margins = round_scores(ordered[:, -1].astype(np.float64) - ordered[:, -2])
+    leads = margins(ranked)
     several = by_template if len(by_template) > 1 else by_template[:0]
     alone = [corrected(one, prior).argmax(axis=1) for one in several]
     return [
@@ -116,7 +121,7 @@ def label_utterances(
             label=taxonomy.labels[index].name,
             label_index=int(index),
             score=float(ranked[row, index]),
-            margin=float(margins[row]),
+            margin=float(leads[row]),
             entailment=entailment[row].tolist(),
             template_labels=[int(picks[row]) for picks in alone],
             template_entailment=several[:, row].tolist(),
