@@ -20,7 +20,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 # Hours; takes up where it was stopped. SPEECH and RAVDESS are folders: docs/results.md says of what.
 results: $(STAMP)

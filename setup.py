@@ -47,6 +47,7 @@ setup(
             "matplotlib>=3.9",
             "moto[s3]>=5.1",
             "psutil>=5.9",
+            "pytest-xdist>=3.6",
             "pytest>=8",
             "ruff>=0.8",
         ],

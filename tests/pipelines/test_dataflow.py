@@ -6,9 +6,7 @@ import base64
 import bz2
 import io
 import json
-import os
 import re
-import socket
 import sys
 import tarfile
 import zlib
@@ -20,7 +18,6 @@ import pytest
 import requests
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.utils.multi_process_shared import MultiProcessShared
-from gcp_storage_emulator.server import create_server
 
 from lanser_ops import models
 from lanser_ops.entailment import load_scorer, score
@@ -45,25 +42,18 @@ class Described:
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """An emulated bucket with two recordings below ``in/``; its address."""
-    with socket.create_server(("localhost", 0)) as free:
-        port = free.getsockname()[1]
-    server = create_server("localhost", port, in_memory=True, default_bucket=BUCKET)
-    server.start()
-    address = f"http://localhost:{port}"
+def bucket(gcs_url: str) -> Iterator[str]:
+    """The address of an emulated bucket with two recordings below ``in/``; this process is connected to it."""
     for name in ("slt/best_day.wav", "slt/love_you.mp3"):
         requests.post(
-            f"{address}/upload/storage/v1/b/{BUCKET}/o",
+            f"{gcs_url}/upload/storage/v1/b/{BUCKET}/o",
             params={"uploadType": "media", "name": f"in/{name}"},
             data=(REPOSITORY / "examples" / "audio" / name).read_bytes(),
             timeout=10,
         ).raise_for_status()
-    before = os.environ.get("STORAGE_EMULATOR_HOST")
-    os.environ["STORAGE_EMULATOR_HOST"] = address
-    yield address
-    server.stop()
-    os.environ.pop("STORAGE_EMULATOR_HOST") if before is None else os.environ.update(STORAGE_EMULATOR_HOST=before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
+        yield gcs_url
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -91,24 +92,16 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    sdist = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", folder, "sdist", "--dist-dir", folder]
-    call(*sdist, cwd=REPOSITORY)
+    checkout = folder / "checkout"  # setuptools works in the folder that it packs, which other tests read
+    unpacked = shutil.ignore_patterns(".*", "out", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(REPOSITORY, checkout, ignore=unpacked)
+    call(sys.executable, "setup.py", "--quiet", "sdist", "--dist-dir", folder, cwd=checkout)
+    shutil.rmtree(checkout)
     (package,) = folder.glob("lanser-*.tar.gz")
     venv.create(folder / "venv", symlinks=True)
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-compile",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-        site,
-    ]
-    call(*install, package, cwd=folder)
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-compile", "--no-deps", "--no-build-isolation"]
+    call(*install, "--target", site, package, cwd=folder)
     # A .pth file adds a folder without the .pth files that lie in it, so not the editable install of lanser.
     (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
     names = ["lanser_ops", "pipelines", "schemas", "training"]
