@@ -27,7 +27,10 @@ PENALTY, ITERATIONS = 1e-2, 200
 
 @dataclass(frozen=True)
 class FitSpec:
-    """How a classifier is trained: ``peak`` is the peak learning rate, ``warmup`` a share of ``steps``."""
+    """How a classifier is trained: ``peak`` is the peak learning rate, ``warmup`` a share of ``steps``.
+
+    With ``bf16`` the network computes in bfloat16; weights, features and loss stay float32.
+    """
 
     steps: int
     batch_size: int
@@ -36,6 +39,7 @@ class FitSpec:
     warmup: float
     crop_s: float
     augment: Augment | None
+    bf16: bool = False
 
 
 def fit(
@@ -61,7 +65,8 @@ def fit(
         seed_step(seed, step, 0)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, spec.steps, spec.peak, spec.warmup)
-        logits = model(padded, lengths, draws.to(device), spec.augment)
+        with torch.autocast(device.type, torch.bfloat16, enabled=spec.bf16):
+            logits = model(padded, lengths, draws.to(device), spec.augment)
         weight = weights[rows].to(device)
         loss = (cross_entropy(logits, targets[rows].to(device)) * weight).sum() / weight.sum()
         loss.backward()

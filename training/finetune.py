@@ -45,6 +45,7 @@ def parser() -> Parser:
     made.add_argument("--warmup", type=float, default=0.1, help="share of the steps")
     made.add_argument("--crop-s", type=positive, default=3.0)
     made.add_argument("--no-augment", dest="augment", action="store_false")
+    made.add_argument("--precision", choices=("no", "bf16"), default="no", help="of the network while it trains")
     made.add_argument("--no-export", dest="export", action="store_false", help="evaluate alone")
     add_device_option(made)
     made.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
@@ -139,7 +140,7 @@ class _Job:
         peak = self.args.lr or PEAK_RATE[model.is_resnet]
         spec = FitSpec(
             self.args.steps, self.args.batch_size, peak, self.args.weight_decay, self.args.warmup, self.args.crop_s,
-            Augment() if self.args.augment else None,
+            Augment() if self.args.augment else None, self.args.precision == "bf16",
         )  # fmt: skip
         fit(model, [self.waves[row] for row in rows], labels, spec, seed, self.device)
         return model

@@ -26,7 +26,7 @@ FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm")
 
-# He et al. 2016, table 1; resnet10-half is one basic block a stage at half the width, for CPUs.
+# He et al. 2016, table 1; resnet10 is one basic block a stage, at half and a quarter of the width, for CPUs.
 RESNETS: dict[str, dict[str, Any]] = {
     "resnet50": {
         "layer_type": "bottleneck", "embedding_size": 64, "hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 6, 3]
@@ -34,6 +34,9 @@ RESNETS: dict[str, dict[str, Any]] = {
     "resnet18": {"layer_type": "basic", "embedding_size": 64, "hidden_sizes": [64, 128, 256, 512], "depths": [2] * 4},
     "resnet10-half": {
         "layer_type": "basic", "embedding_size": 32, "hidden_sizes": [32, 64, 128, 256], "depths": [1] * 4
+    },
+    "resnet10-quarter": {
+        "layer_type": "basic", "embedding_size": 16, "hidden_sizes": [16, 32, 64, 128], "depths": [1] * 4
     },
 }  # fmt: skip
 
