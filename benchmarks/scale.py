@@ -1,13 +1,21 @@
 #!/usr/bin/env python3
-"""How planning grows with the corpus: time and peak memory of 1,000 to 10 million rows, and the growth exponent.
+"""How the work grows: planning with the rows, shard writing with the utterances, a build with the workers.
 
     python benchmarks/scale.py plan
+    python benchmarks/scale.py shards examples/audio/slt
+    python benchmarks/scale.py workers ../shared/data/ravdess
 
-A Parquet manifest of each size is written to a temporary folder, with ``bytes``, so that no file is asked for its
-size: what is measured is reading, sorting, cutting and encoding. Each size has a process of its own; its seconds are
-those of its processor, since others may use the machine, and leave out what it takes to start; its peak is the
-largest resident set, as the kernel counts it. The exponent is the slope of log seconds over log rows, by least
-squares: 1 is linear.
+``plan``: time and peak memory of 1,000 to 10 million rows, and the growth exponent. A Parquet manifest of each size is
+written to a temporary folder, with ``bytes``, so that no file is asked for its size: what is measured is reading,
+sorting, cutting and encoding. Each size has a process of its own; its seconds are those of its processor, since
+others may use the machine, and leave out what it takes to start; its peak is the largest resident set, as the kernel
+counts it. The exponent is the slope of log seconds over log rows, by least squares: 1 is linear.
+
+``shards``: `lanser shard` with transcripts and labels at hand, of 1,000 to 100,000 utterances: links to the folder's
+recordings, with given texts. Recordings are read and decoded, FLAC encoded, tars written. Start and end of the command
+(what it takes once there is nothing left to do for a thousand) are shown, not left out.
+
+``workers``: the same whole `lanser build` with one worker and with two, a thread each, from an empty output.
 """
 
 from __future__ import annotations
@@ -17,6 +25,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +33,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+PLAN_ROWS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+SHARD_UTTERANCES = (1_000, 10_000, 100_000)
+TEXTS = ("I am so happy for you.", "Leave me alone!", "The meeting is at three.", "I never saw that coming.")
 CHUNK_ROWS = 1_000_000
 # Below this many rows, seconds are those of a few fixed costs.
 SLOPE_FROM_ROWS = 10_000
@@ -78,12 +89,75 @@ def measure_plan(sizes: list[int]) -> None:
         print(f"growth exponent from {measured[0][0]:,} rows on: {slope:.2f}")
 
 
+def lanser(*arguments: str | Path) -> float:
+    """Seconds of a command, by the clock."""
+    start = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "lanser_ops", *map(str, arguments)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return time.monotonic() - start
+
+
+def link_corpus(recordings: list[Path], utterances: int, folder: Path) -> Path:
+    """As many links to the ``recordings`` in turn, a thousand in a folder; the manifest that gives their texts."""
+    rows = []
+    for number in range(utterances):
+        recording = recordings[number % len(recordings)]
+        name = f"{number // 1000:04d}/{number:07d}{recording.suffix}"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        os.symlink(recording.resolve(), folder / name)
+        rows.append({"path": name, "bytes": recording.stat().st_size, "text": TEXTS[number % len(TEXTS)]})
+    manifest = folder / "manifest.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    return manifest
+
+
+def measure_shards(recordings: list[Path], sizes: list[int]) -> None:
+    rates = {}
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as work:
+            output = Path(work) / "out"
+            lanser("transcribe", "--input", link_corpus(recordings, size, Path(work) / "in"), "--output", output)
+            lanser("label", "--output", output, "--taxonomy", "ekman")
+            command = ("shard", "--output", output, "--taxonomy", "ekman")
+            seconds = lanser(*command)
+            rates[size] = size / seconds
+            told = f"{size:>9,} utterances: {seconds:7.1f} s, {rates[size]:6.0f} a second"
+            print(told + f"; once more, with nothing left to do, {lanser(*command):.1f} s", flush=True)
+    smallest, largest = min(sizes), max(sizes)
+    print(f"rate at {largest:,} over rate at {smallest:,}: {rates[largest] / rates[smallest]:.2f}")
+
+
+def measure_workers(folder: Path) -> None:
+    seconds = {}
+    for workers in (1, 2):
+        with tempfile.TemporaryDirectory() as output:
+            given = ("--taxonomy", "ekman", "--threads", "1", "--workers", str(workers))
+            seconds[workers] = lanser("build", "--input", folder, "--output", Path(output) / "out", *given)
+            print(f"{workers} worker(s), one thread each: {seconds[workers]:.1f} s", flush=True)
+    print(f"two workers are {seconds[1] / seconds[2]:.2f} times as fast as one, on {os.cpu_count()} cores")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("plan",))
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="rows; default: %(default)s")
+    parts = parser.add_subparsers(dest="part", required=True)
+    planning = parts.add_parser("plan")
+    planning.add_argument("--sizes", type=int, nargs="+", default=PLAN_ROWS, help="rows; default: %(default)s")
+    writing = parts.add_parser("shards")
+    writing.add_argument("folder", type=Path, help="of recordings, linked as often as it takes")
+    writing.add_argument("--sizes", type=int, nargs="+", default=SHARD_UTTERANCES, help="default: %(default)s")
+    building = parts.add_parser("workers")
+    building.add_argument("folder", type=Path, help="of recordings, enough for minutes")
     args = parser.parse_args()
-    measure_plan(args.sizes)
+    if args.part == "plan":
+        measure_plan(args.sizes)
+    elif args.part == "shards":
+        measure_shards(sorted(path for path in args.folder.rglob("*") if path.is_file()), args.sizes)
+    else:
+        measure_workers(args.folder)
 
 
 if __name__ == "__main__":
