@@ -44,7 +44,7 @@ def parser() -> Parser:
     made.add_argument("--weight-decay", type=float, default=0.01)
     made.add_argument("--warmup", type=float, default=0.1, help="share of the steps")
     made.add_argument("--crop-s", type=positive, default=3.0)
-    made.add_argument("--no-augment", dest="augment", action="store_false")
+    made.add_argument("--augment", action="store_true", help="SpecAugment and gain; for more labels than RAVDESS has")
     made.add_argument("--precision", choices=("no", "bf16"), default="no", help="of the network while it trains")
     made.add_argument("--no-export", dest="export", action="store_false", help="evaluate alone")
     add_device_option(made)
