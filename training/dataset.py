@@ -107,46 +107,60 @@ def batches_per_reader(counts: Sequence[int], layout: Layout, epoch: int) -> int
     return max(-(-sum(counts[shard] for shard in shards) // layout.batch_size) for shards in dealt)
 
 
-class EpochReader(IterableDataset):
-    """The micro-batches of one epoch on one rank from micro-batch ``start`` on."""
+class ShardReader(IterableDataset):
+    """The micro-batches of ``epochs`` on one rank, one epoch after the other, the first from ``start`` on.
+
+    One reader serves a whole run, so that its processes are started once, and make the first batches of an epoch
+    while the last ones of that before are trained on.
+    """
 
     def __init__(
-        self, index: Index, targets: Tensor, weights: Tensor, layout: Layout, augment: Augment, epoch: int, start: int
+        self,
+        index: Index,
+        targets: Tensor,
+        weights: Tensor,
+        layout: Layout,
+        augment: Augment,
+        epochs: range,
+        start: int,
     ):
         self.index, self.targets, self.weights = index, targets, weights
-        self.layout, self.augment, self.epoch, self.start = layout, augment, epoch, start
+        self.layout, self.augment, self.epochs, self.start = layout, augment, epochs, start
         self.rows = {key: row for row, key in enumerate(index.keys)}
 
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
         number = info.id if info else 0
-        # The loader asks worker process 0 first, so that process takes the part that is due at `start`.
+        # The loader asks worker process 0 first, so that process takes the part that is due at `start`. Every worker
+        # has as many batches in an epoch, so the turns stay the same in the epochs after.
         worker = (number + self.start) % self.layout.workers
         first = self.start // self.layout.workers + (worker < self.start % self.layout.workers)
-        return self._batches(worker * self.layout.world + self.layout.rank, first)
+        for epoch in self.epochs:
+            yield from self._batches(worker * self.layout.world + self.layout.rank, epoch, first)
+            first = 0
 
-    def _batches(self, reader: int, first: int) -> Iterator[Batch]:
+    def _batches(self, reader: int, epoch: int, first: int) -> Iterator[Batch]:
         layout, counts = self.layout, self.index.counts
-        shards = assign(counts, layout.readers, layout.seed, self.epoch)[reader]
+        shards = assign(counts, layout.readers, layout.seed, epoch)[reader]
         total = sum(counts[shard] for shard in shards)
-        batches = batches_per_reader(counts, layout, self.epoch)
+        batches = batches_per_reader(counts, layout, epoch)
         ends = [(number + 1) * total // batches for number in range(batches)]
-        samples = self._shuffled(shards, reader)
+        samples = self._shuffled(shards, reader, epoch)
         for _ in range(ends[first - 1] if first else 0):
             next(samples)
         for number in range(first, batches):
             size = ends[number] - (ends[number - 1] if number else 0)
-            yield self._collate([next(samples) for _ in range(size)])
+            yield self._collate([next(samples) for _ in range(size)], epoch)
 
-    def _shuffled(self, shards: Sequence[int], reader: int) -> Iterator[dict]:
-        order = random.Random(f"samples {self.layout.seed} {self.epoch} {reader}")
+    def _shuffled(self, shards: Sequence[int], reader: int, epoch: int) -> Iterator[dict]:
+        order = random.Random(f"samples {self.layout.seed} {epoch} {reader}")
         shuffle = wds.shuffle(self.layout.buffer, initial=self.layout.buffer, rng=order)
         return iter(shuffle(stream_shards([self.index.shards[shard] for shard in shards])))
 
-    def _collate(self, samples: list[dict]) -> Batch:
+    def _collate(self, samples: list[dict], epoch: int) -> Batch:
         size = round(self.layout.crop_s * LOG_MEL.sample_rate)
         keys = [sample["__key__"] for sample in samples]
-        draws = [draw(self.augment, generator_for(self.layout.seed, self.epoch, key)) for key in keys]
+        draws = [draw(self.augment, generator_for(self.layout.seed, epoch, key)) for key in keys]
         waves, undecodable = [], []
         for sample, numbers in zip(samples, draws, strict=True):
             try:
@@ -195,7 +209,7 @@ def stream_shards(paths: Sequence[str]) -> Iterator[dict]:
     return wds.tariterators.group_by_keys(wds.tariterators.tar_file_expander(opened()))
 
 
-def epoch_loader(reader: EpochReader, processes: bool, pin: bool) -> DataLoader:
+def make_loader(reader: ShardReader, processes: bool, pin: bool) -> DataLoader:
     """The batches of ``reader``, decoded in ``layout.workers`` processes, or here where ``processes`` is false."""
     if not processes and reader.layout.workers > 1:
         raise ValueError("without worker processes there is one worker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from training.checkpoints import Position, load_checkpoint, save_checkpoint
-from training.dataset import Batch, EpochReader, Layout, batches_per_reader, epoch_loader
+from training.dataset import Batch, Layout, ShardReader, batches_per_reader, make_loader
 from training.errors import Interrupted
 from training.features import Augment, generator_for
 from training.loop import grouped, learning_rate, make_optimizer, train_step
@@ -69,12 +70,14 @@ def groups_from(
 ) -> Iterator[tuple[list[Batch], Position]]:
     """The micro-batches of every optimizer step from ``position`` on, with the position after the step."""
     step, start = position.step, position.micro_batch
-    for epoch in range(position.epoch, len(plan.schedule.micro_batches)):
-        reader = EpochReader(plan.index, targets, weights, plan.layout, plan.augment or Augment(), epoch, start)
-        batches = iter(epoch_loader(reader, plan.processes, pin=torch.cuda.is_available()))
-        for group in grouped(batches, plan.accumulate):
+    epochs = range(position.epoch, len(plan.schedule.micro_batches))
+    reader = ShardReader(plan.index, targets, weights, plan.layout, plan.augment or Augment(), epochs, start)
+    batches = iter(make_loader(reader, plan.processes, pin=torch.cuda.is_available()))
+    for epoch in epochs:
+        count = plan.schedule.micro_batches[epoch]
+        for group in grouped(itertools.islice(batches, count - start), plan.accumulate):
             step, start = step + 1, start + len(group)
-            done = start == plan.schedule.micro_batches[epoch]
+            done = start == count
             yield group, Position(step, epoch + done, 0 if done else start)
         start = 0
 

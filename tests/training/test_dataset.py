@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from training.dataset import EpochReader, Layout, assign, batches_per_reader, check_layout, epoch_loader
+from training.dataset import Layout, ShardReader, assign, batches_per_reader, check_layout, make_loader
 from training.errors import InputError
 from training.features import Augment
 from training.shards import find_shards, read_index
 
 
-def read(folder, epoch=0, start=0, processes=False, augment=None, **layout):
-    """The batches of an epoch on every rank: a list a rank."""
+def read(folder, epoch=0, start=0, processes=False, augment=None, epochs=1, **layout):
+    """The batches of ``epochs`` epochs on every rank: a list a rank."""
     index = read_index(find_shards([str(folder)], "train"))
     world = layout.pop("world", 1)
     targets = torch.eye(3)[torch.from_numpy(index.label_index)]
@@ -21,8 +21,8 @@ def read(folder, epoch=0, start=0, processes=False, augment=None, **layout):
     for rank in range(world):
         values = {"seed": 1, "batch_size": 4, "crop_s": 0.5, "workers": 1, "buffer": 6} | layout
         made = Layout(**values, rank=rank, world=world)
-        reader = EpochReader(index, targets, weights, made, augment or Augment(), epoch, start)
-        ranks.append(list(epoch_loader(reader, processes, pin=False)))
+        reader = ShardReader(index, targets, weights, made, augment or Augment(), range(epoch, epoch + epochs), start)
+        ranks.append(list(make_loader(reader, processes, pin=False)))
     return ranks
 
 
@@ -75,6 +75,14 @@ def test_an_epoch_can_be_entered_anywhere(shards, workers, start):
     [rest] = read(shards, workers=workers, processes=workers > 1, start=start)
     assert keys(rest) == keys(whole)[start:]
     assert all(torch.equal(a.waves, b.waves) for a, b in zip(rest, whole[start:], strict=True))
+
+
+@pytest.mark.parametrize(("workers", "start"), [(1, 0), (1, 3), (2, 1), (2, 4)])
+def test_one_epoch_follows_another(shards, workers, start):
+    """With two workers too, wherever the first epoch is entered: the turns of the workers stay the same."""
+    first, second = (read(shards, epoch, workers=workers, processes=workers > 1)[0] for epoch in (3, 4))
+    [both] = read(shards, 3, start, workers=workers, processes=workers > 1, epochs=2)
+    assert keys(both) == keys(first)[start:] + keys(second)
 
 
 def test_one_process_that_accumulates_sees_what_two_processes_see(shards):

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from training.checkpoints import list_checkpoints
-from training.dataset import Batch, EpochReader, epoch_loader
+from training.dataset import Batch, ShardReader, make_loader
 from training.features import Augment
 from training.loop import backward
 
@@ -60,8 +60,8 @@ def test_averaged_gradient_is_that_of_one_process_with_the_doubled_batch(ranks, 
     model = script.network(index)
     halves = []
     for rank in (0, 1):
-        reader = EpochReader(index, targets, weights, script.layout(rank), Augment(), 0, 0)
-        halves.append(list(epoch_loader(reader, processes=False, pin=False)))
+        reader = ShardReader(index, targets, weights, script.layout(rank), Augment(), range(1), 0)
+        halves.append(list(make_loader(reader, processes=False, pin=False)))
     accelerator = Accelerator(cpu=True)
     for step, (first, second) in enumerate(zip(*halves, strict=True)):
         tensors = ("waves", "lengths", "targets", "weights", "draws")

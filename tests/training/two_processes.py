@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
-from training.dataset import EpochReader, Layout, epoch_loader
+from training.dataset import Layout, ShardReader, make_loader
 from training.features import Augment
 from training.loop import backward, end_processes
 from training.losses import TargetSpec, label_prior, make_targets
@@ -42,9 +42,9 @@ def main(shards: str, output: Path) -> None:
     assert accelerator.num_processes == 2
     index, targets, weights = corpus(shards)
     model = accelerator.prepare(network(index))
-    reader = EpochReader(index, targets, weights, layout(accelerator.process_index), Augment(), 0, 0)
+    reader = ShardReader(index, targets, weights, layout(accelerator.process_index), Augment(), range(1), 0)
     keys, losses = [], []
-    for step, batch in enumerate(epoch_loader(reader, processes=False, pin=False)):
+    for step, batch in enumerate(make_loader(reader, processes=False, pin=False)):
         losses.append(backward(accelerator, model, [batch], Augment())[0])
         keys.append(batch.keys)
         if accelerator.is_main_process:
