@@ -9,7 +9,8 @@ import apache_beam as beam
 from lanser_ops.cli import Parser, guarded
 from lanser_ops.label_options import add_label_options, label_spec
 from pipelines import options
-from pipelines.job import Inputs, Stages, run_job
+from pipelines.graph import Inputs, Stages
+from pipelines.job import run_job
 
 
 def parser() -> Parser:

@@ -1,11 +1,4 @@
-"""One Beam job over the work units: which stages run, in what order, and what is done before and after.
-
-    units ─ Reshuffle ─ transcribe ─ score ─ label ─ shard ─ count ─ dataset.json
-
-Units are a few bytes each and independent: no audio and no sample ever passes between workers. A prior alone
-is made of all units: labels then wait for the scores of the last one. ``lanser relabel`` has ``unpack`` in the
-place of ``transcribe``, and its shards get their audio from the shards that it reads.
-"""
+"""One Beam job over the work units: what is done before it, how it is run, and what is done after."""
 
 from __future__ import annotations
 
@@ -14,12 +7,11 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import apache_beam as beam
 from apache_beam.internal import cloudpickle_pickler
 from apache_beam.internal.cloudpickle import cloudpickle
-from apache_beam.ml.inference.base import RunInference
 from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
@@ -34,51 +26,17 @@ from lanser_ops import (
     report,
     resume,
     scores,
-    stages,
     storage,
-    weak_labels,
 )
-from lanser_ops.dataset import LabelSpec, ShardSpec, TranscribeSpec
 from lanser_ops.errors import InputError
-from lanser_ops.handlers import ScoreHandler, TranscribeHandler, UnitRun, Worker
-from lanser_ops.plan import PLAN_FILE, PlanOptions, encode_plan, make_plan, read_units
+from lanser_ops.handlers import UnitRun, Worker
+from lanser_ops.plan import PLAN_FILE, encode_plan, make_plan, read_units
 from lanser_ops.progress import watch
 from lanser_ops.relabel import ShardSource
-from lanser_ops.scores import ScoreSet
 from lanser_ops.sources import read_sources
+from pipelines.checks import check_order, check_origin, check_places
+from pipelines.graph import Stages, add_stages
 from pipelines.options import RunOptions, is_described_only, is_direct, runs_elsewhere
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What is planned: the names that --input gave, and how they are cut into units."""
-
-    names: list[str]
-    plan: PlanOptions
-
-
-@dataclass(frozen=True)
-class Stages:
-    """What a command does. A stage that is None is not run; its files are taken as they are.
-
-    ``shard`` needs ``label``, for what the samples say of their labels; ``score`` tells whether the labels
-    are made in this run. ``shards`` names the shards that transcripts and audio come from.
-    """
-
-    inputs: Inputs | None = None
-    shards: tuple[str, ...] = ()
-    transcribe: TranscribeSpec | None = None
-    asr_name: str = models.BUNDLED
-    label: LabelSpec | None = None
-    nli_name: str = models.BUNDLED
-    score: bool = False
-    shard: ShardSpec | None = None
-
-    @property
-    def names(self) -> list[str]:
-        there = {"transcribe": self.transcribe, "unpack": self.shards, "score": self.score}
-        there |= {"label": self.score, "shard": self.shard}
-        return [name for name, stage in there.items() if stage]
 
 
 def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | None = None) -> None:
@@ -86,7 +44,7 @@ def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | 
     quiet(options.verbose)
     output = options.output
     if runs_elsewhere(options.beam):
-        _check_places(wanted, output)
+        check_places(wanted, output)
         # Beam pickles its own lambdas with the path of their file: below sys.path is enough for a trace.
         cloudpickle_pickler.DEFAULT_CONFIG.filepath_interceptor = cloudpickle.get_relative_path
     try:
@@ -95,10 +53,10 @@ def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | 
         raise InputError(f"--output {output}: cannot be written to ({_reason(error)})") from None
     before = dataset.read_dataset(output)
     taxonomy = wanted.label.taxonomy.name if wanted.label else None
-    _check_origin(output, wanted, before)
+    check_origin(output, wanted, before)
     source = relabel.read_source(wanted.shards, output) if wanted.shards else None
     sections, plan = _sections(wanted, output, taxonomy, source)
-    _check_order(output, wanted, before, taxonomy)
+    check_order(output, wanted, before, taxonomy)
     content = resume.merge(resume.check(output, before, sections, options.overwrite), sections)
     if options.overwrite:
         attempts.clear(output)
@@ -123,7 +81,7 @@ def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | 
         watch(output, units, wanted.names[-1], taxonomy),
         test_pipeline or beam.Pipeline(runner=_runner(options), options=options.beam) as pipeline,
     ):
-        _stages(pipeline, runs, _as_workers_see(wanted), sets, done, worker, asr_model, options.hints) | (
+        add_stages(pipeline, runs, _as_workers_see(wanted), sets, done, worker, asr_model, options.hints) | (
             "WriteAccounts" >> beam.Map(_write_accounts, output=output, content=content, taxonomy=taxonomy)
         )
     if is_described_only(options.beam):
@@ -156,95 +114,6 @@ def quiet(verbose: bool) -> None:
     # The trace of an error that ends the job, which the command itself tells in one line.
     logging.getLogger("apache_beam.runners.common").setLevel(logging.NOTSET if verbose else logging.CRITICAL)
     logging.getLogger("lanser_ops").setLevel(logging.INFO)
-
-
-def _stages(
-    pipeline: beam.Pipeline,
-    units: list[UnitRun],
-    wanted: Stages,
-    sets: tuple[ScoreSet, ...],
-    done: resume.Done,
-    worker: Worker,
-    asr_model: str,
-    hints: dict[str, str],
-) -> beam.PCollection:
-    """The graph up to the accounts of every unit. The ASR model is not loaded where all is transcribed.
-
-    The inference steps alone have ``hints``: a runner that knows them takes machines with a GPU for these.
-    """
-    spec = wanted.label
-    runs = pipeline | "Units" >> beam.Create(units, reshuffle=False) | "Spread" >> beam.Reshuffle()
-    if wanted.transcribe and not done.all("transcribe"):
-        handler = TranscribeHandler(worker, wanted.asr_name, wanted.transcribe)
-        runs |= "Transcribe" >> RunInference(handler, model_identifier="asr").with_resource_hints(**hints)
-    if wanted.shards:
-        runs |= "Unpack" >> beam.Map(_unpack, worker=worker)
-    if wanted.score:
-        null_unit = units[0].unit.index if spec.prior == weak_labels.NULL_PRIOR else None
-        handler = ScoreHandler(worker, wanted.nli_name, spec, sets, null_unit)
-        runs |= "Score" >> RunInference(handler, model_identifier="nli").with_resource_hints(**hints)
-        prior = None if spec.prior == weak_labels.NO_PRIOR else _prior(runs, worker, sets, spec, null_unit)
-        runs |= "Label" >> beam.Map(_label, worker=worker, sets=sets, spec=spec, prior=prior)
-    if wanted.shard and wanted.shards:
-        runs |= "Shard" >> beam.Map(_rewrite, worker=worker, spec=spec, kept=wanted.shard)
-    elif wanted.shard:
-        runs |= "Shard" >> beam.Map(_shard, worker=worker, spec=spec, kept=wanted.shard, asr_model=asr_model)
-    return (
-        runs
-        | "Count" >> beam.Map(_count, output=worker.output, taxonomy=spec.taxonomy.name if spec else None)
-        | "Gather" >> beam.combiners.ToList()
-    )
-
-
-def _prior(
-    scored: beam.PCollection, worker: Worker, sets: tuple[ScoreSet, ...], spec: LabelSpec, null_unit: int | None
-) -> beam.pvalue.AsSingleton:
-    """What is taken off, a log score a label, read from the stored scores once all units are scored."""
-    return beam.pvalue.AsSingleton(
-        scored
-        | "PriorPart" >> beam.FlatMap(_prior_part, worker=worker, sets=sets, spec=spec, null_unit=null_unit)
-        | "GatherPrior" >> beam.combiners.ToList()
-        | "Prior" >> beam.Map(weak_labels.mean_log_scores)
-    )
-
-
-def _prior_part(
-    run: UnitRun, worker: Worker, sets: tuple[ScoreSet, ...], spec: LabelSpec, null_unit: int | None
-) -> Iterator[tuple[int, int, tuple[float, ...]]]:
-    if null_unit is None:
-        yield run.unit.index, *stages.corpus_sums(worker.output, run.unit, sets, spec)
-    elif run.unit.index == null_unit:
-        yield run.unit.index, *stages.null_sums(worker.output, sets, spec)
-
-
-def _unpack(run: UnitRun, worker: Worker) -> UnitRun:
-    start = time.monotonic()
-    relabel.unpack_unit(worker.output, run.tar)
-    return run.timed("unpack", start)
-
-
-def _label(
-    run: UnitRun, worker: Worker, sets: tuple[ScoreSet, ...], spec: LabelSpec, prior: tuple[float, ...] | None
-) -> UnitRun:
-    start = time.monotonic()
-    stages.label_unit(worker.output, run.unit, sets, spec, prior)
-    return run.timed("label", start)
-
-
-def _shard(run: UnitRun, worker: Worker, spec: LabelSpec, kept: ShardSpec, asr_model: str) -> UnitRun:
-    start = time.monotonic()
-    stages.shard_unit(worker.output, run.unit, worker.roots, spec, kept, asr_model)
-    return run.timed("shard", start)
-
-
-def _rewrite(run: UnitRun, worker: Worker, spec: LabelSpec, kept: ShardSpec) -> UnitRun:
-    start = time.monotonic()
-    relabel.rewrite_unit(worker.output, run.tar, spec, kept)
-    return run.timed("shard", start)
-
-
-def _count(run: UnitRun, output: str, taxonomy: str | None) -> tuple[accounts.UnitCounts, UnitRun]:
-    return accounts.count_unit(output, run.unit, taxonomy), run
 
 
 def _write_accounts(
@@ -314,32 +183,6 @@ def _sections(
         by_stage["shard"] = dataset.shard_section(wanted.shard)
     made = by_stage.keys() if wanted.score else by_stage.keys() - {"label"}
     return resume.Sections(taxonomy, by_stage, frozenset(made)), plan
-
-
-def _check_places(wanted: Stages, output: str) -> None:
-    """Raise InputError for a folder of this machine, which Dataflow's workers cannot see."""
-    inputs = wanted.inputs.names if wanted.inputs else []
-    given = [("--input", inputs), ("--shards", wanted.shards), ("--output", [output])]
-    for option, place in ((option, place) for option, places in given for place in places):
-        if not storage.is_remote(place):
-            raise InputError(f"{option} {place}: Dataflow's workers cannot see this machine's folders; give gs://…")
-
-
-def _check_origin(output: str, wanted: Stages, before: dict) -> None:
-    """A directory's transcripts come from audio or from shards; --overwrite does not turn one into the other."""
-    if wanted.shards and any(resume.stored(before, stage, None) for stage in ("plan", "transcribe")):
-        raise InputError(f"--output {output}: was made from audio by lanser build; relabel into another folder")
-    if not wanted.shards and resume.stored(before, "unpack", None):
-        raise InputError(
-            f"--output {output}: was made from shards by lanser relabel; use that again, or another --output"
-        )
-
-
-def _check_order(output: str, wanted: Stages, before: dict, taxonomy: str | None) -> None:
-    if not wanted.inputs and not wanted.shards and not resume.stored(before, "transcribe", None):
-        raise InputError(f"--output {output}: no transcripts there; run lanser transcribe or lanser build first")
-    if not wanted.score and wanted.shard and not resume.stored(before, "label", taxonomy):
-        raise InputError(f"--output {output}: no labels for {taxonomy} there; run lanser label first")
 
 
 def _bundled_lines(wanted: Stages) -> Iterator[str]:

@@ -9,7 +9,8 @@ import apache_beam as beam
 from lanser_ops.cli import guarded
 from lanser_ops.label_options import add_label_options, label_spec
 from pipelines import options
-from pipelines.job import Stages, run_job
+from pipelines.graph import Stages
+from pipelines.job import run_job
 
 
 def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:

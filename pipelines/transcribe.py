@@ -8,7 +8,8 @@ import apache_beam as beam
 
 from lanser_ops.cli import guarded
 from pipelines import options
-from pipelines.job import Inputs, Stages, run_job
+from pipelines.graph import Inputs, Stages
+from pipelines.job import run_job
 
 
 def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
