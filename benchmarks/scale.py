@@ -11,9 +11,9 @@ sorting, cutting and encoding. Each size has a process of its own; its seconds a
 others may use the machine, and leave out what it takes to start; its peak is the largest resident set, as the kernel
 counts it. The exponent is the slope of log seconds over log rows, by least squares: 1 is linear.
 
-``shards``: `lanser shard` with transcripts and labels at hand, of 1,000 to 100,000 utterances: links to the folder's
-recordings, with given texts. Recordings are read and decoded, FLAC encoded, tars written. Start and end of the command
-(what it takes once there is nothing left to do for a thousand) are shown, not left out.
+``shards``: `lanser shard` with transcripts and labels at hand, of 1,000 to 100,000 utterances: links to clips of a
+second that are cut from the folder's flac files, with given texts. Clips are decoded, encoded and written into tars.
+What the command takes with nothing left to do is shown beside, not left out.
 
 ``workers``: the same whole `lanser build` with one worker and with two, a thread each, from an empty output.
 """
@@ -32,6 +32,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import soundfile
+
+from lanser_ops.audio import SAMPLE_RATE, decode
 
 PLAN_ROWS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 SHARD_UTTERANCES = (1_000, 10_000, 100_000)
@@ -101,26 +104,38 @@ def lanser(*arguments: str | Path) -> float:
     return time.monotonic() - start
 
 
-def link_corpus(recordings: list[Path], utterances: int, folder: Path) -> Path:
-    """As many links to the ``recordings`` in turn, a thousand in a folder; the manifest that gives their texts."""
+def cut_clips(folder: Path, to: Path) -> list[Path]:
+    """The first second of every flac file of ``folder``, as 16 kHz FLAC."""
+    to.mkdir()
+    clips = []
+    for number, path in enumerate(sorted(folder.rglob("*.flac"))):
+        with path.open("rb") as stream:
+            samples = np.concatenate(list(decode(stream)))[:SAMPLE_RATE]
+        clips.append(to / f"{number}.flac")
+        soundfile.write(clips[-1], samples, SAMPLE_RATE, subtype="PCM_16")
+    return clips
+
+
+def link_corpus(clips: list[Path], utterances: int, folder: Path) -> Path:
+    """As many links to the ``clips`` in turn, a thousand in a folder; the manifest that gives their texts."""
     rows = []
     for number in range(utterances):
-        recording = recordings[number % len(recordings)]
-        name = f"{number // 1000:04d}/{number:07d}{recording.suffix}"
+        clip = clips[number % len(clips)]
+        name = f"{number // 1000:04d}/{number:07d}.flac"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        os.symlink(recording.resolve(), folder / name)
-        rows.append({"path": name, "bytes": recording.stat().st_size, "text": TEXTS[number % len(TEXTS)]})
+        os.symlink(clip, folder / name)
+        rows.append({"path": name, "bytes": clip.stat().st_size, "text": TEXTS[number % len(TEXTS)]})
     manifest = folder / "manifest.parquet"
     pq.write_table(pa.Table.from_pylist(rows), manifest)
     return manifest
 
 
-def measure_shards(recordings: list[Path], sizes: list[int]) -> None:
+def measure_shards(folder: Path, sizes: list[int]) -> None:
     rates = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as work:
-            output = Path(work) / "out"
-            lanser("transcribe", "--input", link_corpus(recordings, size, Path(work) / "in"), "--output", output)
+            output, clips = Path(work) / "out", cut_clips(folder, Path(work) / "clips")
+            lanser("transcribe", "--input", link_corpus(clips, size, Path(work) / "in"), "--output", output)
             lanser("label", "--output", output, "--taxonomy", "ekman")
             command = ("shard", "--output", output, "--taxonomy", "ekman")
             seconds = lanser(*command)
@@ -147,7 +162,7 @@ def main() -> None:
     planning = parts.add_parser("plan")
     planning.add_argument("--sizes", type=int, nargs="+", default=PLAN_ROWS, help="rows; default: %(default)s")
     writing = parts.add_parser("shards")
-    writing.add_argument("folder", type=Path, help="of recordings, linked as often as it takes")
+    writing.add_argument("folder", type=Path, help="of flac files")
     writing.add_argument("--sizes", type=int, nargs="+", default=SHARD_UTTERANCES, help="default: %(default)s")
     building = parts.add_parser("workers")
     building.add_argument("folder", type=Path, help="of recordings, enough for minutes")
@@ -155,7 +170,7 @@ def main() -> None:
     if args.part == "plan":
         measure_plan(args.sizes)
     elif args.part == "shards":
-        measure_shards(sorted(path for path in args.folder.rglob("*") if path.is_file()), args.sizes)
+        measure_shards(args.folder, args.sizes)
     else:
         measure_workers(args.folder)
 
