@@ -292,7 +292,10 @@ def main() -> None:
         "defaults": f"UA {100 * shipped['ua_mean']:.1f} %, WA {100 * shipped['wa_mean']:.1f} %, "
         f"macro-F1 {100 * shipped['macro_f1_mean']:.1f} %",
         "probe": probe_table(probe),
-        "commands": command_lines(stages),
+        "commands": command_lines(stages)
+        .replace(args.speech, "SPEECH")
+        .replace(args.ravdess, "RAVDESS")
+        .replace(str(args.work), "out/results"),
     }
     print("\n\n".join(blocks.values()))
     if args.write:
