@@ -17,7 +17,6 @@ import os
 import platform
 import re
 import shlex
-import statistics
 import subprocess
 import sys
 import time
@@ -26,9 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from schemas.metrics import scores
+from training.finetune import summarise
 
 BACKBONE = "resnet10-quarter"
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
@@ -37,7 +34,8 @@ LABELLED = ("--against", "all")  # docs/labels.md says why
 # Chosen on the first fold's training speakers: docs/results.md says what else was tried there.
 PRETRAIN = ("--backbone", BACKBONE, "--epochs", "12", "--crop-s", "1", "--no-augment", "--precision", "bf16")
 PRETRAIN += ("--in-process", "--checkpoint-every", "500")
-EVALUATE = ("--data", "ravdess", "--folds", "6", "--no-export", "--device", "cpu")
+LABELS = ("--data", "ravdess", "--folds", "6")
+EVALUATE = (*LABELS, "--no-export", "--device", "cpu")
 FINETUNE = ("--steps", "200", "--lr", "2e-3", "--precision", "bf16")
 SHARES = ("--label-fraction", *map(str, FRACTIONS))
 ALL_SEEDS = ("--seeds", *map(str, SEEDS))
@@ -170,7 +168,7 @@ def default_job(ravdess: str, work: Path) -> Job:
 
 def probe_job(ravdess: str, work: Path) -> Job:
     checkpoints = [str(work / "pretrain" / arm.folder) for arm in FROZEN_ARMS if arm.taxonomy]
-    given = ("probe", "--checkpoint", *checkpoints, "--data", "ravdess", "--root", ravdess, "--folds", "6")
+    given = ("probe", "--checkpoint", *checkpoints, *LABELS, "--root", ravdess)
     return Job(work / "probe", (*given, *ALL_SEEDS, "--output", str(work / "probe"), "--device", "cpu"))
 
 
@@ -178,20 +176,14 @@ Curve = dict[str, dict[float, tuple[float, float]]]
 
 
 def curves(jobs: Sequence[tuple[Arm, Job]]) -> Curve:
-    """Mean and standard deviation (n - 1) over seeds of UA, by arm and share of the labels.
-
-    A seed's UA is that of the confusion matrix of all its folds.
-    """
-    matrices: dict[str, dict[float, dict[int, np.ndarray]]] = {}
+    """Mean and standard deviation over seeds of UA, by arm and share of the labels, of all runs of the arm's jobs."""
+    runs: dict[str, list[dict]] = {}
     for arm, job in jobs:
-        for one in json.loads((job.output / RESULTS).read_text())["runs"]:
-            by_seed = matrices.setdefault(arm.name, {}).setdefault(one["fraction"], {})
-            by_seed[one["seed"]] = by_seed.get(one["seed"], 0) + np.array(one["confusion"])
-    found: Curve = {}
-    for name, by_share in matrices.items():
-        values = {share: [scores(one)["ua"] for one in by_seed.values()] for share, by_seed in by_share.items()}
-        found[name] = {share: (statistics.fmean(one), statistics.stdev(one)) for share, one in values.items()}
-    return found
+        runs.setdefault(arm.name, []).extend(json.loads((job.output / RESULTS).read_text())["runs"])
+    return {
+        name: {row["fraction"]: (row["ua_mean"], row["ua_std"]) for row in summarise(found)}
+        for name, found in runs.items()
+    }
 
 
 def curve_table(found: Curve) -> str:

@@ -51,13 +51,13 @@ def resolve_asr(name: str) -> ModelRef:
     """The faster-whisper model of that name. Raises InputError, one line, where there is none."""
     if name == BUNDLED:
         return _bundled_asr()
-    path = _directory(name, "--asr-model", _download_asr)
+    path, sha256 = _directory(name, "--asr-model", _download_asr)
     if not os.path.isfile(os.path.join(path, "model.bin")):
         raise InputError(
             f"--asr-model {name}: no model.bin there; a faster-whisper (CTranslate2) directory or id is needed, "
             f"such as {PRODUCTION_ASR}"
         )
-    return _known(name, path, resolve_asr)
+    return _known(name, path, sha256, resolve_asr)
 
 
 def knows_english_alone(model: ModelRef) -> bool:
@@ -78,18 +78,17 @@ def resolve_nli(name: str) -> ModelRef:
     if name == BUNDLED:
         path = str(files("lanser_ops").joinpath("assets", "nli"))
         return ModelRef(BUNDLED_NLI_ID, content_hash(path), path)
-    path = _directory(name, "--nli-model", _download_nli)
+    path, sha256 = _directory(name, "--nli-model", _download_nli)
     if not os.path.isfile(os.path.join(path, "config.json")):
         raise InputError(f"--nli-model {name}: no config.json there; a transformers model directory is needed")
-    return _known(name, path, resolve_nli)
+    return _known(name, path, sha256, resolve_nli)
 
 
-def _known(name: str, path: str, resolve: Callable[[str], ModelRef]) -> ModelRef:
+def _known(name: str, path: str, sha256: str, resolve: Callable[[str], ModelRef]) -> ModelRef:
     """The model in ``path``, with an id that is the same wherever its files lie: equal models give equal outputs.
 
     That is a hub id, or the last part of a directory's name; the bundled model is itself under any name.
     """
-    sha256 = content_hash(path)
     with contextlib.suppress(InputError):  # without the bundled models installed there is nothing to compare with
         bundled = resolve(BUNDLED)
         if sha256 == bundled.sha256:
@@ -128,53 +127,56 @@ def _bundled_asr() -> ModelRef:
     return ModelRef(BUNDLED_ASR_ID, content_hash(str(path)), str(path))
 
 
-def _directory(name: str, option: str, download: Callable[[str], str]) -> str:
-    """Where the model's files lie here, once they are here."""
+def _directory(name: str, option: str, download: Callable[[str], str]) -> tuple[str, str]:
+    """Where the model's files lie here, once they are here, and their `content_hash`."""
     if storage.is_remote(name):
         return _copy(storage.absolute(name), option)
     if os.path.isdir(name):
-        return os.path.abspath(name)
+        return os.path.abspath(name), content_hash(name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise InputError(f"{option} {name}: no such directory")
     try:
-        return download(name)
+        path = download(name)
     except Exception as error:  # the hub client raises dozens of types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{option} {name}: not a directory here, and the model hub did not give it ({reason[:160]})"
         ) from None
+    return path, content_hash(path)
 
 
-def _copy(name: str, option: str) -> str:
-    """The folder of this machine that holds the files of ``name``, a directory in a store; made where it is not there.
+def _copy(name: str, option: str) -> tuple[str, str]:
+    """A folder of this machine with the files of ``name``, a directory in a store, and their `content_hash`.
 
     Copies lie in ``$XDG_CACHE_HOME/lanser/models`` (``~/.cache/…``), by the checksums that the store has of the
     files: other weights under the same name are another copy. Processes wait for the one that copies. A copy that is
     no longer what came is made again.
     """
+    there = {path.removeprefix(f"{name}/"): size for path, size in storage.list_files(name).items()}
     sizes = {
-        path: size
-        for path, size in storage.list_files(name).items()
-        if any(fnmatch(path[len(name) + 1 :], pattern) for pattern in MODEL_FILES) and "/" not in path[len(name) + 1 :]
+        file: size
+        for file, size in sorted(there.items())
+        if "/" not in file and any(fnmatch(file, pattern) for pattern in MODEL_FILES)
     }
     if not sizes:
         raise InputError(f"{option} {name}: no model there ({', '.join(MODEL_FILES)})")
-    told = [(path, size, storage.checksum(path)) for path, size in sorted(sizes.items())]
+    told = [(f"{name}/{file}", size, storage.checksum(f"{name}/{file}")) for file, size in sizes.items()]
     key = hashlib.sha256(repr(told).encode()).hexdigest()[:32]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lanser" / "models"
     cache.mkdir(parents=True, exist_ok=True)
     copy = cache / key
     with FileLock(cache / f"{key}.lock"):
-        recorded = copy / HASH_FILE
-        if not (recorded.is_file() and recorded.read_text() == content_hash(str(copy))):
+        recorded, sha256 = copy / HASH_FILE, content_hash(str(copy))
+        if not (recorded.is_file() and recorded.read_text() == sha256):
             shutil.rmtree(copy, ignore_errors=True)
             coming = cache / f"{key}.coming"  # what a killed process left is written over
             coming.mkdir(exist_ok=True)
-            for path, size in sizes.items():
-                _copy_file(path, size, coming / path[len(name) + 1 :])
-            (coming / HASH_FILE).write_text(content_hash(str(coming)))
+            for file, size in sizes.items():
+                _copy_file(f"{name}/{file}", size, coming / file)
+            sha256 = content_hash(str(coming))
+            (coming / HASH_FILE).write_text(sha256)
             coming.rename(copy)
-    return str(copy)
+    return str(copy), sha256
 
 
 def _copy_file(path: str, size: int, to: Path) -> None:

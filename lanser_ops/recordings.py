@@ -29,7 +29,7 @@ def open_recording(row: SourceRow, roots: Sequence[str]) -> BinaryIO:
     """Open the file of ``row``, or the tar member that it names. Raises OSError."""
     path = storage.join(roots[row.root], row.path)
     if row.offset is None:
-        return storage.open_decodable(path)
+        return storage.open_seekable(path)
     with storage.open_read(path) as stream:
         stream.seek(row.offset)
         return io.BytesIO(stream.read(row.bytes))

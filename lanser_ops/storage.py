@@ -187,8 +187,8 @@ def open_read(path: str) -> BinaryIO:
         return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
-def open_decodable(path: str) -> BinaryIO:
-    """`open_read` for a decoder, which goes to and fro: in a store every turn would be a request of its own.
+def open_seekable(path: str) -> BinaryIO:
+    """`open_read` for who goes to and fro in a file: in a store every turn would be a request of its own.
 
     What is small comes whole, with one request.
     """
@@ -228,7 +228,7 @@ def read_bytes(path: str) -> bytes:
 
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
     """A Parquet file as a pyarrow table."""
-    with open_decodable(path) as stream:
+    with open_seekable(path) as stream:
         return pq.ParquetFile(stream).read(columns=columns)
 
 

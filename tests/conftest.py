@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shutil
@@ -80,12 +81,23 @@ def digests():
     return of
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("localhost", port)) == 0
+
+
+@pytest.fixture(scope="session")
+def listens():
+    """Whether somebody listens on a port of this machine."""
+    return _listens
+
+
 def serve(command: list[str], port: int) -> Iterator[str]:
     """A server of ``command`` on ``port`` of this machine while it is wanted; its URL."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
-        while socket.socket().connect_ex(("localhost", port)):
+        while not _listens(port):
             assert process.poll() is None and time.monotonic() < deadline, f"{command[0]} did not start"
             time.sleep(0.1)
         yield f"http://localhost:{port}"
@@ -94,16 +106,22 @@ def serve(command: list[str], port: int) -> Iterator[str]:
         process.wait(10)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
+@pytest.fixture(scope="session")
+def free_ports():
+    """So many ports of this machine that nobody listens on."""
+
+    def of(count: int) -> list[int]:
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(socket.create_server(("localhost", 0))) for _ in range(count)]
+            return [one.getsockname()[1] for one in opened]
+
+    return of
 
 
 @pytest.fixture(scope="session")
-def gcs_url() -> Iterator[str]:
+def gcs_url(free_ports) -> Iterator[str]:
     """A Google Cloud Storage emulator with an empty bucket ``corpus``."""
-    port = free_port()
+    (port,) = free_ports(1)
     program = str(Path(sys.executable).parent / "gcp-storage-emulator")
     yield from serve(
         [program, "start", "--host", "localhost", "--port", str(port), "--in-memory", "--default-bucket", "corpus"],
@@ -112,9 +130,9 @@ def gcs_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def s3_url() -> Iterator[str]:
+def s3_url(free_ports) -> Iterator[str]:
     """An S3 emulator without buckets."""
-    port = free_port()
+    (port,) = free_ports(1)
     yield from serve([str(Path(sys.executable).parent / "moto_server"), "-H", "localhost", "-p", str(port)], port)
 
 

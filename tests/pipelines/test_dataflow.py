@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import requests
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.utils.multi_process_shared import MultiProcessShared
 
-from lanser_ops import models
+from lanser_ops import models, storage
 from lanser_ops.entailment import load_scorer, score
 from lanser_ops.handlers import LateScorer, ScoreHandler, Worker
 from pipelines import build
 
 REPOSITORY = Path(__file__).parents[2]
-BUCKET = "corpus"
+BUCKET = "gs://corpus"
 DATAFLOW = [
     "--runner", "DataflowRunner", "--project", "some-project", "--region", "us-central1",
-    "--temp_location", f"gs://{BUCKET}/temp", "--staging_location", f"gs://{BUCKET}/staging", "--no_auth",
+    "--temp_location", f"{BUCKET}/temp", "--staging_location", f"{BUCKET}/staging", "--no_auth",
 ]  # fmt: skip
 
 
@@ -43,36 +43,29 @@ class Described:
 
 @pytest.fixture(scope="module")
 def bucket(gcs_url: str) -> Iterator[str]:
-    """The address of an emulated bucket with two recordings below ``in/``; this process is connected to it."""
-    for name in ("slt/best_day.wav", "slt/love_you.mp3"):
-        requests.post(
-            f"{gcs_url}/upload/storage/v1/b/{BUCKET}/o",
-            params={"uploadType": "media", "name": f"in/{name}"},
-            data=(REPOSITORY / "examples" / "audio" / name).read_bytes(),
-            timeout=10,
-        ).raise_for_status()
+    """An emulated bucket with two recordings below ``in/``; this process is connected to it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
-        yield gcs_url
+        storage.set_options(PipelineOptions([]))
+        for name in ("slt/best_day.wav", "slt/love_you.mp3"):
+            storage.write_bytes(BUCKET, f"in/{name}", (REPOSITORY / "examples" / "audio" / name).read_bytes())
+        yield BUCKET
+    storage.set_options(PipelineOptions([]))
 
 
 @pytest.fixture(scope="module")
 def described(bucket: str, lanser) -> Described:
     done = lanser(
-        "build", "--input", f"gs://{BUCKET}/in", "--output", f"gs://{BUCKET}/out", "--taxonomy", "ekman", *DATAFLOW,
-        "--template_location", f"gs://{BUCKET}/template.json", "--setup_file", "./setup.py",
+        "build", "--input", f"{bucket}/in", "--output", f"{bucket}/out", "--taxonomy", "ekman", *DATAFLOW,
+        "--template_location", f"{bucket}/template.json", "--setup_file", "./setup.py",
         "--prior", "corpus", "--accelerator",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "the job is described, not run"
-    listed = requests.get(f"{bucket}/storage/v1/b/{BUCKET}/o", timeout=10).json()["items"]
 
     def content(end: str) -> bytes:
-        (name,) = [one["name"] for one in listed if one["name"].endswith(end)]
-        answer = requests.get(
-            f"{bucket}/storage/v1/b/{BUCKET}/o/{requests.utils.quote(name, safe='')}", {"alt": "media"}, timeout=10
-        )
-        return answer.content
+        (path,) = [path for path in storage.list_files(bucket) if path.endswith(end)]
+        return storage.read_bytes(path)
 
     return Described(content("template.json"), content("pipeline.pb"), content("workflow.tar.gz"))
 
@@ -135,8 +128,7 @@ def test_no_path_of_this_machine_and_no_main_session(described: Described):
 
 def test_a_dry_run_asks_for_no_gpu_and_starts_nothing(bucket: str, capsys: pytest.CaptureFixture):
     status = build.main(
-        ["--input", f"gs://{BUCKET}/in", "--output", f"gs://{BUCKET}/dry", "--taxonomy", "ekman", *DATAFLOW]
-        + ["--dry_run=True"]
+        ["--input", f"{BUCKET}/in", "--output", f"{BUCKET}/dry", "--taxonomy", "ekman", *DATAFLOW] + ["--dry_run=True"]
     )
     assert status == 0
     assert capsys.readouterr().out.splitlines()[-1] == "the job is described, not run"
@@ -165,7 +157,7 @@ def test_a_dry_run_asks_for_no_gpu_and_starts_nothing(bucket: str, capsys: pytes
     ],
 )
 def test_what_dataflow_cannot_do_is_one_line(bucket: str, capsys: pytest.CaptureFixture, changed: dict, line: str):
-    given = {"--input": f"gs://{BUCKET}/in", "--output": f"gs://{BUCKET}/no", "--taxonomy": "ekman", **changed}
+    given = {"--input": f"{BUCKET}/in", "--output": f"{BUCKET}/no", "--taxonomy": "ekman", **changed}
     assert build.main([word for option in given.items() for word in option] + DATAFLOW) == 2
     assert capsys.readouterr().err.splitlines() == [line]
 

@@ -61,22 +61,11 @@ def open_recording(row, roots):
 """
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(socket.create_server(("localhost", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in opened]
-
-
 def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as tried:
-        return tried.connect_ex(("localhost", port)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -111,35 +100,40 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "venv"
 
 
-@contextlib.contextmanager
-def serving(environment: Path, folder: Path, pools: int) -> Iterator[tuple[list[str], list[psutil.Process]]]:
-    """A job service over that many pools of one worker each: the options to submit with, and the pools."""
-    port, front, *ports = free_ports(2 + pools)
-    python = environment / "bin" / "python"
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    clean["PATH"] = f"{environment / 'bin'}{os.pathsep}{clean['PATH']}"  # a pool starts the python that it finds
-    commands = [
-        [python, "-m", "apache_beam.runners.worker.worker_pool_main", "--service_port", str(one)] for one in ports
-    ]
-    commands.append([python, "-c", SERVICE, *map(str, (port, front, *ports))])
-    started = []
-    with (folder / "services.log").open("w") as log:
-        try:
-            for command in commands:
-                started.append(subprocess.Popen(command, cwd=folder, env=clean, stdout=log, stderr=log))
-            wait_for(lambda: all(map(listens, (port, front, *ports))))
-            yield (
-                ["--runner", "PortableRunner", "--job_endpoint", f"localhost:{port}"]
-                + ["--environment_type", "EXTERNAL", "--environment_config", f"localhost:{front}"],
-                [psutil.Process(one.pid) for one in started[:-1]],
-            )
-        finally:
-            for process in started:
-                for child in psutil.Process(process.pid).children(recursive=True):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        child.kill()
-                process.kill()
-                process.wait()
+@pytest.fixture
+def serving(staged: Path, tmp_path: Path, free_ports, listens):
+    """A job service over so many pools of one worker each: the options to submit with, and the pools."""
+
+    @contextlib.contextmanager
+    def over(pools: int) -> Iterator[tuple[list[str], list[psutil.Process]]]:
+        port, front, *ports = free_ports(2 + pools)
+        python = staged / "bin" / "python"
+        clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        clean["PATH"] = f"{staged / 'bin'}{os.pathsep}{clean['PATH']}"  # a pool starts the python that it finds
+        commands = [
+            [python, "-m", "apache_beam.runners.worker.worker_pool_main", "--service_port", str(one)] for one in ports
+        ]
+        commands.append([python, "-c", SERVICE, *map(str, (port, front, *ports))])
+        started = []
+        with (tmp_path / "services.log").open("w") as log:
+            try:
+                for command in commands:
+                    started.append(subprocess.Popen(command, cwd=tmp_path, env=clean, stdout=log, stderr=log))
+                wait_for(lambda: all(map(listens, (port, front, *ports))))
+                yield (
+                    ["--runner", "PortableRunner", "--job_endpoint", f"localhost:{port}"]
+                    + ["--environment_type", "EXTERNAL", "--environment_config", f"localhost:{front}"],
+                    [psutil.Process(one.pid) for one in started[:-1]],
+                )
+            finally:
+                for process in started:
+                    for child in psutil.Process(process.pid).children(recursive=True):
+                        with contextlib.suppress(psutil.NoSuchProcess):
+                            child.kill()
+                    process.kill()
+                    process.wait()
+
+    return over
 
 
 def temporary_files(output: Path) -> list[Path]:
@@ -147,9 +141,9 @@ def temporary_files(output: Path) -> list[Path]:
 
 
 def test_two_pools_with_the_staged_package_share_the_units(
-    staged: Path, built: Path, small_corpus: Path, tmp_path: Path, lanser, digests
+    serving, built: Path, small_corpus: Path, tmp_path: Path, lanser, digests
 ):
-    with serving(staged, tmp_path, pools=2) as (runner, pools):
+    with serving(pools=2) as (runner, pools):
         done = lanser("build", "--input", small_corpus, "--output", tmp_path / "out", *FLAGS, *runner)
         assert done.returncode == 0, done.stderr
         workers = [child for pool in pools for child in pool.children()]
@@ -159,11 +153,11 @@ def test_two_pools_with_the_staged_package_share_the_units(
 
 
 def test_a_worker_killed_in_mid_unit_costs_a_second_call_and_no_byte(
-    staged: Path, built: Path, small_corpus: Path, tmp_path: Path, lanser, digests
+    serving, built: Path, small_corpus: Path, tmp_path: Path, lanser, digests
 ):
     output = tmp_path / "out"
     command = [sys.executable, "-m", "lanser_ops", "build", "--input", small_corpus, "--output", output, *FLAGS]
-    with serving(staged, tmp_path, pools=1) as (runner, (pool,)):
+    with serving(pools=1) as (runner, (pool,)):
         job = subprocess.Popen(
             [*map(str, command), *runner], cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
@@ -184,7 +178,7 @@ def test_a_worker_killed_in_mid_unit_costs_a_second_call_and_no_byte(
 
 
 def test_a_file_that_kills_its_worker_is_set_aside_with_its_unit(
-    staged: Path, small_corpus: Path, tmp_path: Path, lanser
+    staged: Path, serving, small_corpus: Path, tmp_path: Path, lanser
 ):
     """Once the fourth call comes to it; the other units are whole."""
     corpus, output = tmp_path / "corpus", tmp_path / "out"
@@ -196,7 +190,7 @@ def test_a_file_that_kills_its_worker_is_set_aside_with_its_unit(
     before = recordings.read_text()
     recordings.write_text(before + POISON)
     try:
-        with serving(staged, tmp_path, pools=1) as (runner, _):
+        with serving(pools=1) as (runner, _):
             given = ["--input", corpus, "--output", output, *FLAGS[2:], *runner]
             calls = [lanser("transcribe", *given) for _ in range(3)]
             calls.append(lanser("build", "--taxonomy", "ekman", *given))
