@@ -106,7 +106,7 @@ def read_units(output: str) -> list[Unit]:
 def read_unit(output: str, unit: Unit) -> list[SourceRow]:
     """The source rows of one unit, in plan order."""
     with storage.open_read(storage.join(output, PLAN_FILE)) as stream:
-        return from_table(pq.ParquetFile(stream).read_row_group(unit.index), SourceRow)
+        return from_table(pq.ParquetFile(stream).read_row_group(unit.index, use_threads=False), SourceRow)
 
 
 def _in_hash_order(rows: pa.Table) -> tuple[pa.Table, np.ndarray]:

@@ -229,7 +229,8 @@ def read_bytes(path: str) -> bytes:
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
     """A Parquet file as a pyarrow table."""
     with open_seekable(path) as stream:
-        return pq.ParquetFile(stream).read(columns=columns)
+        # Arrow's own threads may let go of a Python stream when Python has already ended, and abort the process.
+        return pq.ParquetFile(stream, pre_buffer=False).read(columns=columns, use_threads=False)
 
 
 @contextlib.contextmanager

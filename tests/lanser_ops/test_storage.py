@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,20 @@ def test_the_second_of_two_writers_replaces_the_first_whole(tmp_path: Path):
             second.write(b"second")
         assert (tmp_path / "x").read_bytes() == b"second"
     assert (tmp_path / "x").read_bytes() == b"first"
+
+
+def test_reading_a_table_leaves_no_thread_behind(tmp_path: Path):
+    """One of Arrow's own that still held the file would abort a command at its very end, now and then."""
+    program = """
+import os, sys, pyarrow
+from lanser_ops import storage
+storage.write_table(sys.argv[1], "t.parquet", pyarrow.table({name: range(1000) for name in "abc"}))
+before = os.listdir("/proc/self/task")
+storage.read_table(sys.argv[1] + "/t.parquet")
+print(sorted(os.listdir("/proc/self/task")) == sorted(before))
+"""
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_clear_temporary_removes_what_a_killed_run_left(tmp_path: Path):
