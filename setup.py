@@ -29,6 +29,7 @@ setup(
         "rich>=13",
         "soundfile>=0.13",
         "soxr>=0.5",
+        "threadpoolctl>=3.5",
         "torch>=2.4",
         "transformers>=4.57,<6",
         "webdataset>=0.2.100",

@@ -28,6 +28,7 @@ import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
+from threadpoolctl import threadpool_limits
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from lanser_ops.audio import SAMPLE_RATE
@@ -142,7 +143,12 @@ class Recognizer:
 
 
 def load_recognizer(options: AsrOptions) -> Recognizer:
-    """Load a model from its directory; float16 on CUDA, int8 on CPU."""
+    """Load a model from its directory; float16 on CUDA, int8 on CPU.
+
+    Leaves numpy's BLAS at one thread: the log-mel products are too small for more, and a second one, which waits
+    busily between them, took a quarter of a build's processor time.
+    """
+    threadpool_limits(1, user_api="blas")
     device = resolve_device(options.device)
     threads = options.threads or os.cpu_count() or 1
     workers = min(threads, MAX_CPU_WORKERS) if device == "cpu" else 1
