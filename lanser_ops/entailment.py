@@ -22,8 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import transformers  # names are looked up in use: to import them here takes every command two seconds
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import has_file
 
@@ -66,8 +65,8 @@ class Scorer:
     counts the tokens of a whole pair, ``batch_tokens`` those of a batch (see ``batch_rows``), ``workers`` the
     batches that are computed side by side."""
 
-    tokenizer: PreTrainedTokenizerBase
-    model: PreTrainedModel
+    tokenizer: transformers.PreTrainedTokenizerBase
+    model: transformers.PreTrainedModel
     device: torch.device
     entailment: int
     others: tuple[int, ...]
@@ -265,7 +264,7 @@ def _logits(scorer: Scorer, batch: np.ndarray) -> torch.Tensor:
     return logits[:, [scorer.entailment, *scorer.others]]
 
 
-def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+def _token_ids(tokenizer: transformers.PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text. "[SEP]" or "</s>" in a text is text: it must not end a premise."""
     if not texts:
         return []
@@ -283,7 +282,7 @@ def _premise_block(layout: PairLayout, ids: Sequence[int]) -> np.ndarray:
     return np.hstack([layout.prefix, _block(layout, ids, layout.premise_type), layout.middle])
 
 
-def _pair_layout(tokenizer: PreTrainedTokenizerBase, model_name: str) -> PairLayout:
+def _pair_layout(tokenizer: transformers.PreTrainedTokenizerBase, model_name: str) -> PairLayout:
     """The layout of a pair that the tokenizer itself assembles, whatever its family does with special tokens."""
     halves = "a", "b"
     pair = tokenizer(*halves)
@@ -305,7 +304,7 @@ def _pair_layout(tokenizer: PreTrainedTokenizerBase, model_name: str) -> PairLay
     )
 
 
-def _max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+def _max_length(tokenizer: transformers.PreTrainedTokenizerBase, model: transformers.PreTrainedModel) -> int:
     """Tokens that the model reads: the tokenizer's limit (often unset) or the positions, whichever is fewer."""
     positions = getattr(model.config, "max_position_embeddings", 512)
     for name, module in model.named_modules():

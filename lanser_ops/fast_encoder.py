@@ -8,16 +8,15 @@ from __future__ import annotations
 import platform
 
 import torch
+import transformers  # names are looked up in use: to import them here takes every command two seconds
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
-from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions as Output
 
 # Encoders with BERT's layers (Devlin et al. 2019), whose heads read the first token of the last layer alone.
 BERT_LIKE = ("bert", "roberta", "xlm-roberta")
 
 
-def speed_up(model: PreTrainedModel) -> None:
+def speed_up(model: transformers.PreTrainedModel) -> None:
     """Change ``model`` in place for inference without an attention mask; its inputs and logits stay.
 
     On x86 CPUs the weights of linear layers are laid out for oneDNN once, instead of being packed in every
@@ -73,18 +72,19 @@ class _Encoder(nn.Module):
     six-layer model less, 1/36 of 24 layers.
     """
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: transformers.PreTrainedModel):
         super().__init__()
         config = model.config
         self.heads, self.epsilon = config.num_attention_heads, config.layer_norm_eps
         *before, last = model.base_model.encoder.layer
         self.layers, self.last = [_Layer(layer) for layer in before], _Layer(last, is_last=True)
 
-    def forward(self, hidden_states: Tensor, *args: object, **options: object) -> Output:
+    def forward(self, hidden_states: Tensor, *args: object, **options: object) -> transformers.utils.ModelOutput:
         """``hidden_states`` (rows, tokens, width) to (rows, 1, width)."""
         for layer in self.layers:
             hidden_states = self._run(layer, hidden_states, hidden_states)
-        return Output(self._run(self.last, hidden_states, hidden_states[:, :1].contiguous()))
+        first = self._run(self.last, hidden_states, hidden_states[:, :1].contiguous())
+        return transformers.modeling_outputs.BaseModelOutputWithPastAndCrossAttentions(first)
 
     def _run(self, layer: _Layer, inputs: Tensor, asking: Tensor) -> Tensor:
         """``layer`` for the tokens in ``asking``, which attend to all of ``inputs``."""

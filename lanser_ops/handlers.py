@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,28 +25,11 @@ from lanser_ops.entailment import Scorer, Scores, load_scorer, score
 from lanser_ops.errors import InputError
 from lanser_ops.label_options import nli_device
 from lanser_ops.models import ModelRef
-from lanser_ops.plan import Unit
-from lanser_ops.relabel import ShardTar
 from lanser_ops.scores import ScoreSet
 from lanser_ops.transcribe import POOL_SECONDS, CutOptions
+from lanser_ops.unit_run import UnitRun
 
 M_ARENA_MAX = -8  # malloc.h
-
-
-@dataclass(frozen=True)
-class UnitRun:
-    """A unit on its way through the stages, with the seconds that each took in this run.
-
-    ``tar`` is where it comes from, where that is a shard; ``pairs_scored`` counts what the NLI model scored.
-    """
-
-    unit: Unit
-    tar: ShardTar | None = None
-    seconds: tuple[tuple[str, float], ...] = ()
-    pairs_scored: int = 0
-
-    def timed(self, stage: str, start: float) -> UnitRun:
-        return replace(self, seconds=(*self.seconds, (stage, time.monotonic() - start)))
 
 
 @dataclass(frozen=True)
@@ -66,7 +50,7 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
         self._worker, self._model_name, self._spec = worker, model_name, spec
 
     def load_model(self) -> Recognizer:
-        bound_arenas()
+        settle()
         spec = self._spec
         model = same_model(models.resolve_asr(self._model_name), spec.asr_model)
         return load_recognizer(
@@ -142,7 +126,7 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LateScorer]):
 
     def _load(self) -> Scorer:
         model = same_model(models.resolve_nli(self._model_name), self._spec.nli_model)
-        bound_arenas()
+        settle()
         disable_progress_bar()  # a bar for loading weights would write over the job's own
         return load_scorer(model.path, nli_device(self._worker.device), self._worker.threads, self._spec.against)
 
@@ -168,12 +152,15 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LateScorer]):
         return "lanser_score"
 
 
-def bound_arenas() -> None:
-    """Keep glibc from giving every thread a heap of its own.
+def settle() -> None:
+    """Keep what the process has loaded out of two ways to lose: of time at its end, and of memory on its way.
 
-    Decoding runs in a thread beside the models, and each unit starts a new one: with an arena each, freed
-    audio stays with the process and a long job grows. Measured by benchmarks/memory.py.
+    What is imported stays, so the garbage collector need not look at it again: a process that has torch ended a
+    second later. And glibc is kept from giving every thread a heap of its own: decoding runs in a thread beside
+    the models, each unit starts a new one, and with a heap each, freed audio stays with the process and a long
+    job grows. Measured by benchmarks/memory.py.
     """
+    gc.freeze()
     with contextlib.suppress(AttributeError):  # no glibc, no mallopt
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 

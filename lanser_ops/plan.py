@@ -21,8 +21,8 @@ from schemas.records import SOURCE_SCHEMA, SourceRow, from_table
 
 PLAN_FILE = "plan.parquet"
 UNITS_KEY = b"lanser.units"
-# So that two workers, or four, have work on a corpus that would fit in one shard.
-MIN_UNITS = 8
+# So that a few workers have about equal work on a corpus that would fit in one shard.
+MIN_UNITS = 16
 HASH_CHUNK_ROWS = 65_536
 
 

@@ -18,9 +18,10 @@ from apache_beam.ml.inference.base import RunInference
 
 from lanser_ops import accounts, models, relabel, resume, stages, weak_labels
 from lanser_ops.dataset import LabelSpec, ShardSpec, TranscribeSpec
-from lanser_ops.handlers import ScoreHandler, TranscribeHandler, UnitRun, Worker
+from lanser_ops.handlers import ScoreHandler, TranscribeHandler, Worker
 from lanser_ops.plan import PlanOptions
 from lanser_ops.scores import ScoreSet
+from lanser_ops.unit_run import UnitRun
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,12 @@ from lanser_ops import (
     storage,
 )
 from lanser_ops.errors import InputError
-from lanser_ops.handlers import UnitRun, Worker
+from lanser_ops.handlers import Worker
 from lanser_ops.plan import PLAN_FILE, encode_plan, make_plan, read_units
 from lanser_ops.progress import watch
 from lanser_ops.relabel import ShardSource
 from lanser_ops.sources import read_sources
+from lanser_ops.unit_run import UnitRun
 from pipelines.checks import check_order, check_origin, check_places
 from pipelines.graph import Stages, add_stages
 from pipelines.options import RunOptions, is_described_only, is_direct, runs_elsewhere
