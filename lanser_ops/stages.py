@@ -61,7 +61,7 @@ def transcribe_unit(
         return
     rows = read_unit(output, unit)
     if attempts.used_up(output, unit):
-        log.warning("unit %d is set aside after %d tries: %d rejects", unit.index, attempts.MAX_TRIES, len(rows))
+        _warn_set_aside(unit, len(rows))
         write_transcripts(output, unit, to_table([], TRANSCRIPT_SCHEMA), transcribe.set_aside(rows, GAVE_UP))
         attempts.forget(output, unit)
         return
@@ -140,7 +140,11 @@ def null_sums(output: str, sets: Sequence[ScoreSet], spec: LabelSpec) -> tuple[i
 
 
 def shard_unit(output: str, unit: Unit, roots: Sequence[str], spec: LabelSpec, kept: ShardSpec, asr_model: str) -> None:
-    """Write the unit's shard from its recordings, and add what is left out of it to the unit's rejects."""
+    """Write the unit's shard from its recordings, and add what is left out of it to the unit's rejects.
+
+    A unit that was begun `attempts.MAX_TRIES` times and never finished is set aside: all of it is left out.
+    Since it has no tar then, a later job begins it again.
+    """
     if storage.exists(storage.join(output, dataset.shard_file(spec.taxonomy.name, unit))):
         return
     table = storage.read_table(storage.join(output, dataset.transcripts_file(unit)))
@@ -148,9 +152,15 @@ def shard_unit(output: str, unit: Unit, roots: Sequence[str], spec: LabelSpec, k
     samples, rejects = choose_samples(
         output, unit, spec, kept, table.append_column("asr_model", pa.array(heard, pa.string()))
     )
+    if attempts.used_up(output, unit):
+        _warn_set_aside(unit, len(samples))
+        rejects += [_reject(one, spec, "gave_up", GAVE_UP) for one in samples]
+        _replace_rejects(output, unit, shard_stage(spec.taxonomy.name).__eq__, rejects)
+        attempts.forget(output, unit)
+        return
     chosen = {sample["key"] for sample in samples}
     wanted = [one for one in from_table(table, Transcript) if one.key in chosen]
-    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
+    with attempts.attempt(output, unit), tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
         places, lost = shards.spool_flac(spool, wanted, read_unit(output, unit), roots)
         rejects += [_reject(one, spec, *lost[one["key"]]) for one in samples if one["key"] in lost]
         samples = [one for one in samples if one["key"] in places]
@@ -215,6 +225,10 @@ def read_transcripts(output: str, unit: Unit) -> list[Transcript]:
 
 def read_labels(output: str, unit: Unit, taxonomy: str) -> list[WeakLabel]:
     return from_table(storage.read_table(storage.join(output, dataset.labels_file(taxonomy, unit))), WeakLabel)
+
+
+def _warn_set_aside(unit: Unit, rejects: int) -> None:
+    log.warning("unit %d is set aside after %d tries: %d rejects", unit.index, attempts.MAX_TRIES, rejects)
 
 
 def _reject(row: Mapping[str, Any], spec: LabelSpec, reason: str, detail: str) -> Reject:

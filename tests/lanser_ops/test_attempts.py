@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +11,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from lanser_ops import attempts, stages, storage
+from lanser_ops import attempts, models, shards, stages, storage
+from lanser_ops.dataset import LabelSpec, ShardSpec
 from lanser_ops.errors import InputError
-from lanser_ops.plan import PLAN_FILE, PlanOptions, Unit, encode_plan, make_plan
+from lanser_ops.plan import PLAN_FILE, PlanOptions, Unit, encode_plan, make_plan, read_units
 from lanser_ops.sources import read_sources
 from lanser_ops.transcribe import CutOptions
+from schemas.taxonomy import load_taxonomy
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"
 UNIT = Unit(0, 1, "train", 2, 100)
@@ -79,5 +83,42 @@ def test_a_unit_with_three_marks_becomes_rejects_and_is_not_begun(tmp_path: Path
     assert not (tmp_path / "out" / "attempts").exists()
 
 
-def out_of_memory(clips: list) -> list:
+def test_a_unit_whose_shard_is_never_finished_becomes_rejects_until_another_job(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    output = tmp_path / "out"
+    shutil.copytree(built, output)
+    tar = output / "shards/ekman/train-00001-of-00004.tar"
+    whole = tar.read_bytes()
+    tar.unlink()
+    unit = read_units(str(output))[1]
+    content = json.loads((output / "dataset.json").read_text())
+    spec = LabelSpec(
+        load_taxonomy("ekman"),
+        ("This person feels {}.",),
+        models.resolve_nli("bundled"),
+        content["taxonomies"]["ekman"]["label"]["against"],
+        "none",
+    )
+    given = (content["plan"]["roots"], spec, ShardSpec(), content["transcribe"]["asr_model"]["id"])
+
+    def lost() -> list[dict]:
+        rows = pq.read_table(output / "rejects" / unit.part).to_pylist()
+        return [(one["stage"], one["reason"]) for one in rows if one["stage"].startswith("shard")]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "spool_flac", out_of_memory)
+        for _ in range(3):
+            with pytest.raises(MemoryError):
+                stages.shard_unit(str(output), unit, *given)
+        assert lost() == []
+        stages.shard_unit(str(output), unit, *given)
+    transcripts = pq.read_table(output / "transcripts" / unit.part).num_rows
+    assert transcripts > 1 and lost() == [("shard:ekman", "gave_up")] * transcripts
+    assert not tar.exists() and not (output / "attempts").exists()
+    stages.shard_unit(str(output), unit, *given)
+    assert tar.read_bytes() == whole and lost() == []
+
+
+def out_of_memory(*_: object) -> list:
     raise MemoryError

@@ -49,7 +49,7 @@ def test_one_giant_file_does_not_leave_units_empty():
 
 def test_small_corpora_get_several_units():
     _, units = make_plan(corpus([1000] * 60), PlanOptions())
-    assert len(units) == 8
+    assert len(units) == 16
 
 
 def test_shard_size():
