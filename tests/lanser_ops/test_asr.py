@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from apache_beam.utils.multi_process_shared import MultiProcessShared
+from threadpoolctl import threadpool_info
 
 from lanser_ops import models
 from lanser_ops.asr import (
@@ -66,6 +67,11 @@ def clips() -> list[Clip]:
 
 def silence(seconds: float) -> Clip:
     return Clip(np.zeros(round(seconds * SAMPLE_RATE), np.float32))
+
+
+def test_numpy_computes_on_one_thread(recognizer: Recognizer):
+    """A second one would wait busily beside the recogniser's own."""
+    assert {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"} == {1}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 import itertools
 import json
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -337,3 +339,10 @@ def test_models_that_lack_a_part(tmp_path):
     file = tmp_path / "wild" / "model.safetensors"
     save_file({k: v * float("inf") for k, v in load_file(file).items()}, file, metadata={"format": "pt"})
     assert_refused(lambda name: score(load_scorer(name), ["we won"], ["this person feels sad"]), wild, "not finite")
+
+
+def test_a_command_starts_without_the_models_code():
+    """Two seconds that --help, and every worker before its first unit, would wait."""
+    names = ["transformers", "transformers.modeling_utils"]
+    program = f"import sys, pipelines.build; print([name in sys.modules for name in {names}])"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True, timeout=60) == "[True, False]\n"
