@@ -153,12 +153,12 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LateScorer]):
 
 
 def settle() -> None:
-    """Keep what the process has loaded out of two ways to lose: of time at its end, and of memory on its way.
+    """Set a worker's process up for a long job.
 
-    What is imported stays, so the garbage collector need not look at it again: a process that has torch ended a
-    second later. And glibc is kept from giving every thread a heap of its own: decoding runs in a thread beside
-    the models, each unit starts a new one, and with a heap each, freed audio stays with the process and a long
-    job grows. Measured by benchmarks/memory.py.
+    What is imported stays, so the garbage collector need not look through it again: with torch in it, a process ended
+    a second later. And glibc is kept from giving every thread a heap of its own: decoding runs in a thread beside the
+    models, each unit starts a new one, and with a heap each, freed audio stays with the process and a long job grows.
+    Measured by benchmarks/memory.py.
     """
     gc.freeze()
     with contextlib.suppress(AttributeError):  # no glibc, no mallopt
