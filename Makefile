@@ -24,7 +24,7 @@ test: $(STAMP)
 
 # Hours; takes up where it was stopped. SPEECH and RAVDESS are folders: docs/results.md says of what.
 results: $(STAMP)
-	$(BIN)/python benchmarks/results.py --speech "$(SPEECH)" --ravdess "$(RAVDESS)" --write docs/results.md
+	$(BIN)/python -m benchmarks.results --speech "$(SPEECH)" --ravdess "$(RAVDESS)" --write docs/results.md
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

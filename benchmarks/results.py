@@ -1,12 +1,12 @@
-#!/usr/bin/env python3
 """The experiment of docs/results.md: does pre-training on labels from text help a model hear emotion?
 
-    python benchmarks/results.py --speech SPEECH --ravdess RAVDESS --work out/results --write docs/results.md
+    python -m benchmarks.results --speech SPEECH --ravdess RAVDESS --work out/results --write docs/results.md
 
 Builds weak-label shards of the unlabelled SPEECH, pre-trains every arm on them, fine-tunes each on shares of
 RAVDESS' labels in speaker-independent folds, probes what was learned, and writes tables and the curve into the
 marked blocks of a document. Every step is a `lanser` command with an output of its own: what is there is not
-done again, so the experiment can be stopped and taken up at any time. Jobs run side by side, a thread each.
+done again, so the experiment can be stopped and taken up at any time. Jobs run side by side, a thread each. With -m,
+since next to this script benchmarks/training.py would hide the package.
 """
 
 from __future__ import annotations
