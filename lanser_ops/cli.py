@@ -96,3 +96,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see lanser {self.prog.split()[-1]} --help)")
+
+
+def positive(kind: type) -> Callable[[str], float]:
+    """An option's type: a number of that kind, finite and more than zero."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        return value
+
+    number.__name__ = kind.__name__  # argparse names it in its message
+    return number

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from lanser_ops import models
+from lanser_ops.cli import positive
 from lanser_ops.dataset import LabelSpec
 from lanser_ops.entailment import AGAINST, CONTRADICTION, check_nli_config
 from lanser_ops.errors import InputError
@@ -46,7 +47,7 @@ def add_label_options(made: argparse.ArgumentParser, priors: Sequence[str] = PRI
 def add_device_options(made: argparse.ArgumentParser) -> None:
     """For commands that run a model in their own process."""
     made.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
-    made.add_argument("--threads", type=int, help="default: one a core")
+    made.add_argument("--threads", type=positive(int), help="default: one a core")
 
 
 def nli_device(device: str) -> str:

@@ -20,9 +20,10 @@ from apache_beam.options.pipeline_options import (
 )
 
 from lanser_ops import asr, models, storage
-from lanser_ops.cli import Parser
+from lanser_ops.cli import Parser, positive
 from lanser_ops.dataset import ShardSpec, TranscribeSpec
 from lanser_ops.errors import InputError
+from lanser_ops.label_options import DEVICES
 from lanser_ops.plan import PlanOptions
 from lanser_ops.transcribe import CutOptions
 
@@ -64,11 +65,11 @@ def parser(command: str, description: str) -> Parser:
     )
     made.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
     add_flag(made, "--overwrite", "remove what lanser wrote there and no longer fits")
-    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
-    made.add_argument("--workers", type=_positive(int), help="worker processes of the direct runner; default: 1")
+    made.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
+    made.add_argument("--workers", type=positive(int), help="worker processes of the direct runner; default: 1")
     made.add_argument(
         "--threads",
-        type=_positive(int),
+        type=positive(int),
         help="threads a worker; default: cores / workers, and 1 where the runner starts a worker a core",
     )
     made.add_argument(
@@ -105,10 +106,10 @@ def add_source_options(made: argparse.ArgumentParser) -> None:
         metavar="SRC",
         help="a folder, a glob, a manifest (.csv .tsv .jsonl .parquet) or a WebDataset tar; may be given often",
     )
-    made.add_argument("--num-shards", type=_positive(int), help="how many work units; wins over --shard-size-mb")
+    made.add_argument("--num-shards", type=positive(int), help="how many work units; wins over --shard-size-mb")
     made.add_argument(
         "--shard-size-mb",
-        type=_positive(float),
+        type=positive(float),
         default=plan.shard_size_mb,
         help="megabytes of input in a unit; default: %(default)g",
     )
@@ -140,16 +141,16 @@ def add_asr_options(made: argparse.ArgumentParser) -> None:
         help="what becomes of an utterance outside --language: out, or kept with a flag; default: %(default)s",
     )
     add_flag(made, "--exact", "recognise everything in Whisper's full 30 s window")
-    made.add_argument("--beam-size", type=_positive(int), default=asr.BEAM_SIZE, help="default: %(default)s")
+    made.add_argument("--beam-size", type=positive(int), default=asr.BEAM_SIZE, help="default: %(default)s")
     made.add_argument(
         "--min-duration",
-        type=_positive(float),
+        type=positive(float),
         default=cut.min_duration_s,
         help="seconds; shorter utterances are rejects; default: %(default)s",
     )
     made.add_argument(
         "--max-duration",
-        type=_positive(float),
+        type=positive(float),
         help="seconds; longer recordings are cut at pauses; default: over 30 s, into at most 20 s",
     )
 
@@ -253,17 +254,6 @@ def _checked_beam_flags(flags: list[str]) -> list[str]:
     if unknown:
         raise InputError(f"unknown option {unknown[0]}; neither lanser nor Beam has it")
     return flags
-
-
-def _positive(kind: type):
-    def number(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-        return value
-
-    number.__name__ = kind.__name__  # argparse names it in its message
-    return number
 
 
 def _one_of(values: dict[str, bool]):

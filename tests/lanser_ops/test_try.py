@@ -57,6 +57,8 @@ def test_try_refuses_in_one_line(capsys, tmp_path):
     line = fails(capsys, try_texts.main, "--taxonomy", "ekman", "--file", tmp_path / "none.txt")
     assert "--file" in line and "none.txt" in line
     assert "corpus" in fails(capsys, try_texts.main, "hm", "--taxonomy", "ekman", "--prior", "corpus")
+    line = fails(capsys, try_texts.main, "hm", "--taxonomy", "ekman", "--threads", "0")
+    assert line == "lanser try: argument --threads: 0 is not a positive number (see lanser try --help)"
 
 
 @pytest.fixture
