@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
+import json
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 EXAMPLES = REPOSITORY / "examples" / "audio"
+PAGE = 100  # of a listing through `Front`; it is 1000 at Google's
 # Speech in seven formats and four voices, one silent file, one that is cut off: 10 utterances, 2 rejects.
 SMALL = [
     "slt/best_day.wav",
@@ -137,6 +143,16 @@ def s3_url(free_ports) -> Iterator[str]:
 
 
 @pytest.fixture
+def s3_client(s3_url: str):
+    """Amazon's own client of the emulator."""
+    import boto3
+
+    return boto3.client(
+        "s3", endpoint_url=s3_url, aws_access_key_id="id", aws_secret_access_key="key", region_name="us-east-1"
+    )
+
+
+@pytest.fixture
 def gcs(gcs_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
     """A folder of the emulator that no other test has; this process and those that it starts are connected."""
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -175,3 +191,79 @@ def stored_digests():
         }
 
     return of
+
+
+class Front(ThreadingHTTPServer):
+    """Stands before the GCS emulator, answers in its place where ``fault`` says so, and gives listings in pages.
+
+    ``fault`` gets the number of a request that writes (of any kind, from 1) and returns an HTTP status, or None.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, behind: str):
+        super().__init__(("localhost", 0), _Front)
+        self.behind = urllib.parse.urlsplit(behind).netloc
+        self.url = f"http://localhost:{self.server_port}"
+        self.fault: Callable[[int], int | None] = lambda number: None
+        self.writes = self.faults = self.pages = self.contents = 0
+        self.lock = threading.Lock()
+
+
+class _Front(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _pass(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status = None
+        with self.server.lock:
+            if self.command != "GET":
+                self.server.writes += 1
+                status = self.server.fault(self.server.writes)
+                self.server.faults += status is not None
+        if status is not None:
+            return self._answer(status, b'{"error": {"message": "injected"}}', {})
+        behind = http.client.HTTPConnection(self.server.behind)
+        behind.request(self.command, self.path, body, dict(self.headers))
+        answer = behind.getresponse()
+        content = answer.read()
+        asked = urllib.parse.urlsplit(self.path)
+        self.server.contents += asked.path.startswith("/download/")
+        if self.command == "GET" and asked.path.endswith("/o") and answer.status == 200:
+            content = self._page(content, urllib.parse.parse_qs(asked.query))
+        self._answer(answer.status, content, dict(answer.getheaders()))
+
+    do_GET = do_POST = do_PUT = do_DELETE = _pass
+
+    def _page(self, content: bytes, query: dict[str, list[str]]) -> bytes:
+        listing = json.loads(content)
+        first = int(query.get("pageToken", ["0"])[0])
+        items = listing.get("items", [])
+        listing["items"] = items[first : first + PAGE]
+        if len(items) > first + PAGE:
+            listing["nextPageToken"] = str(first + PAGE)
+        self.server.pages += 1
+        return json.dumps(listing).encode()
+
+    def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.fixture
+def front(gcs_url: str, gcs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """A `Front` through which this process, and those that it starts, reach the folder ``gcs``."""
+    server = Front(gcs_url)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    yield server
+    server.shutdown()
+    server.server_close()
