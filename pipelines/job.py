@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -38,6 +39,10 @@ from lanser_ops.unit_run import UnitRun
 from pipelines.checks import check_order, check_origin, check_places
 from pipelines.graph import Stages, add_stages
 from pipelines.options import RunOptions, is_described_only, is_direct, runs_elsewhere
+
+TRACES = ("apache_beam.runners.common", "apache_beam.runners.portability", "apache_beam.runners.worker")
+# Beam's names of the threads that serve a worker process.
+CHANNELS = frozenset({"run_worker", "beam_control_read", "read_grpc_client_inputs"})
 
 
 def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | None = None) -> None:
@@ -111,10 +116,27 @@ def _ended_early(output: str) -> Iterator[None]:
 
 def quiet(verbose: bool) -> None:
     """Beam tells of every bundle at INFO, and its warnings concern its own modules, not the user's data."""
-    logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
-    # The trace of an error that ends the job, which the command itself tells in one line.
-    logging.getLogger("apache_beam.runners.common").setLevel(logging.NOTSET if verbose else logging.CRITICAL)
+    root = logging.getLogger()
+    root.setLevel(logging.INFO if verbose else logging.ERROR)
+    root.removeFilter(_not_of_a_job_service)
+    if not verbose:
+        root.addFilter(_not_of_a_job_service)
+    # The traces of an error that ends the job, which the command itself tells in one line.
+    for name in TRACES:
+        logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.CRITICAL)
+    threading.excepthook = threading.__excepthook__ if verbose else _without_channels
     logging.getLogger("lanser_ops").setLevel(logging.INFO)
+
+
+def _not_of_a_job_service(record: logging.LogRecord) -> bool:
+    """What a job service sends is logged by the root logger; the last error of it is what ends the job, too."""
+    return record.module != "portable_runner"
+
+
+def _without_channels(failed: threading.ExceptHookArgs) -> None:
+    """Leave out what each of Beam's threads says whose worker has died: that its channel has."""
+    if failed.thread is None or failed.thread.name not in CHANNELS:
+        threading.__excepthook__(failed)
 
 
 def _write_accounts(

@@ -178,6 +178,27 @@ def test_killed_three_times_ends_with_the_same_bytes(built: Path, small_corpus: 
     assert accounts[0] == accounts[1]
 
 
+def test_a_killed_worker_process_is_one_line_and_the_same_command_goes_on(
+    built: Path, small_corpus: Path, tmp_path: Path, lanser, digests
+):
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "lanser_ops", "build", "--input", small_corpus, "--output", output]
+    command = [*map(str, command), "--taxonomy", "ekman", *FLAGS, "--workers", "2"]
+    job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(output.glob("attempts/*/*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (mark, *_) = output.glob("attempts/*/*")
+    os.kill(int(mark.read_text().split()[1]), signal.SIGKILL)
+    told = [line for line in job.communicate(timeout=120)[1].splitlines() if not line.startswith(("shard: ", "Killed"))]
+    assert (job.returncode, len(told)) == (1, 1), told
+    assert told[0].startswith("lanser build: a worker process died; the same command goes on where it was")
+    done = lanser(*command[3:])
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert digests(output) == digests(built)
+    assert not (output / ".tmp").exists() and not (output / "attempts").exists()
+
+
 def test_a_stage_at_a_time_gives_the_same_bytes(built: Path, small_corpus: Path, tmp_path: Path, lanser, digests):
     output = tmp_path / "out"
     for command in (

@@ -170,6 +170,7 @@ def test_a_worker_killed_in_mid_unit_costs_a_second_call_and_no_byte(
         told = job.communicate(timeout=300)[1].splitlines()
         assert job.returncode == 1
         assert told[-1].startswith("lanser build: a worker process died; the same command goes on where it was")
+        assert not [line for line in told if line.startswith("Traceback")], "\n".join(told)
         assert len(list(output.glob("shards/ekman/*.tar"))) < 3
         done = lanser(*command[3:], *runner)
         assert done.returncode == 0, done.stderr
