@@ -81,9 +81,14 @@ def guarded(run: Callable[[Sequence[str]], None], argv: Sequence[str] | None, na
 def root_cause(error: BaseException) -> str:
     """The line that says what happened; Beam wraps a worker's error in its whole trace."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if line.split(":")[0].rsplit(".", 1)[-1].endswith(("Error", "Exception"))]
+    told = [line for line in lines if _names_an_error(line)]
     line = (told or lines or [type(error).__name__])[-1]
-    return _without_place(line)
+    beam, _, inner = line.partition("RuntimeError: ")  # in which Beam wraps an error with the step's name
+    return _without_place(inner if not beam and _names_an_error(inner) else line)
+
+
+def _names_an_error(line: str) -> bool:
+    return line.split(":")[0].rsplit(".", 1)[-1].endswith(("Error", "Exception"))
 
 
 def _without_place(message: str) -> str:

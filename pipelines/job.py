@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
+import shlex
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -17,6 +20,7 @@ from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from lanser_ops import (
     accounts,
@@ -161,13 +165,16 @@ def _runner(options: RunOptions) -> object:
     """Beam's direct runner, without its detour over a Prism binary that it would first download."""
     if not is_direct(options.beam):
         return None
+    environment = None
     if options.workers > 1:
-        direct = options.beam.view_as(DirectOptions)
-        direct.direct_num_workers = options.workers
-        direct.direct_running_mode = "multi_processing"
+        options.beam.view_as(DirectOptions).direct_num_workers = options.workers
+        # Not by direct_running_mode: a worker of that prints the trace of every error, which the command tells.
+        command = f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main"
+        quiet_command = command if options.verbose else f"{command} 2>{os.devnull}"
+        environment = SubprocessSDKEnvironment.from_command_string(quiet_command)
     encoded = JobServiceHandle.encode_pipeline_options(options.beam.get_all_options())
     info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
-    return fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(info))
+    return fn_runner.FnApiRunner(environment, provision_info=fn_runner.ExtendedProvisionInfo(info))
 
 
 def _as_workers_see(wanted: Stages) -> Stages:

@@ -199,6 +199,16 @@ def test_a_killed_worker_process_is_one_line_and_the_same_command_goes_on(
     assert not (output / ".tmp").exists() and not (output / "attempts").exists()
 
 
+def test_an_error_in_a_worker_process_is_one_line(small_corpus: Path, tmp_path: Path, lanser):
+    in_the_way = tmp_path / "out" / "transcripts" / "part-00003-of-00004.parquet"
+    in_the_way.mkdir(parents=True)
+    given = ("--input", small_corpus, "--output", tmp_path / "out", "--taxonomy", "ekman", *FLAGS, "--workers", "2")
+    done = lanser("build", *given)
+    told = [line for line in done.stderr.splitlines() if not line.startswith("shard: ")]
+    line = f"IsADirectoryError: [Errno 21] Is a directory: '{in_the_way}' (--verbose shows the whole trace)"
+    assert (done.returncode, told) == (1, [f"lanser build: {line}"])
+
+
 def test_a_stage_at_a_time_gives_the_same_bytes(built: Path, small_corpus: Path, tmp_path: Path, lanser, digests):
     output = tmp_path / "out"
     for command in (
