@@ -167,11 +167,13 @@ def _runner(options: RunOptions) -> object:
         return None
     environment = None
     if options.workers > 1:
-        options.beam.view_as(DirectOptions).direct_num_workers = options.workers
-        # Not by direct_running_mode: a worker of that prints the trace of every error, which the command tells.
-        command = f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main"
-        quiet_command = command if options.verbose else f"{command} 2>{os.devnull}"
-        environment = SubprocessSDKEnvironment.from_command_string(quiet_command)
+        direct = options.beam.view_as(DirectOptions)
+        direct.direct_num_workers = options.workers
+        if options.verbose:
+            direct.direct_running_mode = "multi_processing"
+        else:  # the same processes, without the trace that they print of every error
+            command = f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>{os.devnull}"
+            environment = SubprocessSDKEnvironment.from_command_string(command)
     encoded = JobServiceHandle.encode_pipeline_options(options.beam.get_all_options())
     info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
     return fn_runner.FnApiRunner(environment, provision_info=fn_runner.ExtendedProvisionInfo(info))
