@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""How the work grows: planning with the rows, shard writing with the utterances, a build with the workers.
+"""How the work grows: planning with the rows, shards with the utterances, a build with its workers, and requests.
 
     python benchmarks/scale.py plan
     python benchmarks/scale.py shards examples/audio/slt
     python benchmarks/scale.py workers ../shared/data/ravdess
+    python benchmarks/scale.py requests examples/audio/slt/thank_you.flac
 
 ``plan``: time and peak memory of 1,000 to 10 million rows, and the growth exponent. A Parquet manifest of each size is
 written to a temporary folder, with ``bytes``, so that no file is asked for its size: what is measured is reading,
@@ -16,12 +17,16 @@ second that are cut from the folder's flac files, with given texts. Clips are de
 What the command takes with nothing left to do is shown beside, not left out.
 
 ``workers``: the same whole `lanser build` with one worker and with two, a thread each, from an empty output.
+
+``requests``: what `lanser build` asks of a store, counted in the log of a GCS emulator: a recording many times over,
+from a manifest with ``bytes`` and texts. Three builds tell what a recording costs, a unit and the job.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -33,13 +38,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import soundfile
+from apache_beam.options.pipeline_options import PipelineOptions
 
+from lanser_ops import storage
 from lanser_ops.audio import SAMPLE_RATE, decode
 
 PLAN_ROWS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 SHARD_UTTERANCES = (1_000, 10_000, 100_000)
 TEXTS = ("I am so happy for you.", "Leave me alone!", "The meeting is at three.", "I never saw that coming.")
 CHUNK_ROWS = 1_000_000
+# (recordings, units): from the first to the second there are more recordings, from there on more units.
+REQUEST_BUILDS = ((20, 2), (60, 2), (60, 6))
 # Below this many rows, seconds are those of a few fixed costs.
 SLOPE_FROM_ROWS = 10_000
 PLAN = """
@@ -156,6 +165,47 @@ def measure_workers(folder: Path) -> None:
     print(f"two workers are {seconds[1] / seconds[2]:.2f} times as fast as one, on {os.cpu_count()} cores")
 
 
+def count_requests(recording: Path, recordings: int, units: int, log: Path) -> np.ndarray:
+    """(requests, those that write, copy or delete) of a build on the store whose log is ``log``."""
+    root, content = f"gs://corpus/{recordings}-{units}", recording.read_bytes()
+    names = [f"{number:04d}{recording.suffix}" for number in range(recordings)]
+    for name in names:
+        storage.write_bytes(f"{root}/in", name, content)
+    rows = "".join(f"{name},{len(content)},Text {number}.\n" for number, name in enumerate(names))
+    storage.write_bytes(f"{root}/in", "list.csv", f"path,bytes,text\n{rows}".encode())
+    before = len(_requests(log))
+    given = ("--input", f"{root}/in/list.csv", "--output", f"{root}/out", "--taxonomy", "ekman", "--threads", "1")
+    lanser("build", *given, "--num-shards", str(units))
+    told = _requests(log)[before:]
+    return np.array([len(told), sum(not line.startswith('"GET ') for line in told)])
+
+
+def _requests(log: Path) -> list[str]:
+    return [line for line in log.read_text().splitlines() if " HTTP/1.1" in line]
+
+
+def measure_requests(recording: Path) -> None:
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    emulator = [str(Path(sys.executable).parent / "gcp-storage-emulator"), "start", "--host", "localhost"]
+    emulator += ["--port", str(port), "--in-memory", "--default-bucket", "corpus"]
+    os.environ["STORAGE_EMULATOR_HOST"] = f"http://localhost:{port}"
+    with tempfile.TemporaryDirectory() as work, (Path(work) / "log").open("w") as log:
+        server = subprocess.Popen(emulator, stdout=log, stderr=log)
+        try:
+            while "started" not in Path(log.name).read_text():
+                time.sleep(0.1)
+            storage.set_options(PipelineOptions([]))
+            few, many, parted = (count_requests(recording, *one, Path(log.name)) for one in REQUEST_BUILDS)
+        finally:
+            server.terminate()
+            server.wait()
+    (first, units), (more, _), (_, more_units) = REQUEST_BUILDS
+    each, unit = (many - few) / (more - first), (parted - many) / (more_units - units)
+    for name, (requests, writes) in {"recording": each, "unit": unit, "job": few - first * each - units * unit}.items():
+        print(f"a {name}: {requests:.1f} requests, {writes:.1f} of them write, copy or delete")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parts = parser.add_subparsers(dest="part", required=True)
@@ -166,13 +216,17 @@ def main() -> None:
     writing.add_argument("--sizes", type=int, nargs="+", default=SHARD_UTTERANCES, help="default: %(default)s")
     building = parts.add_parser("workers")
     building.add_argument("folder", type=Path, help="of recordings, enough for minutes")
+    asking = parts.add_parser("requests")
+    asking.add_argument("recording", type=Path, help="a small one")
     args = parser.parse_args()
     if args.part == "plan":
         measure_plan(args.sizes)
     elif args.part == "shards":
         measure_shards(args.folder, args.sizes)
-    else:
+    elif args.part == "workers":
         measure_workers(args.folder)
+    else:
+        measure_requests(args.recording)
 
 
 if __name__ == "__main__":
