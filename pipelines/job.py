@@ -122,8 +122,9 @@ def quiet(verbose: bool) -> None:
     """Beam tells of every bundle at INFO, and its warnings concern its own modules, not the user's data."""
     root = logging.getLogger()
     root.setLevel(logging.INFO if verbose else logging.ERROR)
-    root.removeFilter(_not_of_a_job_service)
-    if not verbose:
+    if verbose:
+        root.removeFilter(_not_of_a_job_service)
+    else:
         root.addFilter(_not_of_a_job_service)
     # The traces of an error that ends the job, which the command itself tells in one line.
     for name in TRACES:
@@ -172,6 +173,7 @@ def _runner(options: RunOptions) -> object:
         if options.verbose:
             direct.direct_running_mode = "multi_processing"
         else:  # the same processes, without the trace that they print of every error
+            direct.direct_running_mode = "in_memory"  # which leaves the environment as it is given
             command = f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>{os.devnull}"
             environment = SubprocessSDKEnvironment.from_command_string(command)
     encoded = JobServiceHandle.encode_pipeline_options(options.beam.get_all_options())
