@@ -15,7 +15,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=[found for name in PACKAGES for found in find_namespace_packages(include=[name, f"{name}.*"])],
+    packages=[package for name in PACKAGES for package in find_namespace_packages(include=[name, f"{name}.*"])],
     package_data={"lanser_ops": ["assets/**/*"], "schemas": ["taxonomies/*.yaml"]},
     install_requires=[
         "apache-beam>=2.70,<3",
@@ -53,5 +53,9 @@ setup(
             "ruff>=0.8",
         ],
     },
-    entry_points={"console_scripts": ["lanser=lanser_ops.cli:main"]},
+    entry_points={
+        "console_scripts": ["lanser=lanser_ops.cli:main"],
+        "lanser.asr": ["whisper=lanser_ops.asr.whisper"],
+        "lanser.labellers": ["nli=lanser_ops.labelling.nli"],
+    },
 )

@@ -39,10 +39,11 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from wer import RAVDESS
 
-from lanser_ops import asr, models
-from lanser_ops.asr import AsrOptions, Clip, Hypothesis, Recognizer, load_recognizer
-from lanser_ops.audio import SAMPLE_RATE, read_all
-from lanser_ops.transcribe import POOL_SECONDS
+from lanser_ops import models
+from lanser_ops.asr import whisper
+from lanser_ops.asr.transcribe import POOL_SECONDS
+from lanser_ops.asr.whisper import AsrOptions, Clip, Hypothesis, Recognizer, load_recognizer
+from lanser_ops.audio.decode import SAMPLE_RATE, read_all
 
 BATCH_SIZES = (1, 4, 16)
 PEER, SPREAD = "BatchedInferencePipeline", "a core each"
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--model", default=models.BUNDLED)
     parser.add_argument("--transformers", type=Path)
     parser.add_argument("--language", default="en")
-    parser.add_argument("--beam-size", type=int, default=asr.BEAM_SIZE)
+    parser.add_argument("--beam-size", type=int, default=whisper.BEAM_SIZE)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--skip", nargs="*", default=[], help="rows whose name contains one of these")
@@ -81,7 +82,7 @@ def main() -> None:
     lengths = [clip.seconds for clip in clips]
     print(
         f"{len(clips)} clips, {sum(lengths):.0f} s, {min(lengths):.1f} to {max(lengths):.1f} s each; {args.model}, "
-        f"{asr.COMPUTE_TYPES[args.device]} on {args.device}, {args.threads} threads, beam {args.beam_size}",
+        f"{whisper.COMPUTE_TYPES[args.device]} on {args.device}, {args.threads} threads, beam {args.beam_size}",
         flush=True,
     )
     if args.agreement:
@@ -130,7 +131,7 @@ def recognisers(recognizer: Recognizer, args: argparse.Namespace) -> Iterator[tu
     whisper = WhisperModel(
         recognizer.options.model_dir,
         device=args.device,
-        compute_type=asr.COMPUTE_TYPES[args.device],
+        compute_type=whisper.COMPUTE_TYPES[args.device],
         cpu_threads=args.threads,
     )
     batched, spread = BatchedInferencePipeline(whisper), BatchedInferencePipeline(recognizer.model)
@@ -246,7 +247,7 @@ def print_agreement(recognizer: Recognizer, clips: list[Sample], language: str) 
 def recognised_in_batches(recognizer: Recognizer, clips: list[Sample], language: str, size: int) -> list[Hypothesis]:
     """Hypotheses of ``clips``, decoded ``size`` at a time with others of the same window."""
     found: dict[int, Hypothesis] = {}
-    windows = [asr.window_of(clip) for clip in as_clips([clip.samples for clip in clips], language)]
+    windows = [whisper.window_of(clip) for clip in as_clips([clip.samples for clip in clips], language)]
     for window in sorted(set(windows)):
         group = [index for index in range(len(clips)) if windows[index] == window]
         sized = replace(recognizer, batch_seconds=float(size * window))

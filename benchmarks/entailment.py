@@ -34,8 +34,8 @@ import torch
 from transformers import ZeroShotClassificationPipeline, pipeline
 from transformers.utils.logging import disable_progress_bar
 
-from lanser_ops.entailment import load_scorer, score
-from lanser_ops.fast_encoder import BERT_LIKE
+from lanser_ops.labelling.fast_encoder import BERT_LIKE
+from lanser_ops.labelling.nli import load_scorer, score
 from lanser_ops.models import BUNDLED, resolve_nli
 from schemas.taxonomy import DEFAULT_TEMPLATE, hypotheses, load_taxonomy
 

@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import soundfile
 
-from lanser_ops.audio import SAMPLE_RATE, read_all
-from lanser_ops.segment import MAX_UTTERANCE_S
+from lanser_ops.audio.decode import SAMPLE_RATE, read_all
+from lanser_ops.audio.segment import MAX_UTTERANCE_S
 
 Span = tuple[float, float]
 FRAME = SAMPLE_RATE // 100

@@ -21,11 +21,11 @@ import numpy as np
 import soundfile
 
 from lanser_ops import models
-from lanser_ops.asr import AsrOptions, load_recognizer
-from lanser_ops.audio import SAMPLE_RATE
-from lanser_ops.plan import PlanOptions, make_plan
-from lanser_ops.sources import read_sources
-from lanser_ops.transcribe import CutOptions, transcribe_rows
+from lanser_ops.asr.transcribe import CutOptions, transcribe_rows
+from lanser_ops.asr.whisper import AsrOptions, load_recognizer
+from lanser_ops.audio.decode import SAMPLE_RATE
+from lanser_ops.corpus.plan import PlanOptions, make_plan
+from lanser_ops.corpus.sources import read_sources
 from schemas.records import Reject, SourceRow, Transcript, from_table
 
 Random = np.random.Generator

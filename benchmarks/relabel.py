@@ -23,9 +23,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lanser_ops import relabel
-from lanser_ops.dataset import ShardSpec
-from lanser_ops.label_options import add_label_options, label_spec
+from lanser_ops.labelling.options import add_label_options, label_spec
+from lanser_ops.output.directory import ShardSpec
+from lanser_ops.shards import relabel
 from pipelines.relabel import run as run_relabel
 
 

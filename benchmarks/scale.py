@@ -41,7 +41,7 @@ import soundfile
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from lanser_ops import storage
-from lanser_ops.audio import SAMPLE_RATE, decode
+from lanser_ops.audio.decode import SAMPLE_RATE, decode
 
 PLAN_ROWS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 SHARD_UTTERANCES = (1_000, 10_000, 100_000)
@@ -53,8 +53,8 @@ REQUEST_BUILDS = ((20, 2), (60, 2), (60, 6))
 SLOPE_FROM_ROWS = 10_000
 PLAN = """
 import sys, time
-from lanser_ops.plan import PlanOptions, encode_plan, make_plan
-from lanser_ops.sources import read_sources
+from lanser_ops.corpus.plan import PlanOptions, encode_plan, make_plan
+from lanser_ops.corpus.sources import read_sources
 start = time.process_time()
 table, units = make_plan(read_sources([sys.argv[1]], sys.argv[2]), PlanOptions())
 content = encode_plan(table, units)
@@ -195,7 +195,7 @@ def measure_requests(recording: Path) -> None:
         try:
             while "started" not in Path(log.name).read_text():
                 time.sleep(0.1)
-            storage.set_options(PipelineOptions([]))
+            stores.set_options(PipelineOptions([]))
             few, many, parted = (count_requests(recording, *one, Path(log.name)) for one in REQUEST_BUILDS)
         finally:
             server.terminate()

@@ -1,33 +1,36 @@
-"""What is refused before a job: places that its workers cannot see, directories that are not made this way."""
+"""What is refused before a job: places that its workers cannot see, directories that another command made."""
 
 from __future__ import annotations
 
-from lanser_ops import resume, storage
-from lanser_ops.errors import InputError
-from pipelines.graph import Stages
+from lanser_ops import storage
+from lanser_ops.common.errors import InputError
+from lanser_ops.output import resume
+from lanser_ops.output.directory import OutputDir
+from pipelines.job_spec import JobSpec
 
 
-def check_places(wanted: Stages, output: str) -> None:
+def check_places(job: JobSpec, out: OutputDir) -> None:
     """Raise InputError for a folder of this machine, which Dataflow's workers cannot see."""
-    inputs = wanted.inputs.names if wanted.inputs else []
-    given = [("--input", inputs), ("--shards", wanted.shards), ("--output", [output])]
+    inputs = job.inputs.names if job.inputs else []
+    given = [("--input", inputs), ("--shards", job.shards), ("--output", [out.root])]
     for option, place in ((option, place) for option, places in given for place in places):
         if not storage.is_remote(place):
             raise InputError(f"{option} {place}: Dataflow's workers cannot see this machine's folders; give gs://…")
 
 
-def check_origin(output: str, wanted: Stages, before: dict) -> None:
+def check_origin(out: OutputDir, job: JobSpec, before: dict) -> None:
     """A directory's transcripts come from audio or from shards; --overwrite does not turn one into the other."""
-    if wanted.shards and any(resume.stored(before, stage, None) for stage in ("plan", "transcribe")):
-        raise InputError(f"--output {output}: was made from audio by lanser build; relabel into another folder")
-    if not wanted.shards and resume.stored(before, "unpack", None):
+    if job.shards and any(resume.stored(before, stage, None) for stage in ("plan", "transcribe")):
+        raise InputError(f"--output {out.root}: was made from audio by lanser build; relabel into another folder")
+    if not job.shards and resume.stored(before, "unpack", None):
         raise InputError(
-            f"--output {output}: was made from shards by lanser relabel; use that again, or another --output"
+            f"--output {out.root}: was made from shards by lanser relabel; use that again, or another --output"
         )
 
 
-def check_order(output: str, wanted: Stages, before: dict, taxonomy: str | None) -> None:
-    if not wanted.inputs and not wanted.shards and not resume.stored(before, "transcribe", None):
-        raise InputError(f"--output {output}: no transcripts there; run lanser transcribe or lanser build first")
-    if not wanted.score and wanted.shard and not resume.stored(before, "label", taxonomy):
-        raise InputError(f"--output {output}: no labels for {taxonomy} there; run lanser label first")
+def check_order(out: OutputDir, job: JobSpec, before: dict) -> None:
+    """Raise InputError where the files that the first stage of the job reads do not exist."""
+    if not job.inputs and not job.shards and not resume.stored(before, "transcribe", None):
+        raise InputError(f"--output {out.root}: no transcripts there; run lanser transcribe or lanser build first")
+    if not job.score and job.shard and not resume.stored(before, "label", job.taxonomy):
+        raise InputError(f"--output {out.root}: no labels for {job.taxonomy} there; run lanser label first")

@@ -5,231 +5,209 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
-import shlex
-import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import apache_beam as beam
-from apache_beam.internal import cloudpickle_pickler
-from apache_beam.internal.cloudpickle import cloudpickle
-from apache_beam.options.pipeline_options import DirectOptions
-from apache_beam.portability.api import beam_provision_api_pb2
-from apache_beam.runners.portability.fn_api_runner import fn_runner
-from apache_beam.runners.portability.portable_runner import JobServiceHandle
-from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from lanser_ops import (
-    accounts,
-    attempts,
-    dataset,
-    models,
-    relabel,
-    report,
-    resume,
-    scores,
-    storage,
-)
-from lanser_ops.errors import InputError
+from lanser_ops import beam_compat
+from lanser_ops.asr import whisper
+from lanser_ops.backends import BUNDLED
+from lanser_ops.common.errors import InputError
+from lanser_ops.corpus.plan import encode_plan, make_plan, read_units
+from lanser_ops.corpus.sources import read_sources
 from lanser_ops.handlers import Worker
-from lanser_ops.plan import PLAN_FILE, encode_plan, make_plan, read_units
-from lanser_ops.progress import watch
-from lanser_ops.relabel import ShardSource
-from lanser_ops.sources import read_sources
-from lanser_ops.unit_run import UnitRun
+from lanser_ops.labelling import nli, score_store
+from lanser_ops.output import attempts, dataset, lock, report, resume
+from lanser_ops.output.directory import PLAN, OutputDir
+from lanser_ops.output.progress import watch
+from lanser_ops.output.statistics import UnitCounts, total
+from lanser_ops.shards import relabel
+from lanser_ops.shards.relabel import ShardSource
 from pipelines.checks import check_order, check_origin, check_places
-from pipelines.graph import Stages, add_stages
+from pipelines.job_spec import JobSpec
 from pipelines.options import RunOptions, is_described_only, is_direct, runs_elsewhere
+from pipelines.transforms import CountUnits, Label, RewriteShards, Score, Transcribe, Unpack, WriteShards
+from schemas.specs import ScoreSet
+from schemas.units import UnitRun
 
-TRACES = ("apache_beam.runners.common", "apache_beam.runners.portability", "apache_beam.runners.worker")
-# Beam's names of the threads that serve a worker process.
-CHANNELS = frozenset({"run_worker", "beam_control_read", "read_grpc_client_inputs"})
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is known before the job runs: its units, dataset.json's content, the score sets, what is done already."""
+
+    runs: list[UnitRun]
+    content: dict
+    sets: tuple[ScoreSet, ...]
+    done: resume.Done
 
 
-def run_job(wanted: Stages, options: RunOptions, test_pipeline: beam.Pipeline | None = None) -> None:
-    """Plan where needed, run what is not done yet, write the accounts, say what came out."""
-    quiet(options.verbose)
-    output = options.output
-    if runs_elsewhere(options.beam):
-        check_places(wanted, output)
-        # Beam pickles its own lambdas with the path of their file: below sys.path is enough for a trace.
-        cloudpickle_pickler.DEFAULT_CONFIG.filepath_interceptor = cloudpickle.get_relative_path
-    try:
-        storage.check_writable(output)
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be written to ({_reason(error)})") from None
-    before = dataset.read_dataset(output)
-    taxonomy = wanted.label.taxonomy.name if wanted.label else None
-    check_origin(output, wanted, before)
-    source = relabel.read_source(wanted.shards, output) if wanted.shards else None
-    sections, plan = _sections(wanted, output, taxonomy, source)
-    check_order(output, wanted, before, taxonomy)
-    content = resume.merge(resume.check(output, before, sections, options.overwrite), sections)
-    if options.overwrite:
-        attempts.clear(output)
-    if plan is not None:
-        storage.write_bytes(output, PLAN_FILE, plan)
-    dataset.write_dataset(output, content)
-    runs = [UnitRun(tar.unit, tar) for tar in source.tars] if source else list(map(UnitRun, read_units(output)))
-    units = [run.unit for run in runs]
-    for rule, sentences in source.stored if source else ():
-        scores.add_set(output, rule, sentences)
-    sets = scores.needed_sets(output, wanted.label) if wanted.label and wanted.score else ()
-    done = resume.finished(output, units, wanted.names, taxonomy, sets)
-    for line in [*_bundled_lines(wanted), *done.lines()]:
+def run_job(job: JobSpec, options: RunOptions, test_pipeline: beam.Pipeline | None = None) -> None:
+    """Plan where needed, run what is not done yet, write the statistics, say what came out."""
+    beam_compat.quiet_beam(options.verbose)
+    logging.getLogger("lanser_ops").setLevel(logging.INFO)
+    with contextlib.ExitStack() as stack:
+        if runs_elsewhere(options.beam):
+            check_places(job, OutputDir(options.output))
+            beam_compat.pickle_relative_paths()
+        try:
+            out = stack.enter_context(lock.hold(options.output))
+        except OSError as error:
+            raise InputError(f"--output {options.output}: cannot be written to ({_reason(error)})") from None
+        _run(job, options, out, test_pipeline)
+
+
+def _run(job: JobSpec, options: RunOptions, out: OutputDir, test_pipeline: beam.Pipeline | None) -> None:
+    preparation = _prepare(job, out, options.overwrite)
+    for line in [*_bundled_lines(job), *preparation.done.lines()]:
         print(line, flush=True)
-    attempts.forget_interrupted(output)
-    roots = () if source else tuple(content["plan"]["roots"])
-    asr_model = "" if source else content["transcribe"]["asr_model"]["id"]
-    worker = Worker(output, roots, options.device, options.threads)
     start = time.monotonic()
+    units = [run.unit for run in preparation.runs]
     with (
-        _ended_early(output),
-        watch(output, units, wanted.names[-1], taxonomy),
+        _interrupted(out),
+        watch(out, units, job.stages[-1], job.taxonomy),
         test_pipeline or beam.Pipeline(runner=_runner(options), options=options.beam) as pipeline,
     ):
-        add_stages(pipeline, runs, _as_workers_see(wanted), sets, done, worker, asr_model, options.hints) | (
-            "WriteAccounts" >> beam.Map(_write_accounts, output=output, content=content, taxonomy=taxonomy)
-        )
+        _add_stages(pipeline, _as_workers_see(job), preparation, out, options)
     if is_described_only(options.beam):
         print("the job is described, not run")
     else:
-        report.print_closing_lines(output, taxonomy, time.monotonic() - start)
+        report.print_closing_lines(out, job.taxonomy, time.monotonic() - start)
+
+
+def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
+    """Check options against the files that exist, plan, and write what the workers read."""
+    before = dataset.read_dataset(out)
+    check_origin(out, job, before)
+    source = relabel.read_source(job.shards, out) if job.shards else None
+    sections, plan = _sections(job, out, source)
+    check_order(out, job, before)
+    content = resume.merge(resume.check(out, before, sections, overwrite), sections)
+    if overwrite:
+        attempts.clear(out)
+    if plan is not None:
+        out.write_bytes(PLAN, plan)
+    dataset.write_dataset(out, content)
+    runs = [UnitRun(tar.unit, tar) for tar in source.tars] if source else [UnitRun(unit) for unit in read_units(out)]
+    for key, sentences in source.stored if source else ():
+        score_store.add_set(out, key, sentences)
+    sets = score_store.needed_sets(out, job.label) if job.label and job.score else ()
+    done = resume.finished(out, [run.unit for run in runs], job.stages, job.taxonomy, sets)
+    attempts.forget_unconfirmed(out)
+    return Preparation(runs, content, sets, done)
+
+
+def _add_stages(
+    pipeline: beam.Pipeline, job: JobSpec, preparation: Preparation, out: OutputDir, options: RunOptions
+) -> None:
+    """The graph of the job. The ASR model is not loaded if every unit is transcribed already."""
+    content = preparation.content
+    worker = Worker(out, () if job.shards else tuple(content["plan"]["roots"]), options.device, options.threads)
+    null_unit = preparation.runs[0].unit.index
+    runs = pipeline | "Units" >> beam.Create(preparation.runs, reshuffle=False) | "Spread" >> beam.Reshuffle()
+    if job.transcribe and not preparation.done.all("transcribe"):
+        runs |= "Transcribe" >> Transcribe(worker, job.asr_name, job.transcribe, options.hints)
+    if job.shards:
+        runs |= "Unpack" >> Unpack(worker)
+    if job.label and job.score:
+        runs |= "Score" >> Score(worker, job.nli_name, job.label, preparation.sets, null_unit, options.hints)
+        runs |= "Label" >> Label(worker, job.label, preparation.sets, null_unit)
+    if job.label and job.shard and job.shards:
+        runs |= "Shard" >> RewriteShards(worker, job.label, job.shard)
+    elif job.label and job.shard:
+        runs |= "Shard" >> WriteShards(worker, job.label, job.shard, content["transcribe"]["asr_model"]["id"])
+    (
+        runs
+        | "Count" >> CountUnits(worker, job.taxonomy)
+        | "WriteStatistics" >> beam.Map(_write_statistics, out=out, content=content, taxonomy=job.taxonomy)
+    )
 
 
 @contextlib.contextmanager
-def _ended_early(output: str) -> Iterator[None]:
-    """What Ctrl-C stops counts as no try; and Beam, of a worker that died, says only that its channel is closed."""
+def _interrupted(out: OutputDir) -> Iterator[None]:
+    """What Ctrl-C interrupts is not counted as an attempt; and a worker's death is said in words.
+
+    Of a worker that died, Beam says only that its channel is closed.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        attempts.clear(output)
+        attempts.forget_unconfirmed(out)
         raise
     except RuntimeError as error:
-        if "Channel closed prematurely" not in str(error):
+        if beam_compat.WORKER_DIED not in str(error):
             raise
-        attempts.confirm(output)
+        attempts.confirm(out)
         raise RuntimeError(
-            "a worker process died; the same command goes on where it was, and sets a unit aside "
+            "a worker process died; the same command continues where it stopped, and sets a unit aside "
             f"that was begun {attempts.MAX_TRIES} times"
         ) from error
 
 
-def quiet(verbose: bool) -> None:
-    """Beam tells of every bundle at INFO, and its warnings concern its own modules, not the user's data."""
-    root = logging.getLogger()
-    root.setLevel(logging.INFO if verbose else logging.ERROR)
-    if verbose:
-        root.removeFilter(_not_of_a_job_service)
-    else:
-        root.addFilter(_not_of_a_job_service)
-    # The traces of an error that ends the job, which the command itself tells in one line.
-    for name in TRACES:
-        logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.CRITICAL)
-    threading.excepthook = threading.__excepthook__ if verbose else _without_channels
-    logging.getLogger("lanser_ops").setLevel(logging.INFO)
-
-
-def _not_of_a_job_service(record: logging.LogRecord) -> bool:
-    """What a job service sends is logged by the root logger; the last error of it is what ends the job, too."""
-    return record.module != "portable_runner"
-
-
-def _without_channels(failed: threading.ExceptHookArgs) -> None:
-    """Leave out what each of Beam's threads says whose worker has died: that its channel has."""
-    if failed.thread is None or failed.thread.name not in CHANNELS:
-        threading.__excepthook__(failed)
-
-
-def _write_accounts(
-    counted: Iterable[tuple[accounts.UnitCounts, UnitRun]], output: str, content: dict, taxonomy: str | None
+def _write_statistics(
+    counted: Iterable[tuple[UnitCounts, UnitRun]], out: OutputDir, content: dict, taxonomy: str | None
 ) -> None:
     counts, runs = zip(*counted, strict=True)
     seconds = [spent for run in runs for spent in run.seconds]
     entry = content if taxonomy is None else content["taxonomies"][taxonomy]
     templates = [] if taxonomy is None else entry["label"]["templates"]
-    account = accounts.total(counts, seconds, [run.pairs_scored for run in runs], templates)
-    entry = {**entry, "accounts": account}
+    entry = {**entry, "accounts": total(counts, seconds, [run.pairs_scored for run in runs], templates)}
     if taxonomy is not None:
         entry = {**content, "taxonomies": {**content["taxonomies"], taxonomy: entry}}
-    dataset.write_dataset(output, entry)
-    report.write_documents(output)
+    dataset.write_dataset(out, entry)
+    report.write_documents(out)
     # Here and not after the job, since whoever started it may not wait for its end.
-    attempts.clear(output)
-    storage.clear_temporary(output)
+    attempts.clear(out)
 
 
 def _runner(options: RunOptions) -> object:
-    """Beam's direct runner, without its detour over a Prism binary that it would first download."""
+    """None leaves the choice to Beam's --runner."""
     if not is_direct(options.beam):
         return None
-    environment = None
-    if options.workers > 1:
-        direct = options.beam.view_as(DirectOptions)
-        direct.direct_num_workers = options.workers
-        if options.verbose:
-            direct.direct_running_mode = "multi_processing"
-        else:  # the same processes, without the trace that they print of every error
-            direct.direct_running_mode = "in_memory"  # which leaves the environment as it is given
-            command = f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>{os.devnull}"
-            environment = SubprocessSDKEnvironment.from_command_string(command)
-    encoded = JobServiceHandle.encode_pipeline_options(options.beam.get_all_options())
-    info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
-    return fn_runner.FnApiRunner(environment, provision_info=fn_runner.ExtendedProvisionInfo(info))
+    return beam_compat.direct_runner(options.beam, options.workers, options.verbose)
 
 
-def _as_workers_see(wanted: Stages) -> Stages:
-    """``wanted`` without the paths at which the models lie here: a worker finds them by name, and knows the hash."""
-    spec, label = wanted.transcribe, wanted.label
+def _as_workers_see(job: JobSpec) -> JobSpec:
+    """``job`` without the paths of its models on this machine: a worker finds them by name, and knows the hash."""
+    spec, label = job.transcribe, job.label
     return replace(
-        wanted,
+        job,
         transcribe=spec and replace(spec, asr_model=replace(spec.asr_model, path="")),
         label=label and replace(label, nli_model=replace(label.nli_model, path="")),
     )
 
 
-def _sections(
-    wanted: Stages, output: str, taxonomy: str | None, source: ShardSource | None
-) -> tuple[resume.Sections, bytes | None]:
+def _sections(job: JobSpec, out: OutputDir, source: ShardSource | None) -> tuple[resume.Sections, bytes | None]:
     """dataset.json's sections for the stages of this command, and the plan where it makes one."""
     by_stage, plan = {}, None
-    if wanted.inputs:
-        sources = read_sources(wanted.inputs.names, output)
-        table, units = make_plan(sources, wanted.inputs.plan)
+    if job.inputs:
+        sources = read_sources(job.inputs.names, out.root)
+        table, units = make_plan(sources, job.inputs.plan)
         plan = encode_plan(table, units)
-        by_stage["plan"] = dataset.plan_section(
-            wanted.inputs.plan,
-            sorted(set(wanted.inputs.names)),
-            sources.roots,
-            len(table),
-            hashlib.sha256(plan).hexdigest(),
-        )
-    if wanted.transcribe:
-        by_stage["transcribe"] = dataset.transcribe_section(wanted.transcribe)
+        names = sorted(set(job.inputs.names))
+        digest = hashlib.sha256(plan).hexdigest()
+        by_stage["plan"] = dataset.plan_section(job.inputs.plan, names, sources.roots, len(table), digest)
+    if job.transcribe:
+        by_stage["transcribe"] = dataset.transcribe_section(job.transcribe)
     if source:
         by_stage["unpack"] = source.section
-    if wanted.label:
-        by_stage["label"] = dataset.label_section(wanted.label)
-    if wanted.shard:
-        by_stage["shard"] = dataset.shard_section(wanted.shard)
-    made = by_stage.keys() if wanted.score else by_stage.keys() - {"label"}
-    return resume.Sections(taxonomy, by_stage, frozenset(made)), plan
+    if job.label:
+        by_stage["label"] = dataset.label_section(job.label)
+    if job.shard:
+        by_stage["shard"] = dataset.shard_section(job.shard)
+    written = by_stage.keys() if job.score else by_stage.keys() - {"label"}
+    return resume.Sections(job.taxonomy, by_stage, frozenset(written)), plan
 
 
-def _bundled_lines(wanted: Stages) -> Iterator[str]:
-    if wanted.transcribe and wanted.asr_name == models.BUNDLED:
+def _bundled_lines(job: JobSpec) -> Iterator[str]:
+    if job.transcribe and job.asr_name == BUNDLED:
         yield (
-            f"ASR: {models.BUNDLED_ASR_ID}, small and bundled for a start; "
-            f"for production --asr-model {models.PRODUCTION_ASR}"
+            f"ASR: {whisper.BUNDLED_ID}, small and bundled for a quick start; "
+            f"for production --asr-model {whisper.PRODUCTION}"
         )
-    if wanted.score and wanted.nli_name == models.BUNDLED:
-        yield (
-            f"NLI: {models.BUNDLED_NLI_ID}, small and bundled for a start; "
-            f"for production --nli-model {models.PRODUCTION_NLI}"
-        )
+    if job.score and job.nli_name == BUNDLED:
+        yield f"NLI: {nli.BUNDLED_ID}, small and bundled for a quick start; for production --nli-model {nli.PRODUCTION}"
 
 
 def _reason(error: OSError) -> str:

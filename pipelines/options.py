@@ -1,6 +1,6 @@
 """The command line options of the pipelines: each is added, checked and defaulted here and nowhere else.
 
-Those of labels, which commands without a pipeline have too, are in `lanser_ops.label_options`.
+Those of labels, which commands without a pipeline have too, are in `lanser_ops.labelling.options`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from apache_beam.options.pipeline_options import (
@@ -19,13 +19,14 @@ from apache_beam.options.pipeline_options import (
     TestOptions,
 )
 
-from lanser_ops import asr, models, storage
-from lanser_ops.cli import Parser, positive
-from lanser_ops.dataset import ShardSpec, TranscribeSpec
-from lanser_ops.errors import InputError
-from lanser_ops.label_options import DEVICES
-from lanser_ops.plan import PlanOptions
-from lanser_ops.transcribe import CutOptions
+from lanser_ops import beam_compat, storage, stores
+from lanser_ops.asr import whisper
+from lanser_ops.asr.base import MAX_CLIP_S
+from lanser_ops.backends import ASR, BUNDLED, backend_of, resolve
+from lanser_ops.common.command import Parser, positive
+from lanser_ops.common.device import DEVICES
+from lanser_ops.common.errors import InputError
+from schemas.specs import CutSpec, PlanSpec, ShardSpec, TranscribeSpec
 
 DIRECT_RUNNERS = (None, "DirectRunner", "direct")
 # Dataflow's name for the GPU that serves Whisper and an NLI model at the lowest price, and for its driver.
@@ -55,24 +56,24 @@ class RunOptions:
     beam: PipelineOptions
 
 
-def parser(command: str, description: str) -> Parser:
+def job_parser(command: str, description: str) -> Parser:
     """A parser that knows the options of every job; the others are added by the functions below."""
-    made = Parser(
+    parser = Parser(
         prog=f"lanser {command}",
         description=description,
         epilog="Options that are not listed go to Beam (--runner, --region, --temp_location, …).",
         allow_abbrev=False,
     )
-    made.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
-    add_flag(made, "--overwrite", "remove what lanser wrote there and no longer fits")
-    made.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
-    made.add_argument("--workers", type=positive(int), help="worker processes of the direct runner; default: 1")
-    made.add_argument(
+    parser.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
+    add_flag(parser, "--overwrite", "remove what lanser wrote there and no longer fits")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
+    parser.add_argument("--workers", type=positive(int), help="worker processes of the direct runner; default: 1")
+    parser.add_argument(
         "--threads",
         type=positive(int),
         help="threads a worker; default: cores / workers, and 1 where the runner starts a worker a core",
     )
-    made.add_argument(
+    parser.add_argument(
         "--accelerator",
         nargs="?",
         type=_of_form(ACCELERATOR_FORM, ACCELERATOR),
@@ -80,25 +81,27 @@ def parser(command: str, description: str) -> Parser:
         metavar="HINT",
         help="ask Dataflow for a GPU, for the inference steps alone; without a value: %(const)s",
     )
-    made.add_argument(
+    parser.add_argument(
         "--min-ram",
         type=_of_form(RAM_FORM, MIN_RAM),
         metavar="SIZE",
         help=f"memory of a machine for the inference steps; default: {MIN_RAM} with --accelerator",
     )
-    add_flag(made, "--verbose", "show Beam's log, and whole traces")
-    return made
+    add_flag(parser, "--verbose", "show Beam's log, and whole traces")
+    return parser
 
 
-def add_flag(made: argparse.ArgumentParser, name: str, what: str) -> None:
+def add_flag(parser: argparse.ArgumentParser, name: str, what: str) -> None:
     """A switch, also with a value: a Flex Template gives every option one (``--exact=true``)."""
     values = {"true": True, "false": False}
-    made.add_argument(name, nargs="?", type=_one_of(values), const=True, default=False, metavar="true|false", help=what)
+    parser.add_argument(
+        name, nargs="?", type=_one_of(values), const=True, default=False, metavar="true|false", help=what
+    )
 
 
-def add_source_options(made: argparse.ArgumentParser) -> None:
-    plan = PlanOptions()
-    made.add_argument(
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    plan = PlanSpec()
+    parser.add_argument(
         "--input",
         required=True,
         action="append",
@@ -106,14 +109,14 @@ def add_source_options(made: argparse.ArgumentParser) -> None:
         metavar="SRC",
         help="a folder, a glob, a manifest (.csv .tsv .jsonl .parquet) or a WebDataset tar; may be given often",
     )
-    made.add_argument("--num-shards", type=positive(int), help="how many work units; wins over --shard-size-mb")
-    made.add_argument(
+    parser.add_argument("--num-shards", type=positive(int), help="how many work units; wins over --shard-size-mb")
+    parser.add_argument(
         "--shard-size-mb",
         type=positive(float),
         default=plan.shard_size_mb,
         help="megabytes of input in a unit; default: %(default)g",
     )
-    made.add_argument(
+    parser.add_argument(
         "--val-fraction",
         type=_fraction,
         default=plan.val_fraction,
@@ -121,51 +124,53 @@ def add_source_options(made: argparse.ArgumentParser) -> None:
     )
 
 
-def add_asr_options(made: argparse.ArgumentParser) -> None:
-    cut = CutOptions()
-    made.add_argument(
+def add_asr_options(parser: argparse.ArgumentParser) -> None:
+    cut = CutSpec()
+    parser.add_argument(
         "--asr-model",
-        default=models.BUNDLED,
+        default=BUNDLED,
         help="'bundled', a faster-whisper directory (also in gs:// or s3://) or a hub id "
-        f"such as {models.PRODUCTION_ASR}; default: %(default)s",
+        f"such as {whisper.PRODUCTION}; default: %(default)s",
     )
-    made.add_argument(
+    parser.add_argument(
         "--language",
         default="auto",
         help="'auto', or codes such as en or en,de: others become rejects; default: auto",
     )
-    made.add_argument(
+    parser.add_argument(
         "--other-languages",
         choices=("reject", "flag"),
         default="reject",
         help="what becomes of an utterance outside --language: out, or kept with a flag; default: %(default)s",
     )
-    add_flag(made, "--exact", "recognise everything in Whisper's full 30 s window")
-    made.add_argument("--beam-size", type=positive(int), default=asr.BEAM_SIZE, help="default: %(default)s")
-    made.add_argument(
+    add_flag(parser, "--exact", "recognise everything in Whisper's full 30 s window")
+    parser.add_argument(
+        "--beam-size", type=positive(int), default=TranscribeSpec.beam_size, help="default: %(default)s"
+    )
+    parser.add_argument(
         "--min-duration",
         type=positive(float),
         default=cut.min_duration_s,
         help="seconds; shorter utterances are rejects; default: %(default)s",
     )
-    made.add_argument(
+    parser.add_argument(
         "--max-duration",
         type=positive(float),
         help="seconds; longer recordings are cut at pauses; default: over 30 s, into at most 20 s",
     )
 
 
-def add_shard_options(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--min-score", type=_fraction, default=ShardSpec.min_score, help="default: %(default)s")
-    made.add_argument("--min-margin", type=_fraction, default=ShardSpec.min_margin, help="default: %(default)s")
-    add_flag(made, "--keep-flagged", "keep utterances whose transcript is in doubt")
+def add_shard_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--min-score", type=_fraction, default=ShardSpec.min_score, help="default: %(default)s")
+    parser.add_argument("--min-margin", type=_fraction, default=ShardSpec.min_margin, help="default: %(default)s")
+    add_flag(parser, "--keep-flagged", "keep utterances whose transcript is in doubt")
 
 
-def parse(made: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
+def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
     """Parse ``argv``; what our parser does not know must be an option of Beam's."""
-    args, unknown = made.parse_known_args(argv)
+    args, unknown = parser.parse_known_args(argv)
     beam = PipelineOptions(_checked_beam_flags(unknown))
-    storage.set_options(beam)  # models and input are looked at before there is a pipeline
+    stores.set_options(beam)  # models and input are looked at before there is a pipeline
     # On Dataflow Beam would pickle __main__ too; everything that a worker needs lies in the package.
     beam.view_as(SetupOptions).save_main_session = False
     direct = beam.get_all_options()
@@ -198,8 +203,8 @@ def is_described_only(beam: PipelineOptions) -> bool:
     return bool(beam.view_as(GoogleCloudOptions).template_location or beam.view_as(TestOptions).dry_run)
 
 
-def plan_options(args: argparse.Namespace) -> PlanOptions:
-    return PlanOptions(args.num_shards, args.shard_size_mb, args.val_fraction)
+def plan_options(args: argparse.Namespace) -> PlanSpec:
+    return PlanSpec(args.num_shards, args.shard_size_mb, args.val_fraction)
 
 
 def input_names(args: argparse.Namespace) -> list[str]:
@@ -208,29 +213,27 @@ def input_names(args: argparse.Namespace) -> list[str]:
 
 def transcribe_spec(args: argparse.Namespace) -> TranscribeSpec:
     """Raises InputError for a model that is not there or a language that Whisper does not know."""
-    wanted = () if args.language == "auto" else _language_codes(args.language)
-    if args.max_duration is not None and not args.min_duration < args.max_duration <= asr.WINDOW_S:
+    backend = backend_of(ASR, args.asr_model)
+    languages = () if args.language == "auto" else _language_codes(args.language, backend.language_code)
+    if args.max_duration is not None and not args.min_duration < args.max_duration <= MAX_CLIP_S:
         raise InputError(f"--max-duration {args.max_duration:g}: must lie between --min-duration and 30 s")
-    model = models.resolve_asr(args.asr_model)
-    if wanted and "en" not in wanted and models.knows_english_alone(model):
-        raise InputError(
-            f"--language {args.language}: {model.id} knows English alone; --asr-model takes a multilingual one"
-        )
-    return TranscribeSpec(
-        asr_model=model,
-        languages=wanted,
+    spec = TranscribeSpec(
+        asr_model=resolve(ASR, args.asr_model),
+        languages=languages,
         other_languages=args.other_languages,
         exact=args.exact,
         beam_size=args.beam_size,
         min_duration_s=args.min_duration,
         max_duration_s=args.max_duration,
     )
+    backend.check(spec)
+    return spec
 
 
-def _language_codes(names: str) -> tuple[str, ...]:
+def _language_codes(names: str, code_of: Callable[[str], str | None]) -> tuple[str, ...]:
     codes = set()
     for name in names.split(","):
-        code = asr.language_code(name)
+        code = code_of(name)
         if code is None:
             raise InputError(f"--language {name.strip()}: Whisper knows no such language (en, de, fr, …, or auto)")
         codes.add(code)
@@ -244,11 +247,7 @@ def shard_spec(args: argparse.Namespace) -> ShardSpec:
 def _checked_beam_flags(flags: list[str]) -> list[str]:
     """``flags``, if Beam knows them all: Beam itself drops a mistyped one without a word."""
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for options in PipelineOptions.__subclasses__():
-        try:
-            options._add_argparse_args(known)
-        except argparse.ArgumentError:
-            continue
+    beam_compat.known_flags(known)
     known.error = lambda message: (_ for _ in ()).throw(InputError(message))
     _, unknown = known.parse_known_args(flags)
     if unknown:

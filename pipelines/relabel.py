@@ -7,34 +7,34 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from lanser_ops import storage
-from lanser_ops.cli import guarded
-from lanser_ops.label_options import add_label_options, label_spec
+from lanser_ops.common.command import guarded
+from lanser_ops.labelling.options import add_label_options, label_spec
 from pipelines import options
-from pipelines.graph import Stages
 from pipelines.job import run_job
+from pipelines.job_spec import JobSpec
 
 
 def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
-    """Parse ``argv`` and run the job; raises InputError for what the user has to mend."""
-    made = options.parser("relabel", "Shards to shards for another taxonomy: nothing is recognised or decoded again.")
-    made.add_argument(
+    """Parse ``argv`` and run the job; raises InputError for what the user has to fix."""
+    parser = options.job_parser("relabel", "Shards to shards for another taxonomy, without ASR or decoding.")
+    parser.add_argument(
         "--shards",
         required=True,
         nargs="+",
         metavar="DIR_OR_GLOB",
         help="an output directory, a folder of shards, or the shards themselves; nothing else is needed",
     )
-    add_label_options(made)
-    options.add_shard_options(made)
-    args, run_options = options.parse(made, argv or [])
-    wanted = Stages(
+    add_label_options(parser)
+    options.add_shard_options(parser)
+    args, run_options = options.parse(parser, argv or [])
+    job = JobSpec(
         shards=tuple(storage.absolute(name) for name in args.shards),
         label=label_spec(args),
         nli_name=args.nli_model,
         score=True,
         shard=options.shard_spec(args),
     )
-    run_job(wanted, run_options, test_pipeline)
+    run_job(job, run_options, test_pipeline)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

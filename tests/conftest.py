@@ -157,18 +157,18 @@ def gcs(gcs_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
     """A folder of the emulator that no other test has; this process and those that it starts are connected."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from lanser_ops import storage
+    from lanser_ops import storage, stores
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
-    storage.set_options(PipelineOptions([]))
+    stores.set_options(PipelineOptions([]))
     yield "gs://corpus/" + re.sub(r"\W+", "-", request.node.name)
-    storage.set_options(PipelineOptions([]))
+    stores.set_options(PipelineOptions([]))
 
 
 @pytest.fixture(scope="session")
 def upload():
     """Copy a local folder to a folder of a store."""
-    from lanser_ops import storage
+    from lanser_ops import storage, stores
 
     def to(folder: Path, root: str) -> None:
         for path in sorted(folder.rglob("*")):
@@ -181,7 +181,7 @@ def upload():
 @pytest.fixture(scope="session")
 def stored_digests():
     """`digests` of a folder of a store."""
-    from lanser_ops import storage
+    from lanser_ops import storage, stores
 
     def of(root: str) -> dict[str, str]:
         return {

@@ -13,7 +13,7 @@ from apache_beam.utils.multi_process_shared import MultiProcessShared
 from threadpoolctl import threadpool_info
 
 from lanser_ops import models
-from lanser_ops.asr import (
+from lanser_ops.asr.whisper import (
     AsrOptions,
     Clip,
     Hypothesis,
@@ -26,7 +26,7 @@ from lanser_ops.asr import (
     load_recognizer,
     window_of,
 )
-from lanser_ops.audio import SAMPLE_RATE, read_all
+from lanser_ops.audio.decode import SAMPLE_RATE, read_all
 from lanser_ops.handlers import TranscribeHandler, Worker
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"

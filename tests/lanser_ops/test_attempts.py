@@ -11,20 +11,21 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from lanser_ops import attempts, models, shards, stages, storage
-from lanser_ops.dataset import LabelSpec, ShardSpec
-from lanser_ops.errors import InputError
-from lanser_ops.plan import PLAN_FILE, PlanOptions, Unit, encode_plan, make_plan, read_units
-from lanser_ops.sources import read_sources
-from lanser_ops.transcribe import CutOptions
+from lanser_ops import models, stages, storage
+from lanser_ops.asr.transcribe import CutOptions
+from lanser_ops.common.errors import InputError
+from lanser_ops.corpus.plan import PLAN_FILE, PlanOptions, Unit, encode_plan, make_plan, read_units
+from lanser_ops.corpus.sources import read_sources
+from lanser_ops.output import attempts
+from lanser_ops.output.directory import LabelSpec, ShardSpec
 from schemas.taxonomy import load_taxonomy
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"
 UNIT = Unit(0, 1, "train", 2, 100)
 DIES = """
 import os, sys
-from lanser_ops import attempts
-from lanser_ops.plan import Unit
+from lanser_ops.output import attempts
+from lanser_ops.corpus.plan import Unit
 with attempts.attempt(sys.argv[1], Unit(0, 1, "train", 2, 100)):
     os.kill(os.getpid(), 9)
 """

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import lanser_ops
-from lanser_ops.entailment import (
+from lanser_ops.labelling.nli import (
     NliError,
     batch_rows,
     check_nli_config,

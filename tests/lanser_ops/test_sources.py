@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lanser_ops.errors import InputError
-from lanser_ops.sources import full_paths, read_sources
+from lanser_ops.common.errors import InputError
+from lanser_ops.corpus.sources import full_paths, read_sources
 
 
 def touch(folder: Path, *names: str) -> None:

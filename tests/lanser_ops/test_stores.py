@@ -9,19 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import google.auth
-import google.cloud.storage
+import google.cloud.storage, stores
 import numpy as np
 import pytest
 import soundfile
 from apache_beam.internal.gcp import auth
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from lanser_ops import dataset, models, recordings, stages, storage
-from lanser_ops.dataset import LabelSpec
-from lanser_ops.errors import InputError
-from lanser_ops.plan import PlanOptions, Unit, encode_plan, make_plan
-from lanser_ops.sources import read_sources
-from lanser_ops.transcribe import CutOptions
+from lanser_ops import models, stages, storage
+from lanser_ops.asr.transcribe import CutOptions
+from lanser_ops.audio import recordings
+from lanser_ops.common.errors import InputError
+from lanser_ops.corpus.plan import PlanOptions, Unit, encode_plan, make_plan
+from lanser_ops.corpus.sources import read_sources
+from lanser_ops.output import directory
+from lanser_ops.output.directory import LabelSpec
 from schemas.records import SourceRow, make_reject
 from schemas.taxonomy import load_taxonomy
 
@@ -103,7 +105,7 @@ def test_an_attempt_that_comes_late_takes_nothing_away(planned, stored_digests):
 
     stages.transcribe_unit(output, unit, roots, overtaken, CutOptions())
     assert stored_digests(output) == after
-    rejects = storage.read_table(f"{output}/{dataset.rejects_file(unit)}").to_pylist()
+    rejects = storage.read_table(f"{output}/{directory.rejects_file(unit)}").to_pylist()
     assert [(one["source"], one["stage"]) for one in rejects] == [
         ("broken/truncated.flac", "transcribe"),
         ("slt/love_you.mp3", "shard:ekman"),
@@ -143,7 +145,7 @@ def test_listings_of_gcs_are_read_to_their_last_page(front, gcs: str):
 
 
 def test_listings_of_s3_are_read_to_their_last_page(s3_url: str, s3_client):
-    storage.set_options(
+    stores.set_options(
         PipelineOptions(["--s3_endpoint_url", s3_url, "--s3_access_key_id", "id", "--s3_secret_access_key", "key"])
     )
     s3_client.create_bucket(Bucket="many")
@@ -157,6 +159,6 @@ def test_no_credentials_are_asked_for_where_none_are_wanted(gcs: str, monkeypatc
     for host, options in (("http://localhost:1", []), ("", ["--no_auth"])):
         monkeypatch.setattr(auth._Credentials, "_credentials_init", False)
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", host)
-        storage.set_options(PipelineOptions(options))
+        stores.set_options(PipelineOptions(options))
         storage._connect("gs")
         assert auth.get_service_credentials(PipelineOptions(options)) is None

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lanser_ops import tars
-from lanser_ops.tars import BrokenTar, Member, header, read_members, write_tar
+from lanser_ops.tar import BrokenTar, Member, header, read_members, write_tar
 
 
 def tarfile_bytes(members: list[tuple[str, bytes]], format: int = tarfile.USTAR_FORMAT, **fields) -> bytes:

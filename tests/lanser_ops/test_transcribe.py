@@ -13,11 +13,11 @@ import pytest
 import soundfile
 
 from lanser_ops import models
-from lanser_ops.asr import AsrOptions, Clip, Recognizer, load_recognizer
-from lanser_ops.audio import SAMPLE_RATE, read_all
-from lanser_ops.plan import PlanOptions, make_plan
-from lanser_ops.sources import read_sources
-from lanser_ops.transcribe import CutOptions, transcribe_rows
+from lanser_ops.asr.transcribe import CutOptions, transcribe_rows
+from lanser_ops.asr.whisper import AsrOptions, Clip, Recognizer, load_recognizer
+from lanser_ops.audio.decode import SAMPLE_RATE, read_all
+from lanser_ops.corpus.plan import PlanOptions, make_plan
+from lanser_ops.corpus.sources import read_sources
 from schemas.records import Reject, SourceRow, Transcript, from_table
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lanser_ops import agreement, try_texts
+from lanser_ops.commands import agreement, try_texts
 
 TEXTS = {
     "joy": ["I am so happy for you!", "What a wonderful day, I love it."],

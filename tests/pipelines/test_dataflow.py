@@ -19,9 +19,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.utils.multi_process_shared import MultiProcessShared
 
-from lanser_ops import models, storage
-from lanser_ops.entailment import load_scorer, score
+from lanser_ops import models, storage, stores
 from lanser_ops.handlers import LateScorer, ScoreHandler, Worker
+from lanser_ops.labelling.nli import load_scorer, score
 from pipelines import build
 
 REPOSITORY = Path(__file__).parents[2]
@@ -46,11 +46,11 @@ def bucket(gcs_url: str) -> Iterator[str]:
     """An emulated bucket with two recordings below ``in/``; this process is connected to it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
-        storage.set_options(PipelineOptions([]))
+        stores.set_options(PipelineOptions([]))
         for name in ("slt/best_day.wav", "slt/love_you.mp3"):
             storage.write_bytes(BUCKET, f"in/{name}", (REPOSITORY / "examples" / "audio" / name).read_bytes())
         yield BUCKET
-    storage.set_options(PipelineOptions([]))
+    stores.set_options(PipelineOptions([]))
 
 
 @pytest.fixture(scope="module")

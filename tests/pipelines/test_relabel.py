@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from lanser_ops import asr, handlers
-from lanser_ops.shard_samples import MAX_JSON_BYTES
+from lanser_ops import handlers
+from lanser_ops.shards.read import MAX_JSON_BYTES
 from pipelines import label, relabel, shard
 
 TEMPLATES = ["--template", "This person feels {}.", "--template", "The speaker sounds {}."]
@@ -213,16 +213,16 @@ def test_thresholds_leave_out_the_same_samples(wide: Path, shards: Path, tmp_pat
 
 KILLED = """
 import os, signal, sys
-from lanser_ops import tars
+from lanser_ops import tar
 from pipelines import relabel
-whole = tars.write_tar
+whole = tar.write_tar
 def write_tar(stream, members):
     if os.path.exists(sys.argv[1] + "/shards/ekman/train-00001-of-00004.tar"):
         stream.write(b"half a tar")
         stream.flush()
         os.kill(os.getpid(), signal.SIGKILL)
     whole(stream, members)
-tars.write_tar = write_tar
+tar.write_tar = write_tar
 relabel.main(sys.argv[2:])
 """
 

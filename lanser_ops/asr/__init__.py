@@ -1,0 +1,1 @@
+"""Speech recognition: the backend protocol, the backends, and audio to transcripts."""

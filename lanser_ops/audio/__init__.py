@@ -1,0 +1,1 @@
+"""Decoding, recordings, and where speech is in them."""

@@ -1,0 +1,79 @@
+"""Which recogniser or labeller ``BACKEND:MODEL`` names.
+
+A backend is whatever an entry point of the group ``lanser.asr`` or ``lanser.labellers`` names: a module or object with
+the functions of `lanser_ops.asr.base.AsrBackend` or `lanser_ops.labelling.base.LabellerBackend`. Those that ship are
+declared in setup.py like anybody else's; docs/extending.md shows how to add one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from lanser_ops.common.errors import InputError
+from schemas.specs import ModelRef
+
+ASR, LABELLERS = "lanser.asr", "lanser.labellers"
+DEFAULTS = {ASR: "whisper", LABELLERS: "nli"}
+BUNDLED = "bundled"
+
+
+def split_name(group: str, name: str) -> tuple[str, str]:
+    """(backend, model) of ``[BACKEND:]MODEL``. The colon of a URL such as ``gs://…`` does not separate a backend.
+
+    >>> split_name(ASR, "large-v3-turbo"), split_name(ASR, "transformers:facebook/wav2vec2-base-960h")
+    (('whisper', 'large-v3-turbo'), ('transformers', 'facebook/wav2vec2-base-960h'))
+    >>> split_name(ASR, "gs://bucket/model")
+    ('whisper', 'gs://bucket/model')
+    """
+    backend, colon, model = name.partition(":")
+    if not colon or model.startswith("//"):
+        return DEFAULTS[group], name
+    return backend, model
+
+
+@lru_cache
+def load_backend(group: str, name: str) -> Any:
+    """The backend of that name. Raises InputError, one line, where none is installed or it cannot be imported."""
+    found = entry_points(group=group, name=name)
+    if not found:
+        names = ", ".join(sorted({entry.name for entry in entry_points(group=group)})) or "none"
+        raise InputError(
+            f"no backend {name!r} is installed (entry points of {group!r}: {names}); "
+            "install the package that has it, or write ./NAME for a path with a colon"
+        )
+    entry = next(iter(found))
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"backend {name!r} ({entry.value}) cannot be loaded: {error}") from None
+
+
+@lru_cache
+def resolve(group: str, name: str) -> ModelRef:
+    """The model that ``[BACKEND:]MODEL`` names, its files on this machine.
+
+    The id of another backend than the default one begins with the backend's name. Raises InputError where there is no
+    such backend or model.
+    """
+    backend, model = split_name(group, name)
+    ref = load_backend(group, backend).resolve(model)
+    return ref if backend == DEFAULTS[group] else replace(ref, id=f"{backend}:{ref.id}")
+
+
+def resolve_same(group: str, name: str, launched: ModelRef) -> ModelRef:
+    """`resolve` on a worker; raises InputError unless the content is that of ``launched``, the launching machine's."""
+    ref = resolve(group, name)
+    if ref.sha256 != launched.sha256:
+        raise InputError(
+            f"model {launched.id}: the worker has other weights (sha256 {ref.sha256[:8]}) than the launching "
+            f"machine ({launched.sha256[:8]}); install the same version on both"
+        )
+    return ref
+
+
+def backend_of(group: str, name: str) -> Any:
+    """The backend of ``[BACKEND:]MODEL``. Raises InputError where there is none."""
+    return load_backend(group, split_name(group, name)[0])

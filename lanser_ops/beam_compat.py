@@ -1,0 +1,119 @@
+"""Every private interface of Beam and botocore that lanser depends on, in one place.
+
+Each is here because the public interface lacks something; what, is said at each. tests/lanser_ops/test_beam_compat.py
+checks that they are still what they were when Beam is upgraded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shlex
+import sys
+import threading
+from functools import cache
+
+from apache_beam.internal import cloudpickle_pickler
+from apache_beam.internal.cloudpickle import cloudpickle
+from apache_beam.internal.gcp import auth
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.runners.portability.fn_api_runner import fn_runner
+from apache_beam.runners.portability.portable_runner import JobServiceHandle
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+# Loggers that print the traces of an error that ends the job, which the command itself reports in one line.
+TRACE_LOGGERS = ("apache_beam.runners.common", "apache_beam.runners.portability", "apache_beam.runners.worker")
+# Beam's names of the threads that serve a worker process.
+WORKER_THREADS = frozenset({"run_worker", "beam_control_read", "read_grpc_client_inputs"})
+WORKER_DIED = "Channel closed prematurely"
+
+
+def direct_runner(options: PipelineOptions, workers: int, verbose: bool) -> fn_runner.FnApiRunner:
+    """Beam's direct runner with ``workers`` processes.
+
+    The public name ``DirectRunner`` first looks for a Prism binary, which it would download. And its worker processes
+    print the trace of every error; with a command line of their own, their stderr can be discarded.
+    """
+    environment = None
+    if workers > 1:
+        direct = options.view_as(DirectOptions)
+        direct.direct_num_workers = workers
+        if verbose:
+            direct.direct_running_mode = "multi_processing"
+        else:
+            direct.direct_running_mode = "in_memory"  # which leaves the environment as it is given
+            command = f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>{os.devnull}"
+            environment = SubprocessSDKEnvironment.from_command_string(command)
+    encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
+    info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
+    return fn_runner.FnApiRunner(environment, provision_info=fn_runner.ExtendedProvisionInfo(info))
+
+
+def pickle_relative_paths() -> None:
+    """Keep this machine's paths out of what Beam pickles: it would store each lambda with the path of its file."""
+    cloudpickle_pickler.DEFAULT_CONFIG.filepath_interceptor = cloudpickle.get_relative_path
+
+
+def known_flags(parser: argparse.ArgumentParser) -> None:
+    """Add every option that Beam knows to ``parser``: Beam itself drops a mistyped one silently."""
+    for options in PipelineOptions.__subclasses__():
+        try:
+            options._add_argparse_args(parser)
+        except argparse.ArgumentError:
+            continue
+
+
+def filesystem_options() -> PipelineOptions:
+    """The options of Beam's filesystems, set to empty ones if none were set: its S3 filesystem accepts no None."""
+    if FileSystems._pipeline_options is None:
+        FileSystems.set_options(PipelineOptions([]))
+    return FileSystems._pipeline_options
+
+
+def skip_google_credentials() -> None:
+    """Let Beam's GCS client go without credentials.
+
+    It has no option for that: it looks for them, for half a minute if there are none. This is its own mark for having
+    looked and found none.
+    """
+    auth._Credentials._credentials_init = True
+
+
+def share_botocore_loader() -> None:
+    """Let all S3 clients share one loader of Amazon's service descriptions.
+
+    Beam makes a client for every call, and each reads the description of S3 again: 0.1 s of a core. A loader caches
+    what it has read, so with a shared one it is 0.02 s.
+    """
+    import botocore.loaders
+    import botocore.session
+
+    botocore.session.create_loader = cache(botocore.loaders.create_loader)
+
+
+def quiet_beam(verbose: bool) -> None:
+    """Keep Beam's own log off the screen unless ``verbose``: it logs every bundle at INFO, and its warnings concern
+    its own modules, not the user's data."""
+    root = logging.getLogger()
+    root.setLevel(logging.INFO if verbose else logging.ERROR)
+    if verbose:
+        root.removeFilter(_is_not_from_job_service)
+    else:
+        root.addFilter(_is_not_from_job_service)
+    for name in TRACE_LOGGERS:
+        logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.CRITICAL)
+    threading.excepthook = threading.__excepthook__ if verbose else _except_worker_threads
+
+
+def _is_not_from_job_service(record: logging.LogRecord) -> bool:
+    """What a job service sends is logged by the root logger; the last error of it is also what ends the job."""
+    return record.module != "portable_runner"
+
+
+def _except_worker_threads(failed: threading.ExceptHookArgs) -> None:
+    """Leave out what each of Beam's threads prints when its worker has died: that its channel is closed."""
+    if failed.thread is None or failed.thread.name not in WORKER_THREADS:
+        threading.__excepthook__(failed)

@@ -1,0 +1,37 @@
+"""``lanser taxonomies``: what taxonomies ship, or one of them in full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.errors import InputError
+from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, hypotheses, load_taxonomy, shipped_taxonomies
+
+
+def run(argv: Sequence[str]) -> None:
+    made = Parser(prog="lanser taxonomies", description="List the shipped taxonomies, or show one in full.")
+    made.add_argument("taxonomy", nargs="?", help="a shipped name or a YAML file")
+    args = made.parse_args(argv)
+    if args.taxonomy is None:
+        for name in shipped_taxonomies():
+            taxonomy = load_taxonomy(name)
+            print(f"{name:<18} {len(taxonomy.labels):>3} labels  {taxonomy.source}")
+        return
+    try:
+        taxonomy = load_taxonomy(args.taxonomy)
+    except TaxonomyError as error:
+        raise InputError(str(error)) from None
+    print(f"{taxonomy.name}: {taxonomy.source}")
+    for label, sentence in zip(
+        taxonomy.labels, hypotheses(taxonomy, taxonomy.template or DEFAULT_TEMPLATE), strict=True
+    ):
+        print(f"  {label.name:<26} {sentence}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return guarded(run, argv, "taxonomies")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""From what --input names to work units."""

@@ -1,0 +1,132 @@
+"""Manifests: CSV, TSV, JSONL or Parquet with a ``path`` column, read into Arrow columns."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from lanser_ops import storage
+from lanser_ops.common.errors import InputError
+
+# `bytes` saves asking the store for the size of every file.
+COLUMNS = pa.schema(
+    [
+        ("path", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("speaker", pa.string()),
+        ("language", pa.string()),
+        ("text", pa.string()),
+        ("bytes", pa.int64()),
+    ]
+)
+
+
+# None of the readers uses Arrow's own threads: `storage.read_table` says why.
+def _read_csv(stream: BinaryIO, delimiter: str = ",") -> pa.Table:
+    return pa.csv.read_csv(
+        stream,
+        read_options=pa.csv.ReadOptions(use_threads=False),
+        parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=COLUMNS,
+            null_values=["", "NaN", "nan"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+
+
+def _read_tsv(stream: BinaryIO) -> pa.Table:
+    return _read_csv(stream, delimiter="\t")
+
+
+def _read_jsonl(stream: BinaryIO) -> pa.Table:
+    return pa.json.read_json(
+        stream,
+        read_options=pa.json.ReadOptions(use_threads=False),
+        parse_options=pa.json.ParseOptions(explicit_schema=COLUMNS, unexpected_field_behavior="ignore"),
+    )
+
+
+def _read_parquet(stream: BinaryIO) -> pa.Table:
+    file = pq.ParquetFile(stream)
+    there = [name for name in COLUMNS.names if name in file.schema_arrow.names]
+    return file.read(columns=there, use_threads=False)
+
+
+READERS: dict[str, Callable[[BinaryIO], pa.Table]] = {
+    "csv": _read_csv,
+    "tsv": _read_tsv,
+    "jsonl": _read_jsonl,
+    "parquet": _read_parquet,
+}
+
+
+def read_manifest(path: str) -> pa.Table:
+    """The manifest as a table of COLUMNS, absent columns null.
+
+    Raises InputError where it cannot be read, has no ``path`` column, or a row has no path.
+    """
+    extension = posixpath.splitext(path)[1].lower().lstrip(".")
+    try:
+        with storage.open_read(path) as stream:
+            table = READERS[extension](stream)
+        # The JSONL reader adds every column of its schema; one without a value is one that is not there.
+        present = [name for name in table.column_names if table.column(name).null_count < len(table)]
+        if not len(table):
+            raise InputError(f"--input {path}: the manifest has no rows")
+        if "path" not in present:
+            raise InputError(f"--input {path}: a manifest needs a column 'path' (it has: {', '.join(present)})")
+        columns = [
+            pc.cast(table.column(field.name), field.type) if field.name in present else pa.nulls(len(table), field.type)
+            for field in COLUMNS
+        ]
+    except InputError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"--input {path}: not a readable {extension} manifest: {reason}") from None
+    table = pa.table(columns, schema=COLUMNS)
+    for name in ("start_s", "end_s"):
+        at = COLUMNS.names.index(name)
+        column = table.column(name)
+        table = table.set_column(at, COLUMNS.field(name), pc.if_else(pc.is_nan(column), None, column))
+    missing = pc.index(pc.fill_null(pc.equal(table.column("path"), ""), True), True).as_py()
+    if missing >= 0:
+        raise InputError(f"--input {path}: row {missing + 1} has no path")
+    return table
+
+
+def resolve_paths(paths: pa.ChunkedArray, home: str) -> pa.Array:
+    """Full paths: relative ones lie below ``home``, the manifest's folder; ``..`` and ``.`` are folded."""
+    paths = paths.combine_chunks()
+    rooted = pc.or_(pc.starts_with(paths, "/"), pc.match_substring_regex(paths, r"^[a-zA-Z][a-zA-Z0-9+.-]*://"))
+    full = pc.if_else(rooted, paths, pc.binary_join_element_wise(home, paths, "/"))
+    dotted = pc.match_substring_regex(full, r"(^|/)\.\.?(/|$)|[^:/]//")
+    if not pc.any(dotted).as_py():
+        return full
+    folded = [_fold(path) for path in full.filter(dotted).to_pylist()]
+    return pc.replace_with_mask(full, dotted, pa.array(folded, pa.string()))
+
+
+def _fold(path: str) -> str:
+    scheme, mark, rest = path.rpartition("://")
+    return scheme + mark + posixpath.normpath(rest)
+
+
+def common_folder(paths: pa.Array) -> str:
+    """The deepest folder that holds every path. Of sorted strings, first and last share the least."""
+    limits = pc.min_max(paths)
+    first, last = limits["min"].as_py().split("/")[:-1], limits["max"].as_py().split("/")[:-1]
+    shared = 0
+    while shared < min(len(first), len(last)) and first[shared] == last[shared]:
+        shared += 1
+    return "/".join(first[:shared]) or ("/" if shared else "")

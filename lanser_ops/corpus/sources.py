@@ -1,0 +1,283 @@
+"""What ``--input`` names, as one table of source rows: folders, globs, manifests and tars of audio.
+
+The table has the columns of `schemas.records.SOURCE_SCHEMA` but ``unit``, which the plan adds.
+A manifest of millions of rows stays in Arrow columns; nothing here makes a Python object a row.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lanser_ops import storage
+from lanser_ops.common.errors import InputError
+from lanser_ops.corpus import manifests
+from schemas.records import SOURCE_SCHEMA
+
+AUDIO_EXTENSIONS = frozenset(
+    [
+        "aac",
+        "aif",
+        "aiff",
+        "amr",
+        "au",
+        "caf",
+        "flac",
+        "m4a",
+        "m4b",
+        "mka",
+        "mkv",
+        "mov",
+        "mp2",
+        "mp3",
+        "mp4",
+        "oga",
+        "ogg",
+        "opus",
+        "wav",
+        "wave",
+        "webm",
+        "wma",
+    ]
+)
+ROW_SCHEMA = SOURCE_SCHEMA.remove(0)
+STAT_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Sources:
+    """``rows``: a table of ROW_SCHEMA; ``roots``: the folders that ``rows.root`` indexes."""
+
+    rows: pa.Table
+    roots: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """What one input gave: rows below one root. Only a manifest may name one file more than once."""
+
+    root: str
+    rows: pa.Table
+    manifest: bool
+
+
+def read_sources(inputs: list[str], output: str) -> Sources:
+    """Expand ``inputs`` (see `--input`) to source rows; files below ``output`` are never taken.
+
+    The result does not depend on the order of ``inputs``. Raises InputError, one line, for an input
+    that does not exist, holds no audio, or is a manifest that cannot be read.
+    """
+    listings: list[_Listing] = []
+    for name in sorted({storage.absolute(name) for name in inputs}):
+        listings.extend(_expand(name, storage.absolute(output)))
+    roots = tuple(sorted({listing.root for listing in listings}))
+    rows = pa.concat_tables(
+        listing.rows.set_column(0, ROW_SCHEMA.field("root"), _constant(roots.index(listing.root), listing))
+        for listing in _without_overlap(listings)
+    )
+    return Sources(_distinct_names(rows, roots), roots)
+
+
+def full_paths(rows: pa.Table, roots: tuple[str, ...]) -> pa.Array:
+    """The path to open for every row."""
+    prefix = pa.array([storage.join(root, "") if root else "" for root in roots]).take(
+        rows.column("root").combine_chunks()
+    )
+    return pc.binary_join_element_wise(prefix, rows.column("path").combine_chunks(), "")
+
+
+def _constant(value: int, listing: _Listing) -> pa.Array:
+    return pa.array(np.full(len(listing.rows), value, dtype=np.int32))
+
+
+def _extension(path: str) -> str:
+    return posixpath.splitext(path)[1].lower().lstrip(".")
+
+
+def _expand(name: str, output: str) -> list[_Listing]:
+    if not storage.is_remote(name) and os.path.isdir(name):
+        return _expand_folder(name, output)
+    size = storage.file_size(name)
+    found = {name: size} if size is not None else storage.match_glob(name)
+    if found:
+        root = posixpath.dirname(name)
+        while any(char in root for char in "*?[") and not storage.exists(root):
+            root = posixpath.dirname(root)
+        return _expand_files(found, root, output)
+    if storage.is_remote(name) and storage.list_files(name):
+        return _expand_folder(name, output)
+    raise InputError(f"--input {name}: no such file or folder, and no file matches it as a pattern")
+
+
+def _expand_folder(name: str, output: str) -> list[_Listing]:
+    files = {
+        path: size
+        for path, size in storage.list_files(name).items()
+        if _extension(path) in AUDIO_EXTENSIONS | {"tar"}
+        and not any(part.startswith(".") for part in path[len(name) + 1 :].split("/"))
+    }
+    listings = _expand_files(files, name, output)
+    if not any(len(listing.rows) for listing in listings):
+        raise InputError(
+            f"--input {name}: no audio in this folder (looked for {', '.join(sorted(AUDIO_EXTENSIONS))} and tar)"
+        )
+    return listings
+
+
+def _expand_files(files: dict[str, int], root: str, output: str) -> list[_Listing]:
+    listings, plain = [], []
+    for path, size in sorted(files.items()):
+        if path.startswith(output + "/"):
+            continue
+        if _extension(path) in manifests.READERS:
+            listings.extend(_manifest_listings(path))
+        elif _extension(path) == "tar":
+            listings.append(_Listing(root, _index_tar(path, _below(path, root), size), manifest=False))
+        else:
+            plain.append(_file_row(_below(path, root), size))
+    if plain:
+        listings.append(_Listing(root, pa.Table.from_pylist(plain, schema=ROW_SCHEMA), manifest=False))
+    return listings
+
+
+def _below(path: str, root: str) -> str:
+    return path[len(storage.join(root, "")) :] if root else path
+
+
+def _printable(name: str) -> str:
+    """File names that are not UTF-8 reach us with surrogates, which no Parquet column takes."""
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
+def _file_row(path: str, size: int) -> dict:
+    return {"root": 0, "path": _printable(path), "source": _printable(path), "bytes": size}
+
+
+def _index_tar(path: str, relative: str, size: int) -> pa.Table:
+    """A row for every audio member; one for the tar itself where it is broken, to become a reject."""
+    rows = []
+    try:
+        with storage.open_read(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            for member in tar:
+                if member.isfile() and _extension(member.name) in AUDIO_EXTENSIONS:
+                    source = _printable(f"{relative}/{member.name}")
+                    where = {"offset": member.offset_data, "bytes": member.size}
+                    rows.append({"root": 0, "path": relative, "source": source, **where})
+            whole = tar.is_end(stream, tar.offset)
+    except InputError:  # a store that lets nobody in says nothing of the tar
+        raise
+    except (tarfile.TarError, OSError, EOFError, ValueError):
+        whole = False
+    if not whole:
+        rows.append(_file_row(relative, size))
+    return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+
+
+def _manifest_listings(path: str) -> list[_Listing]:
+    """Rows of a manifest, below its own folder; rows that lie elsewhere below the folder they share."""
+    table = manifests.read_manifest(path)
+    home = posixpath.dirname(path)
+    table = table.set_column(0, "path", manifests.resolve_paths(table.column("path"), home))
+    at_home = pc.starts_with(table.column("path"), home + "/")
+    listings = []
+    for part, root in (
+        (table.filter(at_home), home),
+        (table.filter(pc.invert(at_home)), None),
+    ):
+        if len(part):
+            paths = part.column("path").combine_chunks()
+            root = manifests.common_folder(paths) if root is None else root
+            relative = pc.utf8_slice_codeunits(paths, len(storage.join(root, "")) if root else 0)
+            columns = {name: part.column(name) for name in part.column_names if name in ROW_SCHEMA.names}
+            columns |= {"root": pa.nulls(len(part), pa.int32()), "path": relative, "source": relative}
+            columns["offset"] = pa.nulls(len(part), pa.int64())
+            columns["bytes"] = _sizes(part, paths)
+            rows = pa.table([columns[name] for name in ROW_SCHEMA.names], names=ROW_SCHEMA.names)
+            listings.append(_Listing(root, rows.cast(ROW_SCHEMA), manifest=True))
+    return listings
+
+
+def _sizes(part: pa.Table, paths: pa.Array) -> pa.Array:
+    """Bytes of every row: as the manifest says, or of the stretch at 16 kHz PCM_16, or of the file."""
+    stretch = pc.multiply(pc.subtract(part.column("end_s"), part.column("start_s")), 32000.0)
+    stretch = pc.cast(pc.max_element_wise(stretch, 0.0, skip_nulls=False), pa.int64(), safe=False)
+    known = pc.coalesce(part.column("bytes"), stretch).combine_chunks()
+    if not known.null_count:
+        return known
+    asked = paths.filter(pc.is_null(known))
+    sizes = np.empty(len(asked), dtype=np.int64)
+    with ThreadPoolExecutor(STAT_THREADS) as pool:
+        step = 65_536
+        for first in range(0, len(asked), step):
+            chunk = asked.slice(first, step).to_pylist()
+            remote = bool(chunk) and storage.is_remote(chunk[0])
+            sizes[first : first + len(chunk)] = list(
+                pool.map(_remote_size, chunk) if remote else map(_local_size, chunk)
+            )
+    return pc.replace_with_mask(known, pc.is_null(known), pa.array(sizes))
+
+
+def _local_size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return 0
+
+
+def _remote_size(path: str) -> int:
+    return storage.file_size(path) or 0
+
+
+def _without_overlap(listings: list[_Listing]) -> list[_Listing]:
+    """Drop files that several inputs name: a manifest's rows win, then the input with the shortest root."""
+    if len(listings) == 1:
+        return listings
+    seen: set[tuple[str, int | None]] = set()
+    kept = []
+    for listing in sorted(listings, key=lambda one: (not one.manifest, len(one.root), one.root)):
+        if listing.manifest:
+            kept.append(listing)
+            if any(not other.manifest for other in listings):
+                paths = full_paths(listing.rows.set_column(0, "root", _constant(0, listing)), (listing.root,))
+                seen.update((path, None) for path in paths.unique().to_pylist())
+            continue
+        offsets = listing.rows.column("offset").to_pylist()
+        names = [storage.join(listing.root, path) for path in listing.rows.column("path").to_pylist()]
+        places = list(zip(names, offsets, strict=True))
+        fresh = [place not in seen for place in places]
+        seen.update(places)
+        kept.append(_Listing(listing.root, listing.rows.filter(pa.array(fresh, pa.bool_())), manifest=False))
+    return kept
+
+
+def _distinct_names(rows: pa.Table, roots: tuple[str, ...]) -> pa.Table:
+    """Where two roots hold a file of the same relative name, put the root's own name before it."""
+    if len(roots) == 1:
+        return rows
+    counts = rows.group_by("source").aggregate([("root", "count_distinct")])
+    shared = counts.filter(pc.greater(counts.column("root_count_distinct"), 1)).column("source")
+    if not len(shared):
+        return rows
+    prefixes = pa.array(_distinct_suffixes(roots)).take(rows.column("root").combine_chunks())
+    source = rows.column("source").combine_chunks()
+    renamed = pc.if_else(
+        pc.is_in(source, shared.combine_chunks()), pc.binary_join_element_wise(prefixes, source, "/"), source
+    )
+    return rows.set_column(rows.column_names.index("source"), ROW_SCHEMA.field("source"), renamed)
+
+
+def _distinct_suffixes(roots: tuple[str, ...]) -> list[str]:
+    """The shortest run of last folder names that tells all roots apart."""
+    parts = [root.split("/") for root in roots]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]).lstrip("/") for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(roots)

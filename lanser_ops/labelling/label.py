@@ -1,0 +1,74 @@
+"""One work unit from transcripts to stored scores and weak labels. Each step is skipped where its file exists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lanser_ops.labelling import weak_labels
+from lanser_ops.labelling.base import Score
+from lanser_ops.labelling.score_store import read_scores, write_scores
+from lanser_ops.output.directory import OutputDir
+from schemas.records import LABEL_SCHEMA, to_table
+from schemas.specs import LabelSpec, ScoreSet
+from schemas.units import Unit
+
+
+def score_unit(out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], score: Score) -> int:
+    """Write the scores of the unit's transcripts for every hypothesis of every set that lacks them.
+
+    Returns how many pairs the labeller scored for it.
+    """
+    pairs = 0
+    for score_set in sets:
+        if not out.exists(out.scores(score_set, unit)):
+            table = out.read_table(out.transcripts(unit), ["key", "text"])
+            keys, texts = (table.column(name).to_pylist() for name in ("key", "text"))
+            pairs += _score(out, out.scores(score_set, unit), keys, texts, score_set, score)
+    return pairs
+
+
+def score_null(out: OutputDir, sets: Sequence[ScoreSet], score: Score) -> int:
+    """Write the scores of the empty premise, for every set that lacks them; returns the pairs scored."""
+    return sum(
+        _score(out, out.null_scores(score_set), [""], [""], score_set, score)
+        for score_set in sets
+        if not out.exists(out.null_scores(score_set))
+    )
+
+
+def _score(out: OutputDir, name: str, keys: Sequence[str], texts: list[str], score_set: ScoreSet, score: Score) -> int:
+    scores = score(texts, score_set.hypotheses)
+    write_scores(out, name, keys, scores.entailment, scores.truncated)
+    return scores.pairs_scored
+
+
+def label_unit(
+    out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], spec: LabelSpec, prior: Sequence[float] | None
+) -> None:
+    """Write the unit's labels, from its stored scores. ``prior`` is a log score per label, None for none."""
+    name = out.labels(spec.taxonomy.name, unit)
+    if out.exists(name):
+        return
+    transcripts = out.read_transcripts(unit)
+    by_template, truncated = read_scores(out, [out.scores(score_set, unit) for score_set in sets], sets, spec)
+    labels = weak_labels.label_utterances(transcripts, by_template, truncated, spec.taxonomy, prior)
+    out.write_table(name, to_table(labels, LABEL_SCHEMA))
+
+
+def corpus_sums(out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], spec: LabelSpec) -> tuple[int, tuple[float, ...]]:
+    """The unit's part of the corpus prior: how many utterances count, and their sums of log scores.
+
+    An utterance with a flag does not count: whether it is in the shards depends on --keep-flagged, and the
+    prior of a corpus must be the same before and after it was made into shards.
+    """
+    by_template, truncated = read_scores(out, [out.scores(score_set, unit) for score_set in sets], sets, spec)
+    flagged = np.array([bool(transcript.flags) for transcript in out.read_transcripts(unit)], dtype=bool)
+    return weak_labels.log_sums(weak_labels.average(by_template)[~(truncated | flagged)])
+
+
+def null_sums(out: OutputDir, sets: Sequence[ScoreSet], spec: LabelSpec) -> tuple[int, tuple[float, ...]]:
+    """The null prior in the same form: the empty premise counts once."""
+    by_template, _ = read_scores(out, [out.null_scores(score_set) for score_set in sets], sets, spec)
+    return weak_labels.log_sums(weak_labels.average(by_template))

@@ -1,0 +1,80 @@
+"""Stored entailment scores: sets of hypotheses that were scored together, a file a unit.
+
+A score depends on the model, what entailment is weighed against, the transcript and the hypothesis, so it is kept
+by these: another taxonomy that shares hypotheses, another prior or another threshold asks the model nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pyarrow as pa
+
+from lanser_ops.labelling import weak_labels
+from lanser_ops.output.directory import SENTENCES, OutputDir
+from schemas.specs import LabelSpec, ScoreSet, ScoringKey
+
+SCORE_SCHEMA = pa.schema([("key", pa.string()), ("scores", pa.list_(pa.float32())), ("truncated", pa.bool_())])
+
+
+def make_set(key: ScoringKey, hypotheses: Collection[str]) -> tuple[ScoreSet, bytes]:
+    """The set of these hypotheses and the content of its sentences.json, whose hash is its name."""
+    ordered = sorted(set(hypotheses))
+    content = {**asdict(key), "hypotheses": ordered}
+    text = json.dumps(content, ensure_ascii=False, indent=1).encode()
+    return ScoreSet(hashlib.sha256(text).hexdigest()[:16], tuple(ordered)), text
+
+
+def add_set(out: OutputDir, key: ScoringKey, hypotheses: Collection[str]) -> ScoreSet:
+    """The set of these hypotheses, which ``out`` has from now on."""
+    score_set, text = make_set(key, hypotheses)
+    out.write_bytes(out.sentences(score_set), text)
+    return score_set
+
+
+def needed_sets(out: OutputDir, spec: LabelSpec) -> tuple[ScoreSet, ...]:
+    """The stored sets that hold hypotheses of ``spec``, and a new one for those that none holds."""
+    needed = {sentence for row in weak_labels.sentences(spec.taxonomy, spec.templates) for sentence in row}
+    sets = []
+    for name in sorted(out.names("scores")):
+        if posixpath.basename(name) != SENTENCES:
+            continue
+        content = json.loads(out.read_bytes(name))
+        useful = needed.intersection(content["hypotheses"])
+        if ScoringKey(content["nli_sha256"], content["against"]) == spec.key and useful:
+            sets.append(ScoreSet(posixpath.basename(posixpath.dirname(name)), tuple(content["hypotheses"])))
+            needed -= useful
+    if needed:
+        sets.append(add_set(out, spec.key, needed))
+    return tuple(sets)
+
+
+def write_scores(out: OutputDir, name: str, keys: Sequence[str], entailment: np.ndarray, truncated: np.ndarray) -> None:
+    """Write ``entailment``, float32 (utterances, hypotheses), and which premises were cut, bool (utterances,)."""
+    offsets = pa.array(np.arange(len(entailment) + 1, dtype=np.int32) * entailment.shape[1])
+    rows = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(entailment).reshape(-1)))
+    table = pa.table([pa.array(keys, pa.string()), rows, pa.array(truncated)], schema=SCORE_SCHEMA)
+    out.write_table(name, table)
+
+
+def read_scores(
+    out: OutputDir, names: Sequence[str], sets: Sequence[ScoreSet], spec: LabelSpec
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stored scores, float32 (templates, utterances, labels), and which premises were cut, bool (utterances,).
+
+    ``names`` are the files to read, one for every set.
+    """
+    columns: dict[str, np.ndarray] = {}
+    truncated: np.ndarray | bool = False
+    for name, score_set in zip(names, sets, strict=True):
+        table = out.read_table(name)
+        scores = table.column("scores").combine_chunks().flatten().to_numpy()
+        scores = scores.reshape(len(table), len(score_set.hypotheses))
+        columns |= {hypothesis: scores[:, index] for index, hypothesis in enumerate(score_set.hypotheses)}
+        truncated = truncated | table.column("truncated").to_numpy()
+    return weak_labels.stack(columns, weak_labels.sentences(spec.taxonomy, spec.templates)), truncated

@@ -1,0 +1,108 @@
+"""The output directory: where each of its files lies, and how it is read and written.
+
+Names are relative to the directory. A file appears under its name only when it is whole (`storage.atomic_writer`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from lanser_ops import storage
+from schemas.records import Transcript, WeakLabel, from_table
+from schemas.specs import ScoreSet
+from schemas.units import Unit
+
+DATASET = "dataset.json"
+PLAN = "plan.parquet"
+CARD = "README.md"
+REPORT = "report.html"
+SENTENCES = "sentences.json"
+NULL = "null.parquet"
+
+
+@dataclass(frozen=True)
+class OutputDir:
+    """An output directory at ``root``, a local path, gs://… or s3://….
+
+    ``job`` names the job that writes to it, in the names of its temporary files.
+
+    >>> out = OutputDir("/data/out")
+    >>> unit = Unit(index=7, count=32, split="train", sources=100, bytes=1_000_000)
+    >>> out.labels("ekman", unit)
+    'labels/ekman/part-00007-of-00032.parquet'
+    >>> out.path(out.shard("ekman", unit))
+    '/data/out/shards/ekman/train-00007-of-00032.tar'
+    """
+
+    root: str
+    job: str = ""
+
+    def transcripts(self, unit: Unit) -> str:
+        return f"transcripts/{unit.part}"
+
+    def rejects(self, unit: Unit) -> str:
+        return f"rejects/{unit.part}"
+
+    def labels(self, taxonomy: str, unit: Unit) -> str:
+        return f"labels/{taxonomy}/{unit.part}"
+
+    def shards(self, taxonomy: str) -> str:
+        return f"shards/{taxonomy}"
+
+    def shard(self, taxonomy: str, unit: Unit) -> str:
+        return f"{self.shards(taxonomy)}/{unit.shard}"
+
+    def scores(self, score_set: ScoreSet, unit: Unit) -> str:
+        return f"scores/{score_set.name}/{unit.part}"
+
+    def null_scores(self, score_set: ScoreSet) -> str:
+        """The scores of the empty premise, which a null prior takes off."""
+        return f"scores/{score_set.name}/{NULL}"
+
+    def sentences(self, score_set: ScoreSet) -> str:
+        """The hypotheses of a score set, and what their scores depend on."""
+        return f"scores/{score_set.name}/{SENTENCES}"
+
+    def path(self, name: str) -> str:
+        return storage.join(self.root, name)
+
+    def exists(self, name: str) -> bool:
+        return storage.exists(self.path(name))
+
+    def names(self, folder: str = "") -> dict[str, int]:
+        """Size in bytes of every file below ``folder``, by name."""
+        files = storage.list_files(self.path(folder) if folder else self.root)
+        return {path[len(self.root.rstrip("/")) + 1 :]: size for path, size in files.items()}
+
+    def read_bytes(self, name: str) -> bytes:
+        return storage.read_bytes(self.path(name))
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        storage.write_bytes(self.root, name, content, self.job)
+
+    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        return storage.read_table(self.path(name), columns)
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        storage.write_table(self.root, name, table, self.job)
+
+    def open_read(self, name: str) -> BinaryIO:
+        return storage.open_read(self.path(name))
+
+    def writer(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """A stream whose content appears under ``name`` when the block ends without an error."""
+        return storage.atomic_writer(self.root, name, self.job)
+
+    def delete(self, names: Iterable[str]) -> None:
+        storage.delete_files([self.path(name) for name in names])
+
+    def read_transcripts(self, unit: Unit) -> list[Transcript]:
+        return from_table(self.read_table(self.transcripts(unit)), Transcript)
+
+    def read_labels(self, taxonomy: str, unit: Unit) -> list[WeakLabel]:
+        return from_table(self.read_table(self.labels(taxonomy, unit)), WeakLabel)

@@ -1,0 +1,113 @@
+"""How far a job is, read from the files it has finished: right on every runner, with any number of workers."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from lanser_ops import storage
+from lanser_ops.output.directory import OutputDir
+from schemas.units import Unit
+
+POLL_S = 1.0
+REMOTE_POLL_S = 20.0
+# Where nobody watches, a line for every step of this size is enough for a log.
+PLAIN_STEP = 0.1
+
+
+@contextlib.contextmanager
+def watch(out: OutputDir, units: Sequence[Unit], stage: str, taxonomy: str | None) -> Iterator[None]:
+    """Show units, hours of audio and an ETA while the block runs: a bar on a terminal, else plain lines.
+
+    ``stage`` is the last stage of the command; its file is what makes a unit count as done. A unit without samples
+    has no such file: when the block ends without an error, every unit is done.
+    """
+    console = Console(file=sys.stderr)
+    columns = [
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    ]
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        watcher = _Watcher(out, units, stage, taxonomy, bar)
+        stop = threading.Event()
+        thread = threading.Thread(target=watcher.poll, args=(stop,), name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+            watcher.finished = True
+        finally:
+            stop.set()
+            thread.join(timeout=REMOTE_POLL_S)
+
+
+class _Watcher:
+    """Counts the finished files of a job; the hours of each part are read once."""
+
+    def __init__(self, out: OutputDir, units: Sequence[Unit], stage: str, taxonomy: str | None, bar: Progress):
+        self.finished = False
+        self._out, self._units, self._stage, self._taxonomy, self._bar = out, units, stage, taxonomy, bar
+        self._total = sum(unit.bytes for unit in units)
+        self._seconds: dict[int, float] = {}
+        self._task: TaskID | None = None
+        self._printed = 0.0
+
+    def poll(self, stop: threading.Event) -> None:
+        while True:
+            ending = stop.is_set()
+            with contextlib.suppress(OSError):  # a listing that fails is repeated at the next poll
+                self._update()
+            if ending:
+                return
+            stop.wait(REMOTE_POLL_S if storage.is_remote(self._out.root) else POLL_S)
+
+    def _update(self) -> None:
+        existing = self._out.names()
+        done = [unit for unit in self._units if self.finished or self._marker(unit) in existing]
+        size = sum(unit.bytes for unit in done)
+        hours = self._hours([unit for unit in self._units if self._out.transcripts(unit) in existing])
+        status = f"{len(done)}/{len(self._units)} units, {hours:.2f} h of audio"
+        if self._task is None:
+            self._task = self._bar.add_task(self._stage, total=self._total, completed=size, status=status)
+            self._printed = size / self._total
+        self._bar.update(self._task, completed=size, status=status)
+        remaining = self._bar.tasks[self._task].time_remaining
+        if self._bar.disable and (size / self._total >= self._printed + PLAIN_STEP or self._last_line(size)):
+            self._printed = size / self._total
+            eta = "" if remaining is None or size == self._total else f", about {remaining:.0f} s left"
+            print(f"{self._stage}: {status}{eta}", file=sys.stderr, flush=True)
+
+    def _last_line(self, size: int) -> bool:
+        return size == self._total and self._printed < 1
+
+    def _marker(self, unit: Unit) -> str:
+        if self._stage == "transcribe":
+            return self._out.transcripts(unit)
+        assert self._taxonomy is not None, "stages after transcription have a taxonomy"
+        if self._stage == "shard":
+            return self._out.shard(self._taxonomy, unit)
+        return self._out.labels(self._taxonomy, unit)
+
+    def _hours(self, units: Sequence[Unit]) -> float:
+        for unit in units:
+            if unit.index not in self._seconds:
+                table = self._out.read_table(self._out.transcripts(unit), ["duration_s"])
+                self._seconds[unit.index] = sum(table.column("duration_s").to_pylist())
+        return sum(self._seconds.values()) / 3600

@@ -1,0 +1,160 @@
+"""What came out of a run, for people: closing lines on screen, README.md and report.html in the output."""
+
+from __future__ import annotations
+
+import html
+import os
+import sys
+from typing import Any
+
+from lanser_ops import storage
+from lanser_ops.output.dataset import read_dataset
+from lanser_ops.output.directory import CARD, REPORT, OutputDir
+from schemas.records import REASONS
+
+# In both documents, so that a file of the same name that somebody else wrote is left alone.
+MARK = "Written by lanser"
+
+
+def print_accounts(account: dict[str, Any], taxonomy: str | None) -> None:
+    """Counts, labels, and rejects with their reasons."""
+    hours = account["hours"]
+    print(
+        f"\n{account['sources']} sources, {account['utterances']} utterances: "
+        f"{account['transcripts']} transcripts"
+        + (f", {account['samples']} samples" if taxonomy else "")
+        + f", {sum(account['rejects'].values())} rejects; {hours['audio']:.2f} h of audio"
+        + (f", {hours['samples']:.2f} h in samples" if taxonomy else "")
+    )
+    if taxonomy:
+        print(f"\nlabels ({taxonomy})")
+        for label, count in account["labels"].items():
+            print(f"  {label:<24} {count:>7}  {count / max(1, account['samples']):>6.1%}")
+    if account["rejects"]:
+        print("\nrejects")
+        for reason, count in sorted(account["rejects"].items(), key=lambda item: (-item[1], item[0])):
+            print(f"  {reason:<24} {count:>7}  {REASONS[reason]}")
+
+
+def print_closing_lines(out: OutputDir, taxonomy: str | None, wall_s: float) -> None:
+    """The accounts, seconds by stage, and what to do next."""
+    content = read_dataset(out)
+    account = content["taxonomies"][taxonomy]["accounts"] if taxonomy else content["accounts"]
+    print_accounts(account, taxonomy)
+    spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in account["seconds"].items())
+    print(f"\n{wall_s:.1f} s in this run" + (f" (all workers together: {spent})" if spent else ""))
+    place = out.root if storage.is_remote(out.root) else min(out.root, os.path.relpath(out.root), key=len)
+    program = sys.argv[0] if os.path.basename(sys.argv[0]) == "lanser" else "lanser"
+    if taxonomy is None:
+        print(f"next: {program} label --output {place} --taxonomy ekman")
+    elif out.names(out.shards(taxonomy)):
+        print(f"shards: {place}/{out.shards(taxonomy)}/\nnext: {program} inspect {place}")
+    else:
+        print(f"next: {program} shard --output {place} --taxonomy {taxonomy}")
+
+
+def write_documents(out: OutputDir) -> None:
+    """Write README.md, a dataset card, and report.html, from directory.json alone."""
+    content = read_dataset(out)
+    for name, text in ((CARD, _card(content)), (REPORT, _page(content))):
+        if out.exists(name) and MARK.encode() not in out.read_bytes(name):
+            continue
+        out.write_bytes(name, text.encode())
+
+
+def statistics_by_taxonomy(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Accounts by taxonomy; under the empty name those of the transcripts, where there is nothing else."""
+    found = {name: one["accounts"] for name, one in content.get("taxonomies", {}).items() if "accounts" in one}
+    return found or ({"": content["accounts"]} if "accounts" in content else {})
+
+
+def _tables(content: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(heading, rows) of everything that is reported; both documents show the same."""
+    tables = [("How it was made", _origin(content))]
+    for name, account in statistics_by_taxonomy(content).items():
+        title = name or "transcripts"
+        if name:
+            label = content["taxonomies"][name]["label"]
+            tables[0][1].append(
+                (
+                    f"labels of {name}",
+                    f"{label['nli_model']['id']}, templates {', '.join(label['templates'])}, "
+                    f"against {label['against']}, prior {label['prior']}",
+                )
+            )
+        hours = account["hours"]
+        counts = [(key, str(account[key])) for key in ("sources", "utterances", "transcripts", "samples")]
+        counts += [(f"{split} samples", str(count)) for split, count in account["splits"].items()]
+        counts += [("hours of audio", str(hours["audio"])), ("hours in the shards", str(hours["samples"]))]
+        tables.append((f"{title}: counts", counts))
+        if "template_agreement" in account:
+            shares = account["template_agreement"]
+            rows = [(f"{one!r} alone gives the label", f"{share:.1%}") for one, share in shares["with_label"].items()]
+            rows.append(("two templates pick the same label", f"{shares['pairwise']:.1%}"))
+            tables.append((f"{title}: agreement of templates", rows))
+        if account["labels"]:
+            share = max(1, account["samples"])
+            rows = [(label, f"{count} ({count / share:.1%})") for label, count in account["labels"].items()]
+            tables.append((f"{title}: labels", rows))
+        if account["rejects"]:
+            rows = [(f"{reason}: {REASONS[reason]}", str(count)) for reason, count in account["rejects"].items()]
+            tables.append((f"{title}: rejects", rows))
+    return tables
+
+
+def _origin(content: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where the audio and its transcripts come from."""
+    if "unpack" in content:
+        shards = content["unpack"]
+        heard = ", ".join(shards["asr_models"]) or "none: transcripts were given"
+        return [("shards", ", ".join(shards["inputs"])), ("speech recognition", heard)]
+    plan, asr = content["plan"], content["transcribe"]
+    return [
+        ("input", ", ".join(plan["inputs"])),
+        ("speech recognition", f"{asr['asr_model']['id']} (sha256 {asr['asr_model']['sha256'][:12]})"),
+        ("languages", ", ".join(asr["languages"]) or "any"),
+    ]
+
+
+def _card(content: dict[str, Any]) -> str:
+    lines = [
+        "# Speech with weak emotion labels",
+        "",
+        f"<!-- {MARK} -->",
+        "Labels come from text alone: a recogniser's transcript and a language model's entailment scores "
+        "(LanSER, Gong et al., Interspeech 2023). They are weak: use them to pre-train, not to evaluate.",
+    ]
+    for heading, rows in _tables(content):
+        lines += ["", f"## {heading}", "", "| | |", "|---|---|"]
+        lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows]
+    lines += [
+        "",
+        "## Loading",
+        "",
+        "```python",
+        "import io, soundfile, webdataset as wds",
+        'shards = wds.WebDataset("shards/TAXONOMY/train-….tar", shardshuffle=False)',
+        'for flac, fields, label in shards.decode().to_tuple("flac", "json", "cls"):',
+        "    samples, rate = soundfile.read(io.BytesIO(flac))  # 16 kHz mono",
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def _page(content: dict[str, Any]) -> str:
+    parts = [
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>LanSER report</title>",
+        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}"
+        "table{border-collapse:collapse;width:100%}td{border-top:1px solid #ddd;padding:.3rem .6rem}"
+        "td:last-child{text-align:right}</style></head><body><h1>Speech with weak emotion labels</h1>",
+        f"<!-- {MARK} -->",
+    ]
+    for heading, rows in _tables(content):
+        parts.append(f"<h2>{html.escape(heading)}</h2><table>")
+        parts += [f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows]
+        parts.append("</table>")
+    return "".join([*parts, "</body></html>\n"])

@@ -1,0 +1,149 @@
+"""What came in, what came out, what did not and why: counted from the files, so right after a resume too."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from lanser_ops.output.directory import OutputDir
+from lanser_ops.output.rejects import is_shard_stage, shard_stage
+from schemas.records import WeakLabel
+from schemas.units import Unit
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often templates agree, over the ``labelled`` utterances of a unit or a run.
+
+    ``with_label`` counts, for every template, where it alone picks the label that was given; ``pairwise``
+    counts the pairs of templates that pick the same one.
+    """
+
+    labelled: int
+    with_label: tuple[int, ...]
+    pairwise: int
+
+
+@dataclass(frozen=True)
+class UnitCounts:
+    """One unit's part of the accounts. ``labels`` counts the samples in its shard."""
+
+    unit: int
+    split: str
+    sources: int
+    utterances: int
+    transcripts: int
+    samples: int
+    audio_s: float
+    sample_s: float
+    rejects: tuple[tuple[str, int], ...]
+    labels: tuple[tuple[str, int], ...]
+    agreement: Agreement
+
+
+def count_unit(out: OutputDir, unit: Unit, taxonomy: str | None) -> UnitCounts:
+    """Read the unit's Parquet files. Without a taxonomy, what is transcribed is counted, no samples."""
+    transcripts = out.read_table(out.transcripts(unit), ["key", "duration_s"])
+    durations = dict(
+        zip(transcripts.column("key").to_pylist(), transcripts.column("duration_s").to_pylist(), strict=True)
+    )
+    rejects = out.read_table(out.rejects(unit))
+    reasons: Counter[str] = Counter()
+    utterances, audio_s = len(durations), sum(durations.values())
+    left_out = set()
+    for reject in rejects.to_pylist():
+        if not is_shard_stage(reject["stage"]):
+            reasons[reject["reason"]] += 1
+            utterances += 1
+            if reject["start_s"] is not None and reject["end_s"] is not None:
+                audio_s += reject["end_s"] - reject["start_s"]
+        elif taxonomy is not None and reject["stage"] == shard_stage(taxonomy):
+            reasons[reject["reason"]] += 1
+            left_out.add(reject["key"])
+    labels: Counter[str] = Counter()
+    sample_s = 0.0
+    labelled = [] if taxonomy is None else out.read_labels(taxonomy, unit)
+    for label in labelled:
+        if label.key not in left_out:
+            labels[label.label] += 1
+            sample_s += durations[label.key]
+    return UnitCounts(
+        unit.index,
+        unit.split,
+        unit.sources,
+        utterances,
+        len(durations),
+        sum(labels.values()),
+        audio_s,
+        sample_s,
+        tuple(sorted(reasons.items())),
+        tuple(sorted(labels.items())),
+        _agreement(labelled),
+    )
+
+
+def _agreement(labels: list[WeakLabel]) -> Agreement:
+    picks = [(label.label_index, label.template_labels) for label in labels]
+    templates = len(picks[0][1]) if picks else 0
+    return Agreement(
+        len(picks),
+        tuple(sum(alone[template] == given for given, alone in picks) for template in range(templates)),
+        sum(first == second for _, alone in picks for first, second in combinations(alone, 2)),
+    )
+
+
+def total(
+    counts: Iterable[UnitCounts],
+    seconds: Iterable[tuple[str, float]],
+    pairs_scored: Iterable[int],
+    templates: Sequence[str],
+) -> dict[str, Any]:
+    """The accounts of a whole run, as directory.json holds them. Order of the arguments does not matter.
+
+    ``seconds`` and ``pairs_scored`` are those of this run; everything else is that of the files.
+    """
+    counts = sorted(counts, key=lambda one: one.unit)
+    rejects: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    splits: Counter[str] = Counter()
+    for one in counts:
+        rejects.update(dict(one.rejects))
+        labels.update(dict(one.labels))
+        splits[one.split] += one.samples
+    spent: Counter[str] = Counter()
+    for stage, duration in seconds:
+        spent[stage] += duration
+    account = {
+        "sources": sum(one.sources for one in counts),
+        "utterances": sum(one.utterances for one in counts),
+        "transcripts": sum(one.transcripts for one in counts),
+        "samples": sum(one.samples for one in counts),
+        "splits": dict(sorted(splits.items())),
+        "rejects": dict(sorted(rejects.items())),
+        "labels": dict(sorted(labels.items(), key=lambda item: (-item[1], item[0]))),
+        "hours": {
+            "audio": round(sum(one.audio_s for one in counts) / 3600, 4),
+            "samples": round(sum(one.sample_s for one in counts) / 3600, 4),
+        },
+        "pairs_scored": sum(pairs_scored),
+        "seconds": {stage: round(duration, 1) for stage, duration in sorted(spent.items())},
+    }
+    if len(templates) > 1:
+        account["template_agreement"] = _shares([one.agreement for one in counts], templates)
+    return account
+
+
+def _shares(parts: list[Agreement], templates: Sequence[str]) -> dict[str, Any]:
+    """Share of utterances on which each template alone picks the label, and of pairs of picks that are equal."""
+    parts = [part for part in parts if part.labelled]
+    labelled = max(1, sum(part.labelled for part in parts))
+    pairs = labelled * math.comb(len(templates), 2)
+    alone = zip(*(part.with_label for part in parts), strict=True)
+    return {
+        "with_label": dict(zip(templates, (round(sum(counts) / labelled, 4) for counts in alone), strict=False)),
+        "pairwise": round(sum(part.pairwise for part in parts) / pairs, 4),
+    }

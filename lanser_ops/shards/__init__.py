@@ -1,0 +1,1 @@
+"""WebDataset shards: written, read back, and relabelled."""

@@ -1,0 +1,183 @@
+"""Samples read back from shards, with nothing in them taken on trust: shards may have been through other hands."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, BinaryIO
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from lanser_ops import tar
+from lanser_ops.labelling import weak_labels
+from lanser_ops.shards.write import FLAC_MAGIC
+from lanser_ops.tar import BrokenTar, Member
+from schemas.records import TRANSCRIPT_SCHEMA, Transcript, utterance_key
+from schemas.specs import ScoringKey
+
+KEY = re.compile(r"[0-9a-f]{16}")
+EXTENSIONS = ("cls", "flac", "json")
+# A thousand labels of 200 characters come to less than one megabyte.
+MAX_JSON_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class ShardSample(Transcript):
+    """A transcript as a shard holds it, and where in the tar its FLAC lies.
+
+    ``asr_model`` is None where the transcript was given. ``flags`` has what was said of the transcript alone.
+    """
+
+    asr_model: str | None
+    flac_offset: int
+    flac_bytes: int
+
+
+SAMPLE_SCHEMA = TRANSCRIPT_SCHEMA
+for _field in (("asr_model", pa.string()), ("flac_offset", pa.int64()), ("flac_bytes", pa.int64())):
+    SAMPLE_SCHEMA = SAMPLE_SCHEMA.append(pa.field(*_field))
+
+
+@dataclass(frozen=True)
+class StoredScores:
+    """P(entailment) that a sample brings along: by which rule, for which sentences (templates, labels).
+
+    ``entailment`` is float32 (templates, labels), None where the sample holds no more than a mean over
+    templates, or where its transcript did not fit before every sentence.
+    """
+
+    scoring_key: ScoringKey
+    sentences: tuple[tuple[str, ...], ...]
+    entailment: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What keeps a sample, or the rest of a tar, from being read; ``reason`` is one of `REASONS`."""
+
+    member: str
+    reason: str
+    detail: str
+
+
+class _BadSample(Exception):
+    """(member, what is wrong with it)."""
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_text_or_null(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_number_or_null(value: Any) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("key", "source", "text", "nli_sha256", "against"), _is_text),
+    **dict.fromkeys(("speaker", "language", "asr_model"), _is_text_or_null),
+    **dict.fromkeys(("start_s", "end_s", "duration_s"), _is_number),
+    **dict.fromkeys(("avg_logprob", "no_speech_prob", "compression_ratio"), _is_number_or_null),
+    **dict.fromkeys(("flags", "templates", "hypotheses"), _is_texts),
+}
+
+
+def read_samples(stream: BinaryIO) -> Iterator[tuple[ShardSample, StoredScores] | Fault]:
+    """The samples of a shard in the order of the tar, and what is wrong with those that are none."""
+    seen: set[str] = set()
+    try:
+        for key, group in groupby(tar.read_members(stream), key=lambda member: member.name.partition(".")[0]):
+            members = list(group)
+            try:
+                sample = _read_sample(stream, key, members)
+                if key in seen:
+                    raise _BadSample(members[0].name, "its key comes twice")
+                seen.add(key)
+                yield sample
+            except _BadSample as bad:
+                name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in bad.args[0])
+                yield Fault(name, "bad_sample", bad.args[1])
+    except BrokenTar as broken:
+        yield Fault("", "broken_tar", str(broken))
+
+
+def _read_sample(stream: BinaryIO, key: str, members: list[Member]) -> tuple[ShardSample, StoredScores]:
+    by_extension = {member.name.partition(".")[2]: member for member in members}
+    for name, extension in ((member.name, member.name.partition(".")[2]) for member in members):
+        if not KEY.fullmatch(key) or extension not in EXTENSIONS:
+            raise _BadSample(name, "its name is not a key of 16 hex digits and .cls, .flac or .json")
+    if len(by_extension) < len(members):
+        raise _BadSample(members[0].name, "the sample holds it twice")
+    for extension in EXTENSIONS:
+        if extension not in by_extension:
+            raise _BadSample(members[0].name, f"there is no {key}.{extension} beside it")
+    flac = by_extension["flac"]
+    if _content(stream, flac, len(FLAC_MAGIC)) != FLAC_MAGIC:
+        raise _BadSample(flac.name, "is no FLAC")
+    fields = _fields(stream, by_extension["json"], key)
+    flags = [flag for flag in fields["flags"] if flag != weak_labels.TRUNCATED]
+    sample = ShardSample(
+        **{name: fields[name] for name in TRANSCRIPT_SCHEMA.names if name != "flags"},
+        flags=flags,
+        asr_model=fields["asr_model"],
+        flac_offset=flac.offset,
+        flac_bytes=flac.size,
+    )
+    sentences = weak_labels.filled(fields["hypotheses"], fields["templates"])
+    whole = len(flags) == len(fields["flags"])
+    stored = _entailment(fields, by_extension["json"].name) if whole else None
+    scoring_key = ScoringKey(fields["nli_sha256"], fields["against"])
+    return sample, StoredScores(scoring_key, tuple(map(tuple, sentences)), stored)
+
+
+def _content(stream: BinaryIO, member: Member, size: int) -> bytes:
+    stream.seek(member.offset)
+    return stream.read(min(size, member.size))
+
+
+def _fields(stream: BinaryIO, member: Member, key: str) -> dict[str, Any]:
+    """The JSON of a sample, if it holds what lanser writes, each of its type."""
+    if member.size > MAX_JSON_BYTES:
+        raise _BadSample(member.name, f"is larger than {MAX_JSON_BYTES >> 20} MB")
+    try:
+        fields = orjson.loads(_content(stream, member, member.size))
+    except orjson.JSONDecodeError as error:
+        raise _BadSample(member.name, f"is no JSON ({error})") from None
+    for name, fits in _FIELDS.items():
+        if not isinstance(fields, dict) or name not in fields:
+            raise _BadSample(member.name, f"has no {name!r}")
+        if not fits(fields[name]):
+            raise _BadSample(member.name, f"its {name!r} is {str(fields[name])[:60]!r}")
+    if not fields["key"] == key == utterance_key(fields["source"], fields["start_s"], fields["end_s"]):
+        raise _BadSample(member.name, "its key is not that of its source, start and end")
+    return fields
+
+
+def _entailment(fields: dict[str, Any], name: str) -> np.ndarray | None:
+    templates, labels = len(fields["templates"]), len(fields["hypotheses"])
+    if templates != 1 and "template_entailment" not in fields:
+        return None
+    try:
+        given = [fields["entailment"]] if templates == 1 else fields["template_entailment"]
+        scores = np.array(given, dtype=np.float32)
+        if scores.shape != (templates, labels) or not ((scores >= 0) & (scores <= 1)).all():
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise _BadSample(name, f"has no score from 0 to 1 for each of its {labels} hypotheses") from None
+    return scores

@@ -1,0 +1,51 @@
+"""What a command's job consists of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lanser_ops.backends import BUNDLED
+from schemas.specs import LabelSpec, PlanSpec, ShardSpec, TranscribeSpec
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is planned: the names that --input gave, and how they are cut into units."""
+
+    names: list[str]
+    plan: PlanSpec
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """The stages of a job. A stage that is None is not run; its existing files are used as they are.
+
+    ``shard`` needs ``label``, for what the samples say of their labels; ``score`` says whether the labels are written
+    in this run. ``shards`` names the shards that transcripts and audio come from. ``asr_name`` and ``nli_name`` are
+    what --asr-model and --nli-model gave, which workers resolve themselves.
+    """
+
+    inputs: Inputs | None = None
+    shards: tuple[str, ...] = ()
+    transcribe: TranscribeSpec | None = None
+    asr_name: str = BUNDLED
+    label: LabelSpec | None = None
+    nli_name: str = BUNDLED
+    score: bool = False
+    shard: ShardSpec | None = None
+
+    @property
+    def stages(self) -> list[str]:
+        """The names of the stages that run, in order."""
+        active = {
+            "transcribe": self.transcribe,
+            "unpack": self.shards,
+            "score": self.score,
+            "label": self.score,
+            "shard": self.shard,
+        }
+        return [name for name, stage in active.items() if stage]
+
+    @property
+    def taxonomy(self) -> str | None:
+        return self.label.taxonomy.name if self.label else None

@@ -1,0 +1,179 @@
+"""The stages of a job as PTransforms over work units.
+
+    units ─ Reshuffle ─ Transcribe ─ Score ─ Label ─ WriteShards ─ CountUnits
+
+Units are a few bytes each and independent: no audio and no sample ever passes between workers. Only a prior depends
+on all units: labels then wait for the scores of the last one. ``lanser relabel`` has `Unpack` in the place of
+`Transcribe`, and `RewriteShards`, whose audio comes from the shards that it reads, in the place of `WriteShards`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+
+import apache_beam as beam
+from apache_beam.ml.inference.base import RunInference
+
+from lanser_ops.handlers import ScoreHandler, TranscribeHandler, Worker
+from lanser_ops.labelling import weak_labels
+from lanser_ops.labelling.label import corpus_sums, label_unit, null_sums
+from lanser_ops.output.statistics import UnitCounts, count_unit
+from lanser_ops.shards import relabel
+from lanser_ops.shards.write import shard_unit
+from schemas.specs import LabelSpec, ScoreSet, ShardSpec, TranscribeSpec
+from schemas.units import UnitRun
+
+
+@beam.typehints.with_input_types(UnitRun)
+@beam.typehints.with_output_types(UnitRun)
+class Transcribe(beam.PTransform):
+    """Audio to transcripts, on disk; ``hints`` are Beam's resource hints for the inference step."""
+
+    def __init__(self, worker: Worker, model_name: str, spec: TranscribeSpec, hints: Mapping[str, str] | None = None):
+        super().__init__()
+        self._handler, self._hints = TranscribeHandler(worker, model_name, spec), dict(hints or {})
+
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
+        return units | RunInference(self._handler, model_identifier="asr").with_resource_hints(**self._hints)
+
+
+@beam.typehints.with_input_types(UnitRun)
+@beam.typehints.with_output_types(UnitRun)
+class Unpack(beam.PTransform):
+    """Shards to transcripts and the scores that they hold, on disk."""
+
+    def __init__(self, worker: Worker):
+        super().__init__()
+        self._worker = worker
+
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
+        return units | beam.Map(_unpack, worker=self._worker)
+
+
+@beam.typehints.with_input_types(UnitRun)
+@beam.typehints.with_output_types(UnitRun)
+class Score(beam.PTransform):
+    """Transcripts to entailment scores, on disk.
+
+    ``sets`` are those of `score_store.needed_sets`; the unit ``null_unit`` scores the empty premise too, if a null
+    prior needs it.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        model_name: str,
+        spec: LabelSpec,
+        sets: tuple[ScoreSet, ...],
+        null_unit: int = 0,
+        hints: Mapping[str, str] | None = None,
+    ):
+        super().__init__()
+        needs_null = spec.prior == weak_labels.NULL_PRIOR
+        self._handler = ScoreHandler(worker, model_name, spec, sets, null_unit if needs_null else None)
+        self._hints = dict(hints or {})
+
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
+        return units | RunInference(self._handler, model_identifier="nli").with_resource_hints(**self._hints)
+
+
+@beam.typehints.with_input_types(UnitRun)
+@beam.typehints.with_output_types(UnitRun)
+class Label(beam.PTransform):
+    """Stored scores to weak labels, on disk; a prior is computed once all units are scored."""
+
+    def __init__(self, worker: Worker, spec: LabelSpec, sets: tuple[ScoreSet, ...], null_unit: int = 0):
+        super().__init__()
+        self._worker, self._spec, self._sets, self._null_unit = worker, spec, sets, null_unit
+
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
+        prior = None
+        if self._spec.prior != weak_labels.NO_PRIOR:
+            prior = beam.pvalue.AsSingleton(
+                units
+                | "PriorPart" >> beam.FlatMap(_prior_part, self._worker, self._spec, self._sets, self._null_unit)
+                | "GatherPrior" >> beam.combiners.ToList()
+                | "Prior" >> beam.Map(weak_labels.mean_log_scores)
+            )
+        return units | beam.Map(_label, worker=self._worker, sets=self._sets, spec=self._spec, prior=prior)
+
+
+@beam.typehints.with_input_types(UnitRun)
+@beam.typehints.with_output_types(UnitRun)
+class WriteShards(beam.PTransform):
+    """Labels and audio to WebDataset shards; ``asr_model`` is the id that samples are marked with."""
+
+    def __init__(self, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec, asr_model: str):
+        super().__init__()
+        self._worker, self._spec, self._shard_spec, self._asr_model = worker, spec, shard_spec, asr_model
+
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
+        return units | beam.Map(
+            _shard, worker=self._worker, spec=self._spec, shard_spec=self._shard_spec, asr_model=self._asr_model
+        )
+
+
+@beam.typehints.with_input_types(UnitRun)
+@beam.typehints.with_output_types(UnitRun)
+class RewriteShards(beam.PTransform):
+    """Labels to WebDataset shards with the audio of the shards that the units came from."""
+
+    def __init__(self, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec):
+        super().__init__()
+        self._worker, self._spec, self._shard_spec = worker, spec, shard_spec
+
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
+        return units | beam.Map(_rewrite, worker=self._worker, spec=self._spec, shard_spec=self._shard_spec)
+
+
+@beam.typehints.with_input_types(UnitRun)
+class CountUnits(beam.PTransform):
+    """(counts, run) of every unit, counted from its files, in one list."""
+
+    def __init__(self, worker: Worker, taxonomy: str | None):
+        super().__init__()
+        self._worker, self._taxonomy = worker, taxonomy
+
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
+        counted = units | beam.Map(_count, worker=self._worker, taxonomy=self._taxonomy)
+        return counted | beam.combiners.ToList()
+
+
+def _prior_part(
+    run: UnitRun, worker: Worker, spec: LabelSpec, sets: tuple[ScoreSet, ...], null_unit: int
+) -> Iterator[tuple[int, int, tuple[float, ...]]]:
+    if spec.prior == weak_labels.CORPUS_PRIOR:
+        yield run.unit.index, *corpus_sums(worker.out, run.unit, sets, spec)
+    elif run.unit.index == null_unit:
+        yield run.unit.index, *null_sums(worker.out, sets, spec)
+
+
+def _unpack(run: UnitRun, worker: Worker) -> UnitRun:
+    start = time.monotonic()
+    relabel.unpack_unit(worker.out, run.tar)
+    return run.timed("unpack", start)
+
+
+def _label(
+    run: UnitRun, worker: Worker, sets: tuple[ScoreSet, ...], spec: LabelSpec, prior: tuple[float, ...] | None
+) -> UnitRun:
+    start = time.monotonic()
+    label_unit(worker.out, run.unit, sets, spec, prior)
+    return run.timed("label", start)
+
+
+def _shard(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec, asr_model: str) -> UnitRun:
+    start = time.monotonic()
+    shard_unit(worker.out, run.unit, worker.roots, spec, shard_spec, asr_model)
+    return run.timed("shard", start)
+
+
+def _rewrite(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec) -> UnitRun:
+    start = time.monotonic()
+    relabel.rewrite_unit(worker.out, run.tar, spec, shard_spec)
+    return run.timed("shard", start)
+
+
+def _count(run: UnitRun, worker: Worker, taxonomy: str | None) -> tuple[UnitCounts, UnitRun]:
+    return count_unit(worker.out, run.unit, taxonomy), run

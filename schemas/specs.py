@@ -1,0 +1,99 @@
+"""Everything that decides an output, stage by stage. The defaults of the options are the defaults of these fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model: ``id`` is what outputs are marked with, ``sha256`` its content, ``path`` its directory on this machine.
+
+    Equal models have equal ids, wherever their files lie.
+    """
+
+    id: str
+    sha256: str
+    path: str
+
+
+@dataclass(frozen=True)
+class PlanSpec:
+    """How a corpus is cut into units. ``num_shards`` wins over ``shard_size_mb``, which counts bytes of input."""
+
+    num_shards: int | None = None
+    shard_size_mb: float = 128.0
+    val_fraction: float = 0.05
+
+
+@dataclass(frozen=True)
+class CutSpec:
+    """Bounds on utterances.
+
+    With ``max_duration_s`` None recordings up to 30 s stay whole, longer ones are cut into at most 20 s.
+    """
+
+    min_duration_s: float = 0.3
+    max_duration_s: float | None = None
+
+
+@dataclass(frozen=True)
+class TranscribeSpec:
+    """Everything that decides a transcript.
+
+    ``languages`` is empty where any language is accepted; ``other_languages`` says what becomes of an utterance in
+    another language: ``reject`` or ``flag``.
+    """
+
+    asr_model: ModelRef
+    languages: tuple[str, ...] = ()
+    other_languages: str = "reject"
+    exact: bool = False
+    beam_size: int = 5
+    min_duration_s: float = CutSpec.min_duration_s
+    max_duration_s: float | None = CutSpec.max_duration_s
+
+
+@dataclass(frozen=True, order=True)
+class ScoringKey:
+    """What a score depends on beside the two texts: the labeller's content hash, and how it weighs entailment."""
+
+    nli_sha256: str
+    against: str
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """Everything that decides a label, given the transcripts.
+
+    ``prior`` is one of `weak_labels.PRIORS`, ``against`` one of `nli.AGAINST`.
+    """
+
+    taxonomy: Taxonomy
+    templates: tuple[str, ...]
+    nli_model: ModelRef
+    against: str
+    prior: str
+
+    @property
+    def key(self) -> ScoringKey:
+        return ScoringKey(self.nli_model.sha256, self.against)
+
+
+@dataclass(frozen=True)
+class ShardSpec:
+    """Which labelled utterances are left out of the shards."""
+
+    min_score: float = 0.0
+    min_margin: float = 0.0
+    keep_flagged: bool = False
+
+
+@dataclass(frozen=True)
+class ScoreSet:
+    """Hypotheses that were scored together; ``name`` is their folder below scores/."""
+
+    name: str
+    hypotheses: tuple[str, ...]

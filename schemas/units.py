@@ -1,0 +1,55 @@
+"""Work units, and what passes between the steps of a job.
+
+A module with few imports: the first step of a job handles units alone, and workers wait for it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A work unit: one shard, end to end. ``split`` is ``train`` or ``val``."""
+
+    index: int
+    count: int
+    split: str
+    sources: int
+    bytes: int
+
+    @property
+    def part(self) -> str:
+        """The unit's file name in every Parquet folder."""
+        return f"part-{self.index:05d}-of-{self.count:05d}.parquet"
+
+    @property
+    def shard(self) -> str:
+        """The file name of the unit's shard."""
+        return f"{self.split}-{self.index:05d}-of-{self.count:05d}.tar"
+
+
+@dataclass(frozen=True)
+class ShardTar:
+    """An existing shard that is relabelled: its path, and the unit that its file name stands for."""
+
+    unit: Unit
+    path: str
+
+
+@dataclass(frozen=True)
+class UnitRun:
+    """A unit on its way through the stages, with the seconds that each stage took in this run.
+
+    ``tar`` is the shard that the unit is read from, if any; ``pairs_scored`` counts the pairs that the labeller scored.
+    """
+
+    unit: Unit
+    tar: ShardTar | None = None
+    seconds: tuple[tuple[str, float], ...] = ()
+    pairs_scored: int = 0
+
+    def timed(self, stage: str, start: float) -> UnitRun:
+        """This run with the time since ``start`` (of `time.monotonic`) entered for ``stage``."""
+        return replace(self, seconds=(*self.seconds, (stage, time.monotonic() - start)))
