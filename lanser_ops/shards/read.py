@@ -107,7 +107,7 @@ def read_samples(stream: BinaryIO) -> Iterator[tuple[ShardSample, StoredScores] 
             try:
                 sample = _read_sample(stream, key, members)
                 if key in seen:
-                    raise _BadSample(members[0].name, "its key comes twice")
+                    raise _BadSample(members[0].name, "its key is in the shard twice")
                 seen.add(key)
                 yield sample
             except _BadSample as bad:
@@ -123,13 +123,13 @@ def _read_sample(stream: BinaryIO, key: str, members: list[Member]) -> tuple[Sha
         if not KEY.fullmatch(key) or extension not in EXTENSIONS:
             raise _BadSample(name, "its name is not a key of 16 hex digits and .cls, .flac or .json")
     if len(by_extension) < len(members):
-        raise _BadSample(members[0].name, "the sample holds it twice")
+        raise _BadSample(members[0].name, "the sample has it twice")
     for extension in EXTENSIONS:
         if extension not in by_extension:
             raise _BadSample(members[0].name, f"there is no {key}.{extension} beside it")
     flac = by_extension["flac"]
     if _content(stream, flac, len(FLAC_MAGIC)) != FLAC_MAGIC:
-        raise _BadSample(flac.name, "is no FLAC")
+        raise _BadSample(flac.name, "is not FLAC")
     fields = _fields(stream, by_extension["json"], key)
     flags = [flag for flag in fields["flags"] if flag != weak_labels.TRUNCATED]
     sample = ShardSample(
@@ -158,7 +158,7 @@ def _fields(stream: BinaryIO, member: Member, key: str) -> dict[str, Any]:
     try:
         fields = orjson.loads(_content(stream, member, member.size))
     except orjson.JSONDecodeError as error:
-        raise _BadSample(member.name, f"is no JSON ({error})") from None
+        raise _BadSample(member.name, f"is not JSON ({error})") from None
     for name, fits in _FIELDS.items():
         if not isinstance(fields, dict) or name not in fields:
             raise _BadSample(member.name, f"has no {name!r}")
