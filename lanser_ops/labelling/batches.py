@@ -20,9 +20,9 @@ BATCH_TOKENS = {"cpu": 256, "cuda": 4096}
 
 @dataclass(frozen=True)
 class Batch:
-    """``places``: int64, which of the inputs are in the batch, at most ``rows``; each is ``length`` tokens long."""
+    """``indices``: int64, the inputs that are in the batch, at most ``rows``; each is ``length`` tokens long."""
 
-    places: np.ndarray
+    indices: np.ndarray
     rows: int
     length: int
 

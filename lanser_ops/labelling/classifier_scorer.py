@@ -37,8 +37,8 @@ class ClassifierScorer:
         texts = [classifier.cut(tokens, room) if len(tokens) > room else tokens for tokens in ids]
         lengths = np.array([len(tokens) + classifier.layout.special_tokens for tokens in texts], dtype=np.int64)
 
-        def write(row: np.ndarray, place: int) -> None:
-            row[:] = np.hstack([before, classifier.layout.block(texts[place], 0), after])
+        def write(row: np.ndarray, index: int) -> None:
+            row[:] = np.hstack([before, classifier.layout.block(texts[index], 0), after])
 
         logits = classifier.logits(lengths, write)
         probabilities = round_scores(_sigmoid(logits) if self.against == SIGMOID else _softmax(logits))

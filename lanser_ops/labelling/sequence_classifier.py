@@ -72,17 +72,17 @@ class SequenceClassifier:
     def logits(self, lengths: np.ndarray, write: Callable[[np.ndarray, int], None]) -> np.ndarray:
         """Logits of all inputs, float64 (inputs, classes).
 
-        ``lengths`` is int64 (inputs,), in tokens. ``write(row, place)`` fills ``row``, int64 (model inputs, length),
-        with the input at ``place``. Raises InputError for logits that are not finite. Leaves torch's intra-op threads
+        ``lengths`` is int64 (inputs,), in tokens. ``write(row, index)`` fills ``row``, int64 (model inputs, length),
+        with the input of that index. Raises InputError for logits that are not finite. Leaves torch's intra-op threads
         at 1.
         """
 
         def compute(batch: Batch) -> torch.Tensor:
             tokens = np.empty((len(self.layout.inputs), batch.rows, batch.length), dtype=np.int64)
-            for row, place in enumerate(batch.places.tolist()):
-                write(tokens[:, row], place)
-            tokens[:, len(batch.places) :] = tokens[:, :1]
-            return self._run(tokens)[: len(batch.places)]
+            for row, index in enumerate(batch.indices.tolist()):
+                write(tokens[:, row], index)
+            tokens[:, len(batch.indices) :] = tokens[:, :1]
+            return self._run(tokens)[: len(batch.indices)]
 
         if not len(lengths):
             return np.empty((0, self.model.config.num_labels))
@@ -93,7 +93,7 @@ class SequenceClassifier:
         if not np.isfinite(values).all():
             raise self.files.error("gives logits that are not finite")
         logits = np.empty_like(values)
-        logits[np.concatenate([batch.places for batch in batches])] = values
+        logits[np.concatenate([batch.indices for batch in batches])] = values
         return logits
 
     @torch.inference_mode()
@@ -116,14 +116,14 @@ def load_classifier(files: ModelFiles, device: str, threads: int | None, texts: 
     InputError, one line, for a model that cannot be used; `read_config` has checked what needs no weights.
     """
     disable_progress_bar()  # transformers' bar for loading weights would overwrite the job's own
-    place = torch.device(device)
+    torch_device = torch.device(device)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(files.path, trust_remote_code=False)
         model, loading = transformers.AutoModelForSequenceClassification.from_pretrained(
             files.path,
             use_safetensors=True,
             trust_remote_code=False,
-            dtype=torch.bfloat16 if place.type == "cuda" else torch.float32,
+            dtype=torch.bfloat16 if torch_device.type == "cuda" else torch.float32,
             output_loading_info=True,
         )
     except Exception as error:  # the loaders raise whatever their parsers do
@@ -135,17 +135,17 @@ def load_classifier(files: ModelFiles, device: str, threads: int | None, texts: 
     has_vocabulary = any(Path(files.path, name).is_file() for name in tokenizer.vocab_files_names.values())
     if not (tokenizer.is_fast and has_vocabulary):
         raise files.error("has no tokenizer.json, nor the files to make one from")
-    model.eval().requires_grad_(False).to(place)
+    model.eval().requires_grad_(False).to(torch_device)
     speed_up(model)
     return SequenceClassifier(
         files=files,
         tokenizer=tokenizer,
         model=model,
-        device=place,
+        device=torch_device,
         layout=_layout(tokenizer, files, texts),
         max_length=_max_length(tokenizer, model),
-        batch_tokens=BATCH_TOKENS[place.type],
-        parallel_batches=(threads or os.cpu_count() or 1) if place.type == "cpu" else 1,
+        batch_tokens=BATCH_TOKENS[torch_device.type],
+        parallel_batches=(threads or os.cpu_count() or 1) if torch_device.type == "cpu" else 1,
     )
 
 
