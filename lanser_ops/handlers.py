@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from apache_beam.ml.inference.base import ModelHandler
-
 from lanser_ops.asr.base import Recognizer
 from lanser_ops.asr.transcribe import transcribe_unit
 from lanser_ops.backends import ASR, LABELLERS, backend_of, resolve_same
+from lanser_ops.beam_compat import ModelHandler
 from lanser_ops.labelling.base import Labeller, Scores
 from lanser_ops.labelling.label import score_null, score_unit
 from lanser_ops.output.directory import OutputDir
