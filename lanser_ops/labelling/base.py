@@ -69,6 +69,6 @@ class LabellerBackend(Protocol):
         """Load ``spec.nli_model`` from its path. ``device`` is ``auto``, ``cpu`` or ``cuda``."""
         ...
 
-    def on_gpu(self, device: str) -> bool:
-        """Whether ``device`` means a GPU of this machine; its worker processes then share one model."""
+    def has_gpu(self) -> bool:
+        """Whether the backend finds a GPU on this machine, so that ``auto`` means ``cuda``."""
         ...
