@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lanser_ops import storage
+from lanser_ops import storage, tar
 from lanser_ops.common.errors import InputError
 from lanser_ops.corpus import manifests
 from schemas.records import SOURCE_SCHEMA
@@ -171,13 +171,13 @@ def _index_tar(path: str, relative: str, size: int) -> pa.Table:
     """A row for every audio member; one for the tar itself where it is broken, to become a reject."""
     rows = []
     try:
-        with storage.open_read(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            for member in tar:
+        with storage.open_read(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+            for member in archive:
                 if member.isfile() and _extension(member.name) in AUDIO_EXTENSIONS:
                     source = _printable(f"{relative}/{member.name}")
                     where = {"offset": member.offset_data, "bytes": member.size}
                     rows.append({"root": 0, "path": relative, "source": source, **where})
-            whole = tar.is_end(stream, tar.offset)
+            whole = tar.is_end(stream, archive.offset)
     except InputError:  # a store that lets nobody in says nothing of the tar
         raise
     except (tarfile.TarError, OSError, EOFError, ValueError):

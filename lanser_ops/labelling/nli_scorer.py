@@ -69,7 +69,7 @@ class NliScorer:
         with np.errstate(over="ignore"):  # exp(-log_odds) beyond float64 is a probability of 0
             entailment = round_scores(1 / (1 + np.exp(-log_odds))).reshape(lengths.shape)
         rows = np.array([unique[premise] for premise in premises], dtype=np.int64)
-        truncated = (premise_lengths[:, None] > room[None, :]).any(axis=1)
+        truncated: np.ndarray = np.any(premise_lengths[:, None] > room[None, :], axis=1)
         return Scores(entailment[rows], truncated[rows], lengths.size)
 
 

@@ -85,7 +85,7 @@ class SequenceClassifier:
             return self._run(tokens)[: len(batch.indices)]
 
         if not len(lengths):
-            return np.empty((0, self.model.config.num_labels))
+            return np.empty((0, len(self.model.config.id2label)))
         batches = list(equal_length_batches(lengths, self.batch_tokens))
         with ThreadPoolExecutor(self.parallel_batches, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             parts = list(pool.map(compute, batches))

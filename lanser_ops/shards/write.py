@@ -10,7 +10,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import orjson
 import pyarrow as pa
@@ -173,7 +173,7 @@ def drop_reason(row: Mapping[str, Any], spec: ShardSpec) -> tuple[str, str] | No
 
 
 def spool_flac(
-    spool: BinaryIO, transcripts: Sequence[Transcript], rows: Sequence[SourceRow], roots: Sequence[str]
+    spool: IO[bytes], transcripts: Sequence[Transcript], rows: Sequence[SourceRow], roots: Sequence[str]
 ) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[str, str]]]:
     """Decode the audio of ``transcripts`` and append each utterance as FLAC to ``spool``.
 
