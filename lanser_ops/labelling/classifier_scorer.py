@@ -10,16 +10,14 @@ import numpy as np
 from lanser_ops.common.label_scores import round_scores
 from lanser_ops.labelling.base import Scores
 from lanser_ops.labelling.classifier import SIGMOID, model_files
-from lanser_ops.labelling.model_files import read_config
 from lanser_ops.labelling.sequence_classifier import SequenceClassifier, load_classifier
 
 
 @dataclass(frozen=True)
 class ClassifierScorer:
-    """A loaded text classifier: its ``classes`` in index order; ``against`` is one of `classifier.AGAINST`."""
+    """A loaded text classifier; ``against`` is one of `classifier.AGAINST`."""
 
     classifier: SequenceClassifier
-    classes: tuple[str, ...]
     against: str
 
     def score(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Scores:
@@ -42,7 +40,7 @@ class ClassifierScorer:
 
         logits = classifier.logits(lengths, write)
         probabilities = round_scores(_sigmoid(logits) if self.against == SIGMOID else _softmax(logits))
-        columns = [self.classes.index(hypothesis) for hypothesis in hypotheses]
+        columns = [classifier.classes.index(hypothesis) for hypothesis in hypotheses]
         rows = np.array([unique[premise] for premise in premises], dtype=np.int64)
         return Scores(probabilities[rows][:, columns], truncated[rows], len(unique))
 
@@ -65,4 +63,4 @@ def load_scorer(path: str, device: str, threads: int | None, against: str) -> Cl
     classifier = load_classifier(files, device, threads, texts=1)
     if not classifier.layout.special_tokens:
         raise files.error("has a tokenizer that adds no special tokens, so an empty text could not be scored")
-    return ClassifierScorer(classifier, read_config(files).classes, against)
+    return ClassifierScorer(classifier, against)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from importlib.resources import files
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from lanser_ops import models
@@ -43,7 +43,7 @@ def resolve(name: str) -> ModelRef:
 
 @lru_cache
 def _bundled() -> ModelRef:
-    path = str(files("lanser_ops").joinpath("assets", "nli"))
+    path = str(resources.files("lanser_ops").joinpath("assets", "nli"))
     return ModelRef(BUNDLED_ID, models.content_hash(path), path)
 
 
@@ -54,7 +54,8 @@ def scoring(
 
     Raises InputError for a model without NLI's classes and for an unknown ``against``.
     """
-    nli_classes(model_files(model.path))
+    files = model_files(model.path)
+    entailment_index(read_config(files).classes, files)
     if against not in (None, *AGAINST):
         raise InputError(f"--against {against}: an NLI model weighs entailment against {' or '.join(AGAINST)}")
     return taxonomy, tuple(templates) or (taxonomy.template or DEFAULT_TEMPLATE,), against or CONTRADICTION
@@ -77,16 +78,7 @@ def model_files(path: str) -> ModelFiles:
     return ModelFiles(path, "NLI model", ADVICE)
 
 
-def nli_classes(model: ModelFiles) -> tuple[int, int, int]:
-    """Class indices of entailment and of its opposite, and the number of classes, from config.json alone.
-
-    Raises InputError for a config.json that cannot be read, no safetensors weights, or classes that are not NLI's.
-    """
-    classes = read_config(model).classes
-    return *entailment_index(classes, model), len(classes)
-
-
-def entailment_index(classes: Sequence[str], model: ModelFiles) -> tuple[int, int]:
+def entailment_index(classes: Sequence[str], files: ModelFiles) -> tuple[int, int]:
     """Class indices of entailment and of its opposite (contradiction, or not_entailment), by the names of ``classes``.
 
     Names are compared without case and punctuation and may begin with ``LABEL_``; one that begins with ``not``,
@@ -99,4 +91,4 @@ def entailment_index(classes: Sequence[str], model: ModelFiles) -> tuple[int, in
     if len(entailment) == len(opposite) == 1:
         return entailment[0], opposite[0]
     lacking = "contradiction or not_entailment" if len(entailment) == 1 else "entailment"
-    raise model.error(f"has the classes {', '.join(classes)}: not exactly one is {lacking}")
+    raise files.error(f"has the classes {', '.join(classes)}: not exactly one is {lacking}")
