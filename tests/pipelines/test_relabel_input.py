@@ -61,7 +61,8 @@ def test_other_options_are_refused_without_overwrite(shards: Path, tmp_path: Pat
     (shards / "val-00003-of-00004.tar").unlink()
     assert "the shards changed (4 tars then, 3 now)" in fails(capsys, *argv)
     succeed(relabel.main, *argv, "--taxonomy", "ekman", "--overwrite")
-    assert sorted(path.name for path in output.glob("shards/ekman/*.tar")) == [f"train-0000{n}-of-00004.tar" for n in range(3)]
+    names = sorted(path.name for path in output.glob("shards/ekman/*.tar"))
+    assert names == [f"train-0000{n}-of-00004.tar" for n in range(3)]
     assert (output / "mine.txt").read_text() == "mine"
 
 
