@@ -56,6 +56,6 @@ setup(
     entry_points={
         "console_scripts": ["lanser=lanser_ops.cli:main"],
         "lanser.asr": ["whisper=lanser_ops.asr.whisper"],
-        "lanser.labellers": ["nli=lanser_ops.labelling.nli"],
+        "lanser.labellers": ["classifier=lanser_ops.labelling.classifier", "nli=lanser_ops.labelling.nli"],
     },
 )
