@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from apache_beam.ml.inference.base import ModelHandler
-
 from lanser_ops.asr.base import Recognizer
 from lanser_ops.asr.transcribe import transcribe_unit
 from lanser_ops.backends import ASR, LABELLERS, backend_of, resolve_same
+from lanser_ops.beam_compat import ModelHandler
 from lanser_ops.labelling.base import Labeller, Scores
 from lanser_ops.labelling.label import score_null, score_unit
 from lanser_ops.output.directory import OutputDir
@@ -50,7 +49,7 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
 
     def share_model_across_processes(self) -> bool:
         """On a GPU the workers of a machine take turns with one model; on CPUs each has its own."""
-        return backend_of(ASR, self._model_name).on_gpu(self._worker.device)
+        return _is_on_gpu(ASR, self._model_name, self._worker.device)
 
     def run_inference(
         self, batch: Sequence[UnitRun], model: Recognizer, inference_args: dict[str, Any] | None = None
@@ -108,7 +107,7 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LazyScorer]):
 
     def share_model_across_processes(self) -> bool:
         """As with the recogniser: on a GPU the workers of a machine use one model."""
-        return backend_of(LABELLERS, self._model_name).on_gpu(self._worker.device)
+        return _is_on_gpu(LABELLERS, self._model_name, self._worker.device)
 
     def run_inference(
         self, batch: Sequence[UnitRun], model: LazyScorer, inference_args: dict[str, Any] | None = None
@@ -126,3 +125,7 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LazyScorer]):
 
     def get_metrics_namespace(self) -> str:
         return "lanser_score"
+
+
+def _is_on_gpu(group: str, model_name: str, device: str) -> bool:
+    return device == "cuda" or (device == "auto" and backend_of(group, model_name).has_gpu())

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator, Mapping
 
 import apache_beam as beam
-from apache_beam.ml.inference.base import RunInference
 
+from lanser_ops.beam_compat import RunInference
 from lanser_ops.handlers import ScoreHandler, TranscribeHandler, Worker
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.label import corpus_sums, label_unit, null_sums
@@ -131,12 +131,12 @@ class RewriteShards(beam.PTransform):
 class CountUnits(beam.PTransform):
     """(counts, run) of every unit, counted from its files, in one list."""
 
-    def __init__(self, worker: Worker, taxonomy: str | None):
+    def __init__(self, worker: Worker, taxonomy: str | None, sharded: bool):
         super().__init__()
-        self._worker, self._taxonomy = worker, taxonomy
+        self._worker, self._taxonomy, self._sharded = worker, taxonomy, sharded
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
-        counted = units | beam.Map(_count, worker=self._worker, taxonomy=self._taxonomy)
+        counted = units | beam.Map(_count, worker=self._worker, taxonomy=self._taxonomy, sharded=self._sharded)
         return counted | beam.combiners.ToList()
 
 
@@ -175,5 +175,5 @@ def _rewrite(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpe
     return run.timed("shard", start)
 
 
-def _count(run: UnitRun, worker: Worker, taxonomy: str | None) -> tuple[UnitCounts, UnitRun]:
-    return count_unit(worker.out, run.unit, taxonomy), run
+def _count(run: UnitRun, worker: Worker, taxonomy: str | None, sharded: bool) -> tuple[UnitCounts, UnitRun]:
+    return count_unit(worker.out, run.unit, taxonomy, sharded), run

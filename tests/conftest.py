@@ -157,7 +157,7 @@ def gcs(gcs_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
     """A folder of the emulator that no other test has; this process and those that it starts are connected."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from lanser_ops import storage, stores
+    from lanser_ops import stores
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
     stores.set_options(PipelineOptions([]))
@@ -168,7 +168,7 @@ def gcs(gcs_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
 @pytest.fixture(scope="session")
 def upload():
     """Copy a local folder to a folder of a store."""
-    from lanser_ops import storage, stores
+    from lanser_ops import storage
 
     def to(folder: Path, root: str) -> None:
         for path in sorted(folder.rglob("*")):
@@ -181,7 +181,7 @@ def upload():
 @pytest.fixture(scope="session")
 def stored_digests():
     """`digests` of a folder of a store."""
-    from lanser_ops import storage, stores
+    from lanser_ops import storage
 
     def of(root: str) -> dict[str, str]:
         return {

@@ -88,9 +88,9 @@ def load(spec: TranscribeSpec, device: str, threads: int) -> WhisperRecognizer:
     return load_recognizer(spec, device, threads)
 
 
-def on_gpu(device: str) -> bool:
-    """Whether ``device`` means a GPU that CTranslate2 sees on this machine."""
-    return resolve_device(device) == "cuda"
+def has_gpu() -> bool:
+    """Whether CTranslate2 sees a GPU on this machine."""
+    return resolve_device("auto") == "cuda"
 
 
 def language_code(name: str) -> str | None:

@@ -12,7 +12,7 @@ from lanser_ops.common.command import Parser, guarded
 from lanser_ops.common.errors import InputError
 from lanser_ops.output.dataset import read_dataset
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.output.report import print_accounts
+from lanser_ops.output.report import print_statistics
 
 SHOWN_SCORES = 3
 
@@ -31,7 +31,7 @@ def run(argv: Sequence[str]) -> None:
         raise InputError(f"{args.path}: neither an output directory of lanser nor a shard")
     for name, entry in content.get("taxonomies", {}).items():
         if "accounts" in entry:
-            print_accounts(entry["accounts"], name)
+            print_statistics(entry["accounts"], name)
     for tar in tars[:1]:
         _show_shard(tar, args.samples)
 

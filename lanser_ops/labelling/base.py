@@ -62,8 +62,8 @@ class LabellerBackend(Protocol):
         """Load ``spec.nli_model`` from its path. ``device`` is ``auto``, ``cpu`` or ``cuda``."""
         ...
 
-    def on_gpu(self, device: str) -> bool:
-        """Whether ``device`` means a GPU on this machine; worker processes then share one model."""
+    def has_gpu(self) -> bool:
+        """Whether the backend finds a GPU on this machine, so that ``auto`` means ``cuda``."""
         ...
 
 

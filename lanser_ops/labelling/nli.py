@@ -123,9 +123,9 @@ def load(spec: LabelSpec, device: str, threads: int | None) -> Scorer:
     return load_scorer(spec.nli_model.path, resolve_device(device), threads, spec.against)
 
 
-def on_gpu(device: str) -> bool:
-    """Whether ``device`` means a GPU that torch sees on this machine."""
-    return resolve_device(device) == "cuda"
+def has_gpu() -> bool:
+    """Whether torch sees a GPU on this machine."""
+    return resolve_device("auto") == "cuda"
 
 
 def entailment_index(label2id: Mapping[str, int], model_name: str) -> tuple[int, int]:

