@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 import apache_beam as beam
 
 from lanser_ops.beam_compat import RunInference
+from lanser_ops.common.label_scores import mean_log_scores
 from lanser_ops.handlers import ScoreHandler, TranscribeHandler, Worker
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.label import corpus_sums, label_unit, null_sums
@@ -94,7 +95,7 @@ class Label(beam.PTransform):
                 units
                 | "PriorPart" >> beam.FlatMap(_prior_part, self._worker, self._spec, self._sets, self._null_unit)
                 | "GatherPrior" >> beam.combiners.ToList()
-                | "Prior" >> beam.Map(weak_labels.mean_log_scores)
+                | "Prior" >> beam.Map(mean_log_scores)
             )
         return units | beam.Map(_label, worker=self._worker, sets=self._sets, spec=self._spec, prior=prior)
 

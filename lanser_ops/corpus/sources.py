@@ -102,36 +102,43 @@ def _extension(path: str) -> str:
 
 
 def _expand(name: str, output: str) -> list[_Listing]:
+    files, root = _find_files(name)
+    listings = _list_files(files, root, output)
+    if any(len(listing.rows) for listing in listings):
+        return listings
+    if files and all(path.startswith(output + "/") for path in files):
+        raise InputError(f"--input {name}: lies below --output {output}, whose files are never read as input")
+    place = "this folder" if root == name else "these files"
+    raise InputError(f"--input {name}: no audio in {place} (looked for {', '.join(sorted(AUDIO_EXTENSIONS))} and tar)")
+
+
+def _find_files(name: str) -> tuple[dict[str, int], str]:
+    """Sizes by path of the files that ``name`` stands for, and the folder that their names are relative to."""
     if not storage.is_remote(name) and os.path.isdir(name):
-        return _expand_folder(name, output)
+        return _files_of_folder(name), name
     size = storage.file_size(name)
-    found = {name: size} if size is not None else storage.match_glob(name)
-    if found:
+    files = {name: size} if size is not None else storage.match_glob(name)
+    if files:
         root = posixpath.dirname(name)
         while any(char in root for char in "*?[") and not storage.exists(root):
             root = posixpath.dirname(root)
-        return _expand_files(found, root, output)
+        return files, root
     if storage.is_remote(name) and storage.list_files(name):
-        return _expand_folder(name, output)
+        return _files_of_folder(name), name
     raise InputError(f"--input {name}: no such file or folder, and no file matches it as a pattern")
 
 
-def _expand_folder(name: str, output: str) -> list[_Listing]:
-    files = {
+def _files_of_folder(name: str) -> dict[str, int]:
+    return {
         path: size
         for path, size in storage.list_files(name).items()
         if _extension(path) in AUDIO_EXTENSIONS | {"tar"}
         and not any(part.startswith(".") for part in path[len(name) + 1 :].split("/"))
     }
-    listings = _expand_files(files, name, output)
-    if not any(len(listing.rows) for listing in listings):
-        raise InputError(
-            f"--input {name}: no audio in this folder (looked for {', '.join(sorted(AUDIO_EXTENSIONS))} and tar)"
-        )
-    return listings
 
 
-def _expand_files(files: dict[str, int], root: str, output: str) -> list[_Listing]:
+def _list_files(files: dict[str, int], root: str, output: str) -> list[_Listing]:
+    """The rows of ``files`` that are not below ``output``."""
     listings, plain = [], []
     for path, size in sorted(files.items()):
         if path.startswith(output + "/"):
