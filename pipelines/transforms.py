@@ -23,7 +23,7 @@ from lanser_ops.output.statistics import UnitCounts, count_unit
 from lanser_ops.shards import relabel
 from lanser_ops.shards.write import shard_unit
 from schemas.specs import LabelSpec, ScoreSet, ShardSpec, TranscribeSpec
-from schemas.units import UnitRun
+from schemas.units import ShardTar, UnitRun
 
 
 @beam.typehints.with_input_types(UnitRun)
@@ -150,9 +150,15 @@ def _prior_part(
         yield run.unit.index, *null_sums(worker.out, sets, spec)
 
 
+def _tar(run: UnitRun) -> ShardTar:
+    if run.tar is None:
+        raise ValueError(f"unit {run.unit.index} has no shard that it is read from: give UnitRun(unit, tar)")
+    return run.tar
+
+
 def _unpack(run: UnitRun, worker: Worker) -> UnitRun:
     start = time.monotonic()
-    relabel.unpack_unit(worker.out, run.tar)
+    relabel.unpack_unit(worker.out, _tar(run))
     return run.timed("unpack", start)
 
 
@@ -172,7 +178,7 @@ def _shard(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec,
 
 def _rewrite(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec) -> UnitRun:
     start = time.monotonic()
-    relabel.rewrite_unit(worker.out, run.tar, spec, shard_spec)
+    relabel.rewrite_unit(worker.out, _tar(run), spec, shard_spec)
     return run.timed("shard", start)
 
 
