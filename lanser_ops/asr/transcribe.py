@@ -12,11 +12,11 @@ from lanser_ops.audio.decode import is_silent
 from lanser_ops.corpus.plan import read_unit
 from lanser_ops.output import attempts
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.output.rejects import write_transcripts
+from lanser_ops.output.rejects import count_reasons, write_transcripts
 from lanser_ops.process import release_memory
 from schemas.records import TRANSCRIPT_SCHEMA, Reject, SourceRow, Transcript, make_reject, to_table, utterance_key
 from schemas.specs import CutSpec
-from schemas.units import Unit
+from schemas.units import StageCounts, Unit
 
 # If no 32 ms window reaches this speech probability of Silero's, recognition is not worth its time: of 1,440 acted
 # RAVDESS clips the lowest maximum is 0.35, of 600 clips of noise and tones two thirds stay below 0.3.
@@ -25,22 +25,32 @@ MIN_SPEECH_PROBABILITY = 0.2
 log = logging.getLogger(__name__)
 
 
-def transcribe_unit(out: OutputDir, unit: Unit, roots: Sequence[str], recognizer: Recognizer, spec: CutSpec) -> None:
+def transcribe_unit(
+    out: OutputDir, unit: Unit, roots: Sequence[str], recognizer: Recognizer, spec: CutSpec
+) -> StageCounts:
     """Write the unit's transcripts and its rejects, unless they exist.
 
     A unit that was begun `attempts.MAX_TRIES` times and never finished is set aside: all its rows become rejects.
     """
     if out.exists(out.transcripts(unit)):
-        return
+        return StageCounts()
     rows = read_unit(out, unit)
     if attempts.used_up(out, unit):
         log.warning("unit %d is set aside after %d tries: %d rejects", unit.index, attempts.MAX_TRIES, len(rows))
-        write_transcripts(out, unit, to_table([], TRANSCRIPT_SCHEMA), set_aside(rows, attempts.GAVE_UP))
+        rejects = set_aside(rows, attempts.GAVE_UP)
+        write_transcripts(out, unit, to_table([], TRANSCRIPT_SCHEMA), rejects)
         attempts.forget(out, unit)
-        return
+        return _counts([], rejects)
     with attempts.attempt(out, unit):
         transcripts, rejects = transcribe_rows(rows, roots, recognizer, spec)
         write_transcripts(out, unit, to_table(transcripts, TRANSCRIPT_SCHEMA), rejects)
+    return _counts(transcripts, rejects)
+
+
+def _counts(transcripts: Sequence[Transcript], rejects: Sequence[Reject]) -> StageCounts:
+    audio_s = sum(transcript.duration_s for transcript in transcripts)
+    audio_s += sum(row.end_s - row.start_s for row in rejects if row.start_s is not None and row.end_s is not None)
+    return StageCounts(len(transcripts) + len(rejects), audio_s, rejects=count_reasons(rejects))
 
 
 def transcribe_rows(
