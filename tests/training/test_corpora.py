@@ -3,7 +3,7 @@ import pytest
 import soundfile
 
 from training.corpora import load, make_folds, read_corpus, take_fraction
-from training.errors import InputError
+from lanser_ops.common.errors import InputError
 
 
 def touch(root, *names):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training.dataset import Layout, ShardReader, assign, batches_per_reader, check_layout, make_loader
-from training.errors import InputError
+from lanser_ops.common.errors import InputError
 from training.features import Augment
 from training.shards import find_shards, read_index
 

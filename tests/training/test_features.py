@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.errors import InputError
+from lanser_ops.common.errors import InputError
 from training.features import LOG_MEL, Augment, LogMel, check_features, crop, draw, gain, generator_for, spec_augment
 
 # np.log(librosa.feature.melspectrogram(y=chirp(), sr=16000, n_fft=512, win_length=400, hop_length=160, n_mels=64,

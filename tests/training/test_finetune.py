@@ -9,7 +9,8 @@ import soundfile
 import torch
 
 from training.classifier import fit_linear
-from training.finetune import main, summarise
+from training.evaluation import summarise
+from training.finetune import main
 from training.model import new_model, save_model
 from training.predict import main as predict
 
