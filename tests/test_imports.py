@@ -21,7 +21,11 @@ PACKAGES = ("schemas", "lanser_ops", "pipelines", "training")
 SHARED_WITH_TRAINING = ("lanser_ops.common", "lanser_ops.audio.decode")
 BEAM_AND_RECOGNISERS = ("apache_beam", "faster_whisper", "ctranslate2", "lanser_ops.asr")
 # What any backend may use. Every other module of its folder that a backend reaches is a part of that backend.
-FOR_EVERY_BACKEND = ("lanser_ops.asr.base", "lanser_ops.asr.quality", "lanser_ops.labelling.base")
+FOR_EVERY_BACKEND = (
+    *(f"lanser_ops.asr.{name}" for name in ("base", "batches", "quality")),
+    *(f"lanser_ops.labelling.{name}" for name in ("base", "batches", "fast_encoder", "model_files")),
+    "lanser_ops.labelling.sequence_classifier",
+)
 # The command line names the modules of its commands in a table: the only modules that are imported by name.
 LOADS_BY_NAME = "lanser_ops.cli"
 GUARDED, PRIVATE_INTERFACES = ("apache_beam", "botocore"), "lanser_ops.beam_compat"
