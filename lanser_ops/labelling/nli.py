@@ -13,7 +13,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from lanser_ops import models
-from lanser_ops.backends import BUNDLED
+from lanser_ops.backends import BUNDLED, PRODUCTION_NLI
 from lanser_ops.common.device import resolve_device
 from lanser_ops.common.errors import InputError
 from lanser_ops.labelling.model_files import ModelFiles, read_config
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from lanser_ops.labelling.nli_scorer import NliScorer
 
 BUNDLED_ID = "lanser MiniLM-L6 NLI"
-PRODUCTION = "FacebookAI/roberta-large-mnli"
-ADVICE = f"use a model fine-tuned on NLI with safetensors weights, such as {PRODUCTION}"
+ADVICE = f"use a model fine-tuned on NLI with safetensors weights, such as {PRODUCTION_NLI}"
 
 # What entailment is weighed against.
 CONTRADICTION, ALL = AGAINST = ("contradiction", "all")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from training.corpora import load, make_folds, read_corpus, take_fraction
 from lanser_ops.common.errors import InputError
+from training.corpora import load, make_folds, read_corpus, take_fraction
 
 
 def touch(root, *names):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.dataset import Layout, ShardReader, assign, batches_per_reader, check_layout, make_loader
 from lanser_ops.common.errors import InputError
+from training.dataset import Layout, ShardReader, assign, batches_per_reader, check_layout, make_loader
 from training.features import Augment
 from training.shards import find_shards, read_index
 
