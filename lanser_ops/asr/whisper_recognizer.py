@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from lanser_ops.asr.base import Clip, Hypothesis, Rejection
 from lanser_ops.asr.batches import decode_in_batches
-from lanser_ops.asr.whisper import language_code, language_token, resolve_device
+from lanser_ops.asr.whisper_languages import language_code, language_token
 from lanser_ops.asr.whisper_quality import WhisperOutput, flags_of, is_text_over_noise, looks_wrong
 from lanser_ops.audio.decode import SAMPLE_RATE
 from schemas.specs import TranscribeSpec
@@ -148,7 +148,6 @@ def load_recognizer(spec: TranscribeSpec, device: str, threads: int) -> WhisperR
     busily between them, took a quarter of a build's processor time.
     """
     threadpool_limits(1, user_api="blas")
-    device = resolve_device(device)
     threads = threads or os.cpu_count() or 1
     workers = cpu_workers(threads) if device == "cpu" else 1
     model = WhisperModel(
