@@ -9,7 +9,7 @@ from lanser_ops.backends import BUNDLED, LABELLERS, PRODUCTION_NLI, backend_of, 
 from lanser_ops.common.command import positive
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
-from lanser_ops.labelling.nli import AGAINST, CONTRADICTION
+from lanser_ops.labelling.nli_classes import AGAINST, CONTRADICTION
 from lanser_ops.labelling.weak_labels import NO_PRIOR, PRIORS
 from schemas.specs import LabelSpec
 from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, check_template, load_taxonomy
