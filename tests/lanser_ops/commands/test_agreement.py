@@ -1,0 +1,124 @@
+"""``lanser agreement``, with the bundled labeller."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from lanser_ops.commands import agreement
+
+TEXTS = {
+    "joy": ["I am so happy for you!", "What a wonderful day, I love it."],
+    "anger": ["I hate you, leave me alone!", "How dare you, this makes me furious."],
+    "sadness": ["I miss her so much, I cannot stop crying.", "My dog died and I feel so lonely."],
+}
+
+
+def fails(capsys: pytest.CaptureFixture, main, *argv: str | Path) -> str:
+    assert main([str(arg) for arg in argv]) == 2
+    out, err = capsys.readouterr()
+    assert len(err.splitlines()) == 1 and not out
+    return err.strip()
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    path = tmp_path / "texts.csv"
+    rows = [f'"{text}",{label}' for label, texts in TEXTS.items() for text in texts]
+    path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def figures(printed: str) -> dict[tuple[str, str], list[str]]:
+    """Figures by (template, prior)."""
+    rows = [line.rsplit(maxsplit=4) for line in printed.split("\nmargin,")[0].splitlines() if line.endswith("%")]
+    return {(template, prior): rest for template, prior, *rest in rows}
+
+
+def test_agreement_of_clear_cases_is_complete(capsys, labelled):
+    assert agreement.main(["--csv", str(labelled), "--taxonomy", "ekman", "--threads", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("6 texts; 0 with no label or several were skipped\n")
+    template = "This person feels {}."
+    assert list(figures(printed)) == [(template, "none"), (template, "corpus"), (template, "null")]
+    assert figures(printed)[template, "none"] == ["100.0%", "100.0%", "100.0%"]
+    matrix = printed.split("prior none")[1].split("prior corpus")[0].splitlines()
+    assert matrix[1].split() == ["0", "1", "2", "3", "4", "5", "6"]
+    assert matrix[2].split() == ["0", "anger", "2", ".", ".", ".", ".", ".", "."]
+    assert matrix[5].split() == ["3", "joy", ".", ".", ".", "2", ".", ".", "."]
+
+
+def test_agreement_shows_what_a_margin_selects(capsys, tmp_path):
+    # The words of fear without the emotion: fear leads by less than a hundredth.
+    rows = ["text,label", '"I\'m afraid so, Mr King.",neutral', "This is so sad.,sadness"]
+    (tmp_path / "texts.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert agreement.main(["--csv", str(tmp_path / "texts.csv"), "--taxonomy", "ekman", "--threads", "1"]) == 0
+    table = capsys.readouterr().out.split("margin, without prior")[1].split("\n\n")[0].splitlines()
+    assert [line.split() for line in table[1:]] == [
+        ["at", "least", "0", "100.0%", "50.0%", "50.0%", "50.0%"],
+        ["at", "least", "0.005", "100.0%", "50.0%", "50.0%", "50.0%"],
+        ["at", "least", "0.01", "50.0%", "100.0%", "100.0%", "100.0%"],
+        ["at", "least", "0.02", "50.0%", "100.0%", "100.0%", "100.0%"],
+    ]
+
+
+def test_agreement_has_a_row_for_every_template_and_their_mean(capsys, labelled):
+    alone, printed = {}, ""
+    templates = ["This person feels {}.", "Nothing is {} here."]
+    for given in ([templates[0]], [templates[1]], templates):
+        options = [word for template in given for word in ("--template", template)]
+        assert agreement.main(["--csv", str(labelled), "--taxonomy", "ekman", "--threads", "1", *options]) == 0
+        printed = capsys.readouterr().out
+        alone |= figures(printed) if len(given) == 1 else {}
+    together = figures(printed)
+    assert {key: together[key] for key in alone} == alone
+    assert alone[templates[0], "none"] != alone[templates[1], "none"]
+    assert sorted(together.keys() - alone.keys()) == [("mean of them", prior) for prior in ("corpus", "none", "null")]
+
+
+def test_agreement_reads_other_formats_and_renames(capsys, labelled, tmp_path):
+    names = tmp_path / "names.yaml"
+    names.write_text("happiness: joy\nrage: anger\n", encoding="utf-8")
+    renamed = {"joy": "happiness", "anger": "rage"}
+    rows = [(text, renamed.get(label, label)) for label, texts in TEXTS.items() for text in texts]
+    tsv, packed = tmp_path / "texts.tsv", tmp_path / "texts.jsonl.gz"
+    tsv.write_text("\n".join(["label\ttext", *(f"{label}\t{text}" for text, label in rows)]), encoding="utf-8")
+    lines = [{"text": text, "labels": [label]} for text, label in rows]
+    lines += [{"text": "both", "labels": ["rage", "sadness"]}, {"text": "none", "labels": []}]
+    packed.write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
+    outputs = []
+    for argv in (["--csv", labelled], ["--csv", tsv, "--map", names], ["--csv", packed, "--map", names]):
+        assert agreement.main([*map(str, argv), "--taxonomy", "ekman", "--threads", "1"]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert figures(outputs[0]) == figures(outputs[1]) == figures(outputs[2])
+    assert outputs[2].startswith("6 texts; 2 with no label or several were skipped\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "text,label\nhm,boredom\n", "row 1: 'boredom' is not a label of ekman (anger, disgust, fear,"),
+        ("a.csv", "words,label\nhm,joy\n", "row 1: has no text; the columns text and label are needed"),
+        ("a.csv", "text\nhm\n", "row 1: has no label; the columns text and label are needed"),
+        ("a.csv", "text,label\n", "no row with a text and one label"),
+        ("a.jsonl", '{"text": "hm", "label": "joy"}\n{"text"\n', "cannot be read as jsonl"),
+        ("a.jsonl", "[1]\n", "row 1: has no label"),
+        ("a.jsonl", '{"text": 3, "label": "joy"}\n', "row 1: has no text"),
+        ("a.csv.gz", "text,label\nhm,joy\n", "cannot be read as csv"),
+        ("a.txt", "hm", "is not a .csv, .tsv or .jsonl file (optionally with .gz)"),
+    ],
+)
+def test_agreement_refuses_in_one_line(capsys, tmp_path, name, content, message):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    line = fails(capsys, agreement.main, "--csv", tmp_path / name, "--taxonomy", "ekman")
+    assert line.startswith(f"lanser agreement: --csv {tmp_path / name}: ") and message in line
+
+
+@pytest.mark.parametrize("content", ["- joy\n", "joy: 3\n", "a: &x [*x]\n", "!!python/object:os.system x\n", "\x00"])
+def test_agreement_refuses_a_bad_map(capsys, labelled, tmp_path, content):
+    (tmp_path / "names.yaml").write_text(content, encoding="utf-8")
+    argv = ["--csv", labelled, "--taxonomy", "ekman", "--map", tmp_path / "names.yaml"]
+    assert f"--map {tmp_path / 'names.yaml'}: " in fails(capsys, agreement.main, *argv)
