@@ -42,7 +42,7 @@ def guarded(
         return 0
     except Exception as error:
         if extra and isinstance(error, ModuleNotFoundError):
-            return _fail(name, f"{error.name} is not installed; pip install 'lanser[{extra}]'", 2)
+            return _fail(name, f"{str(error.name).split('.')[0]} is not installed; pip install 'lanser[{extra}]'", 2)
         if "--verbose" in argv:
             raise
         return _fail(name, f"{root_cause(error)} (--verbose shows the whole trace)", 1)
