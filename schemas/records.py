@@ -8,9 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
 SCHEMA_VERSION = 1
 
 # Why an utterance is not in the shards: the values in Parquet files, and texts for people.
@@ -34,6 +39,7 @@ REASONS = {
     "repetition": "flagged: the transcript repeats itself",
     "low_logprob": "flagged: the recogniser was unsure of most words",
     "subtitle_phrase": "flagged: a phrase that recognisers invent on non-speech",
+    "transcript_truncated": "flagged: the recogniser reached its token limit before the end of the utterance",
     "premise_truncated": "flagged: the transcript is longer than the labeller reads",
     "low_score": "the best label's score is under --min-score",
     "low_margin": "the best label's lead is under --min-margin",
@@ -197,12 +203,12 @@ def make_reject(
     return Reject(key, source, start_s, end_s, stage, reason, detail or REASONS[reason])
 
 
-def to_table(rows: Iterable[object], schema: pa.Schema) -> pa.Table:
+def to_table(rows: Iterable[DataclassInstance], schema: pa.Schema) -> pa.Table:
     """Dataclass rows as a pyarrow table of ``schema`` (columns in the schema's order)."""
     return pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
 
 
-def from_table(table: pa.Table, cls: type) -> list:
+def from_table(table: pa.Table, cls: type[Record]) -> list[Record]:
     """The rows of ``table`` as dataclasses of type ``cls``; columns that ``cls`` lacks are ignored."""
     names = [field.name for field in fields(cls)]
     columns = [table.column(name).to_pylist() for name in names]

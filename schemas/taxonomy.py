@@ -94,8 +94,8 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
     """
     shipped = shipped_taxonomies()
     if name_or_path in shipped:
-        file = resources.files("schemas") / "taxonomies" / f"{name_or_path}.yaml"
-        return parse_taxonomy(file.read_bytes(), file.name)
+        resource = resources.files("schemas") / "taxonomies" / f"{name_or_path}.yaml"
+        return parse_taxonomy(resource.read_bytes(), resource.name)
     looks_like_path = "/" in name_or_path or name_or_path.lower().endswith((".yaml", ".yml"))
     if not looks_like_path and not os.path.isfile(name_or_path):
         raise TaxonomyError(
@@ -193,7 +193,7 @@ class _Composer(yaml.SafeLoader):
 
     depth = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()
         if event.anchor is not None or getattr(event, "tag", None) is not None:
             raise _error(
@@ -220,7 +220,8 @@ def _compose(text: str, where: str) -> yaml.Node | None:
     try:
         return composer.get_single_node()
     except yaml.MarkedYAMLError as error:
-        line = (error.problem_mark or error.context_mark).line + 1
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
         reason = ", ".join(part for part in (error.context, error.problem) if part)
         raise TaxonomyError(f"{where}:{line}: is not valid YAML: {reason}") from None
     except TaxonomyError:
@@ -330,7 +331,9 @@ def _kind(node: yaml.Node) -> str:
 
 
 def _at(marked: yaml.Node | yaml.Event, message: str) -> str:
-    return f"{marked.start_mark.name}:{marked.start_mark.line + 1}: {message}"
+    mark = marked.start_mark
+    assert mark is not None, "nodes and events that were parsed from text have marks"
+    return f"{mark.name}:{mark.line + 1}: {message}"
 
 
 def _error(marked: yaml.Node | yaml.Event, message: str) -> TaxonomyError:

@@ -61,7 +61,8 @@ def load(spec: LabelSpec, device: str, threads: int | None) -> ClassifierScorer:
     """Load the classifier of ``spec``; see `classifier_scorer.load_scorer`."""
     from lanser_ops.labelling.classifier_scorer import load_scorer
 
-    return load_scorer(spec.nli_model.path, resolve_device(device), threads, spec.against)
+    files = model_files(spec.nli_model.path)
+    return load_scorer(files, resolve_device(device), threads, independent=spec.against == SIGMOID)
 
 
 def has_gpu() -> bool:

@@ -5,7 +5,6 @@ Resolving and checking a model is here, and imports nothing heavy; scoring is in
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -16,7 +15,8 @@ from lanser_ops import models
 from lanser_ops.backends import BUNDLED
 from lanser_ops.common.device import resolve_device
 from lanser_ops.common.errors import InputError
-from lanser_ops.labelling.model_files import ModelFiles, read_config
+from lanser_ops.labelling.model_files import read_config
+from lanser_ops.labelling.nli_classes import AGAINST, CONTRADICTION, entailment_index, model_files
 from schemas.specs import LabelSpec, ModelRef
 from schemas.taxonomy import DEFAULT_TEMPLATE, Taxonomy
 
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from lanser_ops.labelling.nli_scorer import NliScorer
 
 BUNDLED_ID = "lanser MiniLM-L6 NLI"
-PRODUCTION = "FacebookAI/roberta-large-mnli"
-ADVICE = f"use a model fine-tuned on NLI with safetensors weights, such as {PRODUCTION}"
-
-# What entailment is weighed against.
-CONTRADICTION, ALL = AGAINST = ("contradiction", "all")
 
 
 def resolve(name: str) -> ModelRef:
@@ -71,24 +66,3 @@ def load(spec: LabelSpec, device: str, threads: int | None) -> NliScorer:
 def has_gpu() -> bool:
     """Whether torch sees a GPU on this machine."""
     return resolve_device("auto") == "cuda"
-
-
-def model_files(path: str) -> ModelFiles:
-    """A directory as an NLI model, for error messages."""
-    return ModelFiles(path, "NLI model", ADVICE)
-
-
-def entailment_index(classes: Sequence[str], files: ModelFiles) -> tuple[int, int]:
-    """Class indices of entailment and of its opposite (contradiction, or not_entailment), by the names of ``classes``.
-
-    Names are compared without case and punctuation and may begin with ``LABEL_``; one that begins with ``not``,
-    ``non`` or ``no`` is never entailment. Raises InputError where the names do not tell them apart.
-    """
-    names = [re.sub(r"^label(?=\W|_)|[^a-z]", "", name.lower()) for name in classes]
-    entailment = [index for index, name in enumerate(names) if name.startswith("entail")]
-    opposite = [index for index, name in enumerate(names) if name.startswith("contradict")]
-    opposite = opposite or [index for index, name in enumerate(names) if re.match("no[nt]?entail", name)]
-    if len(entailment) == len(opposite) == 1:
-        return entailment[0], opposite[0]
-    lacking = "contradiction or not_entailment" if len(entailment) == 1 else "entailment"
-    raise files.error(f"has the classes {', '.join(classes)}: not exactly one is {lacking}")

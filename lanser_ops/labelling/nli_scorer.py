@@ -16,7 +16,7 @@ import numpy as np
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import round_scores
 from lanser_ops.labelling.base import Scores
-from lanser_ops.labelling.nli import ALL, CONTRADICTION, entailment_index, model_files
+from lanser_ops.labelling.nli_classes import ALL, CONTRADICTION, entailment_index, model_files
 from lanser_ops.labelling.sequence_classifier import SequenceClassifier, load_classifier
 
 
@@ -74,7 +74,7 @@ class NliScorer:
 
 
 def load_scorer(path: str, device: str = "cpu", threads: int | None = None, against: str = CONTRADICTION) -> NliScorer:
-    """The NLI model in the directory ``path``; ``against`` is one of `nli.AGAINST`.
+    """The NLI model in the directory ``path``; ``against`` is one of `nli_classes.AGAINST`.
 
     Raises InputError, one line, for a model that cannot be used; see `load_classifier`.
     """

@@ -130,7 +130,7 @@ def test_scores_are_the_models_probabilities(model_dir, against):
         "softmax": np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True),
         "sigmoid": 1 / (1 + np.exp(-logits)),
     }[against]
-    scorer = load_scorer(str(model_dir), "cpu", 2, against)
+    scorer = load_scorer(classifier.model_files(str(model_dir)), "cpu", 2, against == "sigmoid")
     scores = scorer.score(TEXTS, CLASSES)
     assert scores.entailment.dtype == np.float32
     assert np.ptp(probabilities, axis=0).max() > 0.3
@@ -144,7 +144,7 @@ def test_scores_are_the_models_probabilities(model_dir, against):
 
 
 def test_batches_hold_equal_lengths(model_dir):
-    scorer = load_scorer(str(model_dir), "cpu", 1, "softmax")
+    scorer = load_scorer(classifier.model_files(str(model_dir)), "cpu", 1, independent=False)
     shapes = set()
     scorer.classifier.model.register_forward_pre_hook(
         lambda module, args, kwargs: shapes.add(tuple(kwargs["input_ids"].shape)), with_kwargs=True
@@ -178,7 +178,7 @@ def pairs_scored(output: Path, taxonomy: str) -> int:
 
 
 def test_labels_of_a_corpus_are_the_models(labelled, model_dir):
-    scorer = load_scorer(str(model_dir), "cpu", 1, "softmax")
+    scorer = load_scorer(classifier.model_files(str(model_dir)), "cpu", 1, independent=False)
     chosen = ["Anger", "disgust", "fear", "HAPPY", "sadness", "surprise", "neutral"]
     fields = samples(labelled, "ekman")
     assert sorted(sample["text"] for sample in fields) == sorted(SPOKEN)

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from lanser_ops.common.errors import InputError
-from lanser_ops.labelling import nli
+from lanser_ops.labelling import nli, nli_classes
 from lanser_ops.labelling.nli_scorer import load_scorer
 from schemas.specs import ModelRef
 from schemas.taxonomy import parse_taxonomy
@@ -36,7 +36,7 @@ HEAVY = ("torch", "transformers", "tokenizers", "huggingface_hub", "apache_beam"
     ],
 )
 def test_entailment_and_its_opposite_are_recognised_by_name(classes, expected):
-    assert nli.entailment_index(classes, nli.model_files("m")) == expected
+    assert nli_classes.entailment_index(classes, nli_classes.model_files("m")) == expected
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_entailment_and_its_opposite_are_recognised_by_name(classes, expected):
 )
 def test_classes_that_are_not_those_of_nli(classes, message):
     with pytest.raises(InputError) as raised:
-        nli.entailment_index(classes, nli.model_files("org/sentiment"))
+        nli_classes.entailment_index(classes, nli_classes.model_files("org/sentiment"))
     line = str(raised.value)
     assert line.startswith("NLI model 'org/sentiment' has the classes ") and message in line
     assert line.endswith("such as FacebookAI/roberta-large-mnli") and "\n" not in line
