@@ -30,7 +30,7 @@ def run_command(*argv: str | Path) -> float:
 
 
 def first_unit(output: Path) -> float:
-    """Seconds from the start of a build of the shipped examples to the first attempt at a unit; the job is then killed."""
+    """Seconds from the start of a build of the shipped examples to its first attempt at a unit; it is then killed."""
     argv = ["build", "--input", EXAMPLES, "--output", output, "--taxonomy", "ekman"]
     start = time.monotonic()
     job = subprocess.Popen(
@@ -53,7 +53,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / "built"
         run_command("build", "--input", EXAMPLES / "kal", "--output", built, "--taxonomy", "ekman")
-        rows = [(f"{command} --help", HELP_S, lambda command=command: run_command(command, "--help")) for command in COMMANDS]
+        rows = [
+            (f"{command} --help", HELP_S, lambda command=command: run_command(command, "--help"))
+            for command in COMMANDS
+        ]
         rows.append(("taxonomies", READ_S, lambda: run_command("taxonomies")))
         rows.append(("inspect DIR", READ_S, lambda: run_command("inspect", built)))
         numbers = iter(range(1000))

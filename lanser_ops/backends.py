@@ -18,6 +18,8 @@ from schemas.specs import ModelRef
 ASR, LABELLERS = "lanser.asr", "lanser.labellers"
 DEFAULTS = {ASR: "whisper", LABELLERS: "nli"}
 BUNDLED = "bundled"
+# What messages recommend for a real corpus.
+PRODUCTION_ASR, PRODUCTION_NLI = "large-v3-turbo", "FacebookAI/roberta-large-mnli"
 
 
 def split_name(group: str, name: str) -> tuple[str, str]:

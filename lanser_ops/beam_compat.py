@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from functools import cache
+from typing import Any, cast
 
 from apache_beam.internal import cloudpickle_pickler
 from apache_beam.internal.cloudpickle import cloudpickle
@@ -77,14 +78,15 @@ def direct_runner(options: PipelineOptions, workers: int, verbose: bool) -> fn_r
 
 def pickle_relative_paths() -> None:
     """Keep this machine's paths out of what Beam pickles: it would store each lambda with the path of its file."""
-    cloudpickle_pickler.DEFAULT_CONFIG.filepath_interceptor = cloudpickle.get_relative_path
+    config: Any = cloudpickle_pickler.DEFAULT_CONFIG
+    config.filepath_interceptor = cloudpickle.get_relative_path
 
 
 def known_flags(parser: argparse.ArgumentParser) -> None:
     """Add every option that Beam knows to ``parser``: Beam itself drops a mistyped one silently."""
     for options in PipelineOptions.__subclasses__():
         try:
-            options._add_argparse_args(parser)
+            options._add_argparse_args(cast(Any, parser))
         except argparse.ArgumentError:
             continue
 
@@ -93,7 +95,7 @@ def filesystem_options() -> PipelineOptions:
     """The options of Beam's filesystems, set to empty ones if none were set: its S3 filesystem accepts no None."""
     if FileSystems._pipeline_options is None:
         FileSystems.set_options(PipelineOptions([]))
-    return FileSystems._pipeline_options
+    return cast(PipelineOptions, FileSystems._pipeline_options)
 
 
 def skip_google_credentials() -> None:

@@ -24,8 +24,6 @@ COMMANDS = {
     "taxonomies": ("lanser_ops.commands.taxonomies", "what taxonomies there are, or one in full"),
     "inspect": ("lanser_ops.commands.inspect", "what an output directory or a shard holds"),
 }
-# Packages that only the trainer's commands need.
-TRAIN_EXTRA = ("accelerate", "parselmouth", "tensorboard")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,12 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lanser: no command {argv[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.ERROR, format="%(message)s")  # as in pipelines/__init__.py
-    try:
-        module = importlib.import_module(COMMANDS[argv[0]][0])
-    except ModuleNotFoundError as error:
-        if error.name not in TRAIN_EXTRA:
-            raise
-        print(f"lanser {argv[0]}: {error.name} is not installed; pip install 'lanser[train]'", file=sys.stderr)
-        return 2
+    module = importlib.import_module(COMMANDS[argv[0]][0])
     gc.freeze()  # what is imported stays: without it to look through, a command ends a second earlier
     return module.main(argv[1:])

@@ -16,12 +16,13 @@ from lanser_ops.asr.base import Recognizer
 from lanser_ops.asr.transcribe import transcribe_unit
 from lanser_ops.backends import ASR, LABELLERS, backend_of, resolve_same
 from lanser_ops.beam_compat import ModelHandler
+from lanser_ops.beam_metrics import record
 from lanser_ops.labelling.base import Labeller, Scores
 from lanser_ops.labelling.label import score_null, score_unit
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.process import release_memory, tune_process
 from schemas.specs import CutSpec, LabelSpec, ScoreSet, TranscribeSpec
-from schemas.units import UnitRun
+from schemas.units import StageCounts, UnitRun
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
         cut = CutSpec(self._spec.min_duration_s, self._spec.max_duration_s)
         for run in batch:
             start = time.monotonic()
-            transcribe_unit(self._worker.out, run.unit, self._worker.roots, model, cut)
-            yield run.timed("transcribe", start)
+            counts = transcribe_unit(self._worker.out, run.unit, self._worker.roots, model, cut)
+            yield record(run, "transcribe", start, counts)
 
     def get_metrics_namespace(self) -> str:
         return "lanser_transcribe"
@@ -121,7 +122,7 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LazyScorer]):
             if run.unit.index == self._null_unit:
                 pairs += score_null(self._worker.out, self._sets, model.score)
             release_memory()
-            yield replace(run.timed("score", start), pairs_scored=pairs)
+            yield replace(record(run, "score", start, StageCounts(pairs=pairs)), pairs_scored=pairs)
 
     def get_metrics_namespace(self) -> str:
         return "lanser_score"

@@ -14,13 +14,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from lanser_ops import beam_compat
-from lanser_ops.asr import whisper
-from lanser_ops.backends import BUNDLED
+from lanser_ops.backends import BUNDLED, PRODUCTION_ASR, PRODUCTION_NLI
 from lanser_ops.common.errors import InputError
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_units
 from lanser_ops.corpus.sources import read_sources
 from lanser_ops.handlers import Worker
-from lanser_ops.labelling import nli, score_store
+from lanser_ops.labelling import score_store
 from lanser_ops.output import attempts, dataset, lock, report, resume
 from lanser_ops.output.directory import PLAN, OutputDir
 from lanser_ops.output.progress import watch
@@ -209,13 +208,11 @@ def _sections(job: JobSpec, out: OutputDir, source: ShardSource | None) -> tuple
 
 
 def _bundled_lines(job: JobSpec) -> Iterator[str]:
+    advice = "small and bundled for a quick start; for production"
     if job.transcribe and job.asr_name == BUNDLED:
-        yield (
-            f"ASR: {whisper.BUNDLED_ID}, small and bundled for a quick start; "
-            f"for production --asr-model {whisper.PRODUCTION}"
-        )
-    if job.score and job.nli_name == BUNDLED:
-        yield f"NLI: {nli.BUNDLED_ID}, small and bundled for a quick start; for production --nli-model {nli.PRODUCTION}"
+        yield f"ASR: {job.transcribe.asr_model.id}, {advice} --asr-model {PRODUCTION_ASR}"
+    if job.label and job.score and job.nli_name == BUNDLED:
+        yield f"NLI: {job.label.nli_model.id}, {advice} --nli-model {PRODUCTION_NLI}"
 
 
 def _reason(error: OSError) -> str:

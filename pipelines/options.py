@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lanser_ops import storage
-from lanser_ops.asr import whisper
 from lanser_ops.asr.base import MAX_CLIP_S
-from lanser_ops.backends import ASR, BUNDLED, backend_of, resolve
+from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, backend_of, resolve
 from lanser_ops.common.command import Parser, positive
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
@@ -126,7 +125,7 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
         "--asr-model",
         default=BUNDLED,
         help="'bundled', a faster-whisper directory (also in gs:// or s3://) or a hub id "
-        f"such as {whisper.PRODUCTION}; default: %(default)s",
+        f"such as {PRODUCTION_ASR}; default: %(default)s",
     )
     parser.add_argument(
         "--language",

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 import apache_beam as beam
 
 from lanser_ops.beam_compat import RunInference
+from lanser_ops.beam_metrics import record
 from lanser_ops.common.label_scores import mean_log_scores
 from lanser_ops.handlers import ScoreHandler, TranscribeHandler, Worker
 from lanser_ops.labelling import weak_labels
@@ -23,7 +24,7 @@ from lanser_ops.output.statistics import UnitCounts, count_unit
 from lanser_ops.shards import relabel
 from lanser_ops.shards.write import shard_unit
 from schemas.specs import LabelSpec, ScoreSet, ShardSpec, TranscribeSpec
-from schemas.units import UnitRun
+from schemas.units import ShardTar, StageCounts, UnitRun
 
 
 @beam.typehints.with_input_types(UnitRun)
@@ -150,10 +151,15 @@ def _prior_part(
         yield run.unit.index, *null_sums(worker.out, sets, spec)
 
 
+def _tar(run: UnitRun) -> ShardTar:
+    if run.tar is None:
+        raise ValueError(f"unit {run.unit.index} has no shard that it is read from: give UnitRun(unit, tar)")
+    return run.tar
+
+
 def _unpack(run: UnitRun, worker: Worker) -> UnitRun:
     start = time.monotonic()
-    relabel.unpack_unit(worker.out, run.tar)
-    return run.timed("unpack", start)
+    return record(run, "unpack", start, relabel.unpack_unit(worker.out, _tar(run)))
 
 
 def _label(
@@ -161,19 +167,18 @@ def _label(
 ) -> UnitRun:
     start = time.monotonic()
     label_unit(worker.out, run.unit, sets, spec, prior)
-    return run.timed("label", start)
+    return record(run, "label", start, StageCounts())
 
 
 def _shard(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec, asr_model: str) -> UnitRun:
     start = time.monotonic()
-    shard_unit(worker.out, run.unit, worker.roots, spec, shard_spec, asr_model)
-    return run.timed("shard", start)
+    counts = shard_unit(worker.out, run.unit, worker.roots, spec, shard_spec, asr_model)
+    return record(run, "shard", start, counts)
 
 
 def _rewrite(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec) -> UnitRun:
     start = time.monotonic()
-    relabel.rewrite_unit(worker.out, run.tar, spec, shard_spec)
-    return run.timed("shard", start)
+    return record(run, "shard", start, relabel.rewrite_unit(worker.out, _tar(run), spec, shard_spec))
 
 
 def _count(run: UnitRun, worker: Worker, taxonomy: str | None, sharded: bool) -> tuple[UnitCounts, UnitRun]:

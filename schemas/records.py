@@ -39,6 +39,7 @@ REASONS = {
     "repetition": "flagged: the transcript repeats itself",
     "low_logprob": "flagged: the recogniser was unsure of most words",
     "subtitle_phrase": "flagged: a phrase that recognisers invent on non-speech",
+    "transcript_truncated": "flagged: the recogniser reached its token limit before the end of the utterance",
     "premise_truncated": "flagged: the transcript is longer than the labeller reads",
     "low_score": "the best label's score is under --min-score",
     "low_margin": "the best label's lead is under --min-margin",

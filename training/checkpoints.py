@@ -1,7 +1,7 @@
-"""Checkpoints: weights as safetensors, optimizer state, and where in the data the run is.
+"""Checkpoints: weights as safetensors, the optimizer's state, and the run's position in the data.
 
-A checkpoint is written under a temporary name and renamed, so one that exists is whole. There are no
-generator states in it: everything random is seeded by step or by sample.
+A checkpoint is written under a temporary name and renamed, so one that exists is complete. It holds no generator
+states: everything random is seeded by step or by sample.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
-from training.errors import InputError
-from training.model import WEIGHTS, EmotionModel, save_model
+from lanser_ops.common.errors import InputError
+from training.model import WEIGHTS, EmotionModel, load_weights, save_model
 
-KEPT = 2
+MAX_CHECKPOINTS = 2
 POSITION, OPTIMIZER = "position.json", "optimizer.pt"
 
 
@@ -33,9 +32,9 @@ class Position:
 
 
 def save_checkpoint(run: Path, model: EmotionModel, state: dict[str, Any], position: Position) -> Path:
-    """Write RUN/checkpoints/step-…, remove all but the last KEPT; ``state`` holds state_dicts by name."""
+    """Write RUN/checkpoints/step-… and remove all but the last MAX_CHECKPOINTS; ``state`` holds state_dicts by name."""
     folder = run / "checkpoints" / f"step-{position.step:08d}"
-    if folder.is_dir():  # of the same step of the same run: the same content
+    if folder.is_dir():  # from the same step of the same run, so the content is the same
         return folder
     temporary = folder.with_name("." + folder.name)
     shutil.rmtree(temporary, ignore_errors=True)
@@ -43,26 +42,26 @@ def save_checkpoint(run: Path, model: EmotionModel, state: dict[str, Any], posit
     torch.save(state, temporary / OPTIMIZER)
     (temporary / POSITION).write_text(json.dumps(asdict(position)) + "\n", encoding="utf-8")
     temporary.rename(folder)
-    for old in list_checkpoints(run)[:-KEPT]:
+    for old in list_checkpoints(run)[:-MAX_CHECKPOINTS]:
         shutil.rmtree(old)
     return folder
 
 
 def list_checkpoints(run: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
+    """The complete checkpoints of a run, oldest first."""
     return sorted((run / "checkpoints").glob("step-*"))
 
 
 def load_checkpoint(folder: Path, model: EmotionModel) -> tuple[dict[str, Any], Position]:
-    """Put the weights into ``model``; returns what `save_checkpoint` was given as state and position.
+    """Load the weights into ``model``; returns the state and position that `save_checkpoint` was given.
 
-    Raises InputError for a checkpoint that does not read.
+    Raises InputError for a checkpoint that cannot be read.
     """
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        load_weights(model, folder / WEIGHTS)
         state = torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
         position = Position(**json.loads((folder / POSITION).read_text(encoding="utf-8")))
-    except (OSError, RuntimeError, ValueError, TypeError, pickle.UnpicklingError) as error:
-        told = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder}: not a whole checkpoint ({told}); remove it and resume") from None
+    except (OSError, EOFError, RuntimeError, ValueError, TypeError, pickle.UnpicklingError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{folder}: not a complete checkpoint ({reason}); remove it and resume") from None
     return state, position

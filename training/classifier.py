@@ -9,19 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.audio import pad
-from training.features import LOG_MEL, Augment, crop, draw, generator_for
+from lanser_ops.audio.decode import SAMPLE_RATE
+from training.features import Augment, crop, draw, generator_for, pad
 from training.loop import MAX_NORM, learning_rate, make_optimizer
 from training.losses import balance, cross_entropy
 from training.model import EmotionModel
 from training.trainer import seed_step
 
-# Longer clips are heard in their middle; emotion corpora hardly have any.
+# A longer clip is represented by its middle; few clips of emotion corpora are.
 MAX_S = 20.0
-# A clip shorter than one frame of an audio encoder would have no output.
-MIN_S = 0.1
 EVALUATION_BATCH = 16
-# Of the linear classifier on a frozen network: the L2 penalty on standardised inputs, and L-BFGS iterations.
+# The linear classifier on a frozen network: the L2 penalty on standardised inputs, and L-BFGS iterations.
 PENALTY, ITERATIONS = 1e-2, 200
 
 
@@ -50,18 +48,21 @@ def fit(
     seed: int,
     device: torch.device,
 ) -> None:
-    """Train the whole of ``model`` on ``waves``, each (samples,), with class-balanced cross-entropy."""
+    """Train all of ``model`` on ``waves``, each float32 (samples,) at 16 kHz, with class-balanced cross-entropy.
+
+    ``labels`` are class indices. ``model`` is on ``device`` and in evaluation mode afterwards.
+    """
     model.to(device).train()
     optimizer = make_optimizer(model, spec.weight_decay)
     one_hot = np.eye(len(model.spec.labels))[list(labels)]
     weights = torch.from_numpy(balance(one_hot)).float()
     targets = torch.from_numpy(one_hot).float()
-    size = round(spec.crop_s * LOG_MEL.sample_rate)
+    size = round(spec.crop_s * SAMPLE_RATE)
     numbers = spec.augment or Augment()
     for step, (epoch, rows) in enumerate(_rows(len(waves), spec, seed)):
         draws = torch.stack([draw(numbers, generator_for(seed, epoch, str(row))) for row in rows])
-        cut = [crop(waves[row], size, float(one[0])) for row, one in zip(rows, draws, strict=True)]
-        padded, lengths = (torch.from_numpy(one).to(device) for one in pad(cut, size))
+        clips = [crop(waves[row], size, position) for row, position in zip(rows, draws[:, 0].tolist(), strict=True)]
+        padded, lengths = (tensor.to(device) for tensor in pad(clips, size))
         seed_step(seed, step, 0)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, spec.steps, spec.peak, spec.warmup)
@@ -77,35 +78,39 @@ def fit(
 
 
 def _rows(samples: int, spec: FitSpec, seed: int) -> Iterator[tuple[int, list[int]]]:
-    """Epoch and rows of every step; an epoch's last batch is left out if it is not full and not the only one."""
-    done, epoch = 0, 0
-    while done < spec.steps:
+    """Epoch and rows of every step; an epoch's last batch is left out if it is partial and not the only one."""
+    step, epoch = 0, 0
+    while step < spec.steps:
         order = torch.randperm(samples, generator=generator_for(seed, epoch, "order")).tolist()
-        whole = max(1, samples // spec.batch_size)
-        for number in range(min(whole, spec.steps - done)):
+        batches = max(1, samples // spec.batch_size)
+        for number in range(min(batches, spec.steps - step)):
             yield epoch, order[number * spec.batch_size : (number + 1) * spec.batch_size]
-        done, epoch = done + whole, epoch + 1
+        step, epoch = step + batches, epoch + 1
 
 
 @torch.inference_mode()
 def embed_all(model: EmotionModel, waves: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """The embedding of every clip, float32 (clips, width), on the CPU; ``model`` in evaluation mode."""
+    """The embedding of every clip, float32 (clips, width), on the CPU.
+
+    ``waves`` are float32 (samples,) at 16 kHz. ``model`` is on ``device`` and in evaluation mode afterwards.
+    """
     model.to(device).eval()
-    longest, shortest = (round(seconds * LOG_MEL.sample_rate) for seconds in (MAX_S, MIN_S))
-    order = sorted(range(len(waves)), key=lambda row: len(waves[row]))  # clips of like length waste no padding
-    found = torch.zeros(len(waves), model.width)
+    clips = [crop(wave, round(MAX_S * SAMPLE_RATE), 0.5) for wave in waves]
+    order = sorted(range(len(clips)), key=lambda row: len(clips[row]))  # similar lengths need little padding
+    embedded = torch.zeros(len(clips), model.width)
     for start in range(0, len(order), EVALUATION_BATCH):
         rows = order[start : start + EVALUATION_BATCH]
-        clips = [crop(waves[row], longest, 0.5) for row in rows]
-        padded, lengths = pad(clips, max(shortest, *map(len, clips)))
-        batch = (torch.from_numpy(one).to(device) for one in (padded, np.maximum(lengths, shortest)))
-        found[rows] = model.embed(*batch).float().cpu()
-    return found
+        padded, lengths = pad([clips[row] for row in rows], len(clips[rows[-1]]))
+        embedded[rows] = model.embed(padded.to(device), lengths.to(device)).float().cpu()
+    return embedded
 
 
 @torch.inference_mode()
 def probabilities(model: EmotionModel, waves: Sequence[np.ndarray], device: torch.device | None = None) -> Tensor:
-    """Label probabilities, float32 (clips, labels), of ``waves``, each float32 (samples,) at 16 kHz."""
+    """Label probabilities, float32 (clips, labels), of ``waves``, each float32 (samples,) at 16 kHz.
+
+    ``device`` is the CPU by default.
+    """
     device = device or torch.device("cpu")
     embedded = embed_all(model, waves, device).to(device)
     return torch.softmax(model.head(embedded), dim=1).cpu()
@@ -114,7 +119,7 @@ def probabilities(model: EmotionModel, waves: Sequence[np.ndarray], device: torc
 def fit_linear(embedded: Tensor, labels: Sequence[int], classes: int) -> nn.Linear:
     """Multinomial logistic regression on ``embedded`` (clips, width), class-balanced, with an L2 penalty.
 
-    Inputs are standardised while fitting; that is then folded into the layer that is returned.
+    ``labels`` are class indices. Inputs are standardised for the fit; the scaling is then folded into the layer.
     """
     embedded = embedded.double()
     mean, std = embedded.mean(dim=0), embedded.std(dim=0, correction=0) + 1e-6

@@ -1,23 +1,25 @@
 """Batches from shards, in an order that is a function of seed and epoch and can be entered anywhere.
 
-Tars are read as streams and shuffled in a buffer by webdataset. Around it stands what webdataset leaves
-open: it splits shards over ranks and workers, but ranks then differ in their number of steps (its remedies
-drop or repeat samples), and it has no position to come back to. Here the index says how many samples each
-reader has, so
+webdataset reads tars as streams and shuffles samples in a buffer. This module adds what webdataset lacks: it
+splits shards over ranks and workers, but ranks then differ in their number of steps (its remedies drop or
+repeat samples), and it has no position to resume from. Here the index gives the number of samples of each
+reader, so
 
-- every reader cuts its samples into the same number of batches, as even as can be, and no rank waits;
-- step t of an epoch is batch t // workers of worker t % workers, so a position is one number, and a reader
-  passes over what was read before without decoding it.
+- every reader cuts its samples into the same number of batches, as evenly as possible, and no rank waits;
+- step t of an epoch is batch t // workers of worker t % workers, so a position is a single number, and a reader
+  skips the samples before it without decoding them.
 
-A reader is one worker of one rank. Readers are numbered worker by worker, so that one process that
-accumulates R micro-batches from R times the workers sees what R processes see.
+A reader is one worker of one rank. Readers are numbered worker by worker, so that one process that accumulates R
+micro-batches from R times the workers sees the same samples as R processes.
 """
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +27,18 @@ import webdataset as wds
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from training.audio import AudioError, decode, pad
-from training.errors import InputError
-from training.features import LOG_MEL, Augment, crop, draw, draw_size, generator_for
+from lanser_ops.audio.decode import SAMPLE_RATE, AudioError, read_all
+from lanser_ops.common.errors import InputError
+from training.features import Augment, crop, draw, draw_size, generator_for, pad
 from training.shards import Index
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Who reads what. ``workers`` is per rank and at least 1; ``buffer`` counts samples per reader."""
+    """How samples are divided among readers.
+
+    ``workers`` is per rank and at least 1; ``buffer`` counts samples per reader.
+    """
 
     seed: int
     batch_size: int
@@ -50,7 +55,7 @@ class Layout:
 
 @dataclass
 class Batch:
-    """A micro-batch; a sample of weight 0 stands for one that did not decode, or for an empty batch.
+    """A micro-batch; a sample of weight 0 replaces one that cannot be decoded, or fills an empty batch.
 
     ``waves`` float32 (batch, samples), ``lengths`` int64 (batch,), ``targets`` float32 (batch, labels), each row
     a distribution, ``weights`` float32 (batch,), ``draws`` float32 (batch, draw_size).
@@ -65,18 +70,24 @@ class Batch:
     undecodable: list[str]
 
     def to(self, device: torch.device) -> Batch:
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> Batch:  # DataLoader calls it by this name
-        return self._each(Tensor.pin_memory)
+    def pin_memory(self) -> Batch:  # DataLoader calls this method
+        return self._map(Tensor.pin_memory)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        tensors = (self.waves, self.lengths, self.targets, self.weights, self.draws)
-        return Batch(self.keys, *map(change, tensors), self.undecodable)
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(
+            self,
+            waves=change(self.waves),
+            lengths=change(self.lengths),
+            targets=change(self.targets),
+            weights=change(self.weights),
+            draws=change(self.draws),
+        )
 
 
 def check_layout(index: Index, layout: Layout) -> None:
-    """Raise InputError where there are fewer shards than readers."""
+    """Raise InputError if there are fewer shards than readers."""
     if len(index.shards) < layout.readers:
         raise InputError(
             f"{len(index.shards)} shards for {layout.readers} readers ({layout.world} processes of {layout.workers} "
@@ -86,7 +97,7 @@ def check_layout(index: Index, layout: Layout) -> None:
 
 
 def assign(counts: Sequence[int], readers: int, seed: int, epoch: int) -> list[list[int]]:
-    """For every reader the shards it reads in ``epoch``, in order; each shard goes to one reader.
+    """For every reader the shards that it reads in ``epoch``, in order; each shard goes to one reader.
 
     Shards are dealt in a random order, each to the reader with the fewest samples so far.
     """
@@ -102,7 +113,7 @@ def assign(counts: Sequence[int], readers: int, seed: int, epoch: int) -> list[l
 
 
 def batches_per_reader(counts: Sequence[int], layout: Layout, epoch: int) -> int:
-    """How many batches every reader makes in ``epoch``: enough for the one with the most samples."""
+    """How many batches every reader yields in ``epoch``: enough for the reader with the most samples."""
     dealt = assign(counts, layout.readers, layout.seed, epoch)
     return max(-(-sum(counts[shard] for shard in shards) // layout.batch_size) for shards in dealt)
 
@@ -110,8 +121,8 @@ def batches_per_reader(counts: Sequence[int], layout: Layout, epoch: int) -> int
 class ShardReader(IterableDataset):
     """The micro-batches of ``epochs`` on one rank, one epoch after the other, the first from ``start`` on.
 
-    One reader serves a whole run, so that its processes are started once, and make the first batches of an epoch
-    while the last ones of that before are trained on.
+    One reader serves a whole run, so that its processes start once, and prepare the first batches of an epoch during
+    the last steps of the previous one.
     """
 
     def __init__(
@@ -131,8 +142,8 @@ class ShardReader(IterableDataset):
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
         number = info.id if info else 0
-        # The loader asks worker process 0 first, so that process takes the part that is due at `start`. Every worker
-        # has as many batches in an epoch, so the turns stay the same in the epochs after.
+        # The loader asks worker process 0 first, so that process takes the part that is due at `start`. All workers
+        # have the same number of batches in an epoch, so the order of their turns stays the same in later epochs.
         worker = (number + self.start) % self.layout.workers
         first = self.start // self.layout.workers + (worker < self.start % self.layout.workers)
         for epoch in self.epochs:
@@ -152,41 +163,33 @@ class ShardReader(IterableDataset):
             size = ends[number] - (ends[number - 1] if number else 0)
             yield self._collate([next(samples) for _ in range(size)], epoch)
 
-    def _shuffled(self, shards: Sequence[int], reader: int, epoch: int) -> Iterator[dict]:
+    def _shuffled(self, shards: Sequence[int], reader: int, epoch: int) -> Iterator[dict[str, Any]]:
         order = random.Random(f"samples {self.layout.seed} {epoch} {reader}")
         shuffle = wds.shuffle(self.layout.buffer, initial=self.layout.buffer, rng=order)
         return iter(shuffle(stream_shards([self.index.shards[shard] for shard in shards])))
 
-    def _collate(self, samples: list[dict], epoch: int) -> Batch:
-        size = round(self.layout.crop_s * LOG_MEL.sample_rate)
+    def _collate(self, samples: list[dict[str, Any]], epoch: int) -> Batch:
+        size = round(self.layout.crop_s * SAMPLE_RATE)
+        if not samples:
+            return silent_batch(self.targets.shape[1], size, draw_size(self.augment))
         keys = [sample["__key__"] for sample in samples]
-        draws = [draw(self.augment, generator_for(self.layout.seed, epoch, key)) for key in keys]
+        draws = torch.stack([draw(self.augment, generator_for(self.layout.seed, epoch, key)) for key in keys])
+        rows = [self.rows[key] for key in keys]
+        weights = self.weights[rows]
         waves, undecodable = [], []
-        for sample, numbers in zip(samples, draws, strict=True):
+        for number, sample in enumerate(samples):
             try:
-                waves.append(crop(decode(sample["flac"]), size, float(numbers[0])))
+                waves.append(crop(read_all(io.BytesIO(sample["flac"])), size, float(draws[number, 0])))
             except AudioError as error:
                 undecodable.append(f"{sample['__key__']}: {error}")
-                waves.append(None)
-        if not keys:
-            return silent_batch(self.targets.shape[1], size, draw_size(self.augment))
-        silence = np.zeros(size, np.float32)
-        padded, lengths = pad([silence if wave is None else wave for wave in waves], size)
-        rows = [self.rows[key] for key in keys]
-        heard = torch.tensor([wave is not None for wave in waves], dtype=torch.float32)
-        return Batch(
-            keys,
-            torch.from_numpy(padded),
-            torch.from_numpy(lengths),
-            self.targets[rows],
-            self.weights[rows] * heard,
-            torch.stack(draws),
-            undecodable,
-        )
+                waves.append(np.zeros(size, np.float32))
+                weights[number] = 0.0
+        padded, lengths = pad(waves, size)
+        return Batch(keys, padded, lengths, self.targets[rows], weights, draws, undecodable)
 
 
 def silent_batch(labels: int, samples: int, draws: int) -> Batch:
-    """One silent clip of weight 0: what a reader that has run out of samples gives, so that ranks stay in step."""
+    """One silent clip of weight 0, which a reader without samples left yields, so that ranks stay in step."""
     return Batch(
         keys=[],
         waves=torch.zeros(1, samples),
@@ -198,20 +201,20 @@ def silent_batch(labels: int, samples: int, draws: int) -> Batch:
     )
 
 
-def stream_shards(paths: Sequence[str]) -> Iterator[dict]:
+def stream_shards(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
     """WebDataset samples of the tars at ``paths``, one after the other: ``__key__`` and bytes by extension."""
 
-    def opened() -> Iterator[dict]:
+    def open_tars() -> Iterator[dict[str, Any]]:
         for path in paths:
             with open(path, "rb") as stream:
                 yield {"url": path, "stream": stream}
 
-    return wds.tariterators.group_by_keys(wds.tariterators.tar_file_expander(opened()))
+    return wds.tariterators.group_by_keys(wds.tariterators.tar_file_expander(open_tars()))
 
 
 def make_loader(reader: ShardReader, processes: bool, pin: bool) -> DataLoader:
-    """The batches of ``reader``, decoded in ``layout.workers`` processes, or here where ``processes`` is false."""
+    """The batches of ``reader``, decoded in ``layout.workers`` processes, or in this one if ``processes`` is false."""
     if not processes and reader.layout.workers > 1:
-        raise ValueError("without worker processes there is one worker")
+        raise ValueError("several workers need worker processes")
     workers = reader.layout.workers if processes else 0
     return DataLoader(reader, batch_size=None, num_workers=workers, pin_memory=pin)

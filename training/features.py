@@ -1,34 +1,37 @@
 """Log-mel features and augmentation, in torch, on whatever device the waveforms are on.
 
-Randomness is drawn apart from where it is used. `draw` gives every sample a row of uniform numbers from a
+Random numbers are drawn separately from their use. `draw` gives every sample a row of uniform numbers from a
 generator seeded with (seed, epoch, key), and the functions here turn the numbers into a crop, a gain and
-masks. So what happens to a sample depends neither on the batch nor on the process it is in, and a resumed
-run needs no generator states.
+masks. So the augmentation of a sample depends neither on its batch nor on its process, and a resumed run
+needs no generator states.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
-from training.errors import InputError
+from lanser_ops.audio.decode import SAMPLE_RATE
+from lanser_ops.common.errors import InputError
 
 
 @dataclass(frozen=True)
 class LogMelSpec:
-    """The feature set: what a spectrogram model was trained on and must be given again.
+    """The feature set, which must be the same when a spectrogram model is trained and when it is used.
 
     Frequencies in Hz, ``window``, ``n_fft`` and ``hop`` in samples. ``mean`` and ``std`` (natural log of power)
-    bring speech at usual levels to about zero mean and unit variance; they are constants, so that loudness,
-    which tells emotions apart, is kept.
+    bring speech at usual levels to about zero mean and unit variance. They are constants in order to preserve
+    loudness, which helps to distinguish emotions.
     """
 
-    sample_rate: int = 16000
+    sample_rate: int = SAMPLE_RATE
     n_fft: int = 512
     window: int = 400
     hop: int = 160
@@ -45,7 +48,7 @@ LOG_MEL = LogMelSpec()
 
 @dataclass(frozen=True)
 class Augment:
-    """How far augmentation goes: SpecAugment (Park et al. 2019, without time warping) and gain.
+    """The strength of augmentation: SpecAugment (Park et al. 2019, without time warping) and gain.
 
     Mask widths are uniform between 0 and the limit, in frames and mel bands; the gain in dB is uniform in
     ±``gain_db``.
@@ -58,13 +61,13 @@ class Augment:
     mel_bands: int = 12
 
 
-def check_features(found: dict, where: str) -> None:
-    """Raise InputError unless ``found`` is the feature set that this version computes."""
-    expected = asdict(LOG_MEL)
-    names = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+def check_features(saved: dict[str, Any], place: str) -> None:
+    """Raise InputError, with ``place``, unless ``saved`` is the feature set that this version computes."""
+    current = asdict(LOG_MEL)
+    names = sorted(name for name in current.keys() | saved.keys() if current.get(name) != saved.get(name))
     if names:
-        told = ", ".join(f"{name} {found.get(name)} there, {expected.get(name)} here" for name in names)
-        raise InputError(f"{where}: a checkpoint of another feature set ({told}); pre-train it again")
+        differences = ", ".join(f"{name} is {saved.get(name)}, now {current.get(name)}" for name in names)
+        raise InputError(f"{place}: a checkpoint of another feature set ({differences}); pre-train it again")
 
 
 class LogMel(nn.Module):
@@ -86,12 +89,14 @@ class LogMel(nn.Module):
             norm="slaney",
             mel_scale="slaney",
         )
+        self.filters: Tensor
+        self.window: Tensor
         self.register_buffer("filters", torch.from_numpy(filters.T.astype(np.float32)), persistent=False)
         self.register_buffer("window", torch.hann_window(spec.window), persistent=False)
 
     def log_mel(self, waves: Tensor) -> Tensor:
-        """``waves`` float (batch, samples) to the log of mel power, float32 (batch, mels, 1 + samples // hop)."""
-        # Half precision would lose the quiet bands: a power spectrum spans more than 16 bits do.
+        """The log of mel power of ``waves``, float (batch, samples): float32 (batch, mels, 1 + samples // hop)."""
+        # Half precision would lose the quiet bands: a power spectrum spans more than 16 bits.
         with torch.autocast(device_type=waves.device.type, enabled=False):
             spectrum = torch.stft(
                 waves.float(),
@@ -107,23 +112,22 @@ class LogMel(nn.Module):
             return torch.log(torch.matmul(self.filters, power) + self.spec.floor)
 
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised features (batch, mels, frames), zero beyond each clip's end, and frames per clip (batch,).
+        """Normalised features, float32 (batch, mels, frames), and the frames per clip, int (batch,).
 
-        ``waves`` is float (batch, samples), ``lengths`` int (batch,) counts the samples before the padding.
+        ``waves`` is float (batch, samples), ``lengths`` int (batch,) counts the samples before the padding. Frames
+        beyond a clip's end hold the features of silence; training.encoders masks them.
         """
         features = (self.log_mel(waves) - self.spec.mean) / self.spec.std
-        frames = 1 + torch.div(lengths, self.spec.hop, rounding_mode="floor")
-        inside = torch.arange(features.shape[-1], device=features.device) < frames[:, None]
-        return features * inside[:, None, :], frames
+        return features, 1 + lengths // self.spec.hop
 
 
 def draw_size(augment: Augment) -> int:
-    """How many uniform numbers one sample takes: crop, gain, then width and place of every mask."""
+    """How many uniform numbers a sample takes: crop, gain, then width and position of every mask."""
     return 2 + 2 * (augment.time_masks + augment.mel_masks)
 
 
 def generator_for(seed: int, epoch: int, key: str) -> torch.Generator:
-    """A CPU generator that depends on nothing but its arguments."""
+    """A CPU generator whose seed is a hash of the arguments."""
     digest = hashlib.sha256(f"{seed}\0{epoch}\0{key}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
@@ -133,25 +137,37 @@ def draw(augment: Augment, generator: torch.Generator) -> Tensor:
     return torch.rand(draw_size(augment), generator=generator)
 
 
-def crop(wave: np.ndarray, samples: int, where: float) -> np.ndarray:
-    """At most ``samples`` of ``wave`` (samples,); ``where`` in [0, 1) places the cut, 0.5 takes the middle."""
+def crop(wave: np.ndarray, samples: int, position: float) -> np.ndarray:
+    """At most ``samples`` of ``wave`` (samples,); ``position`` in [0, 1) places the cut, 0.5 takes the middle."""
     spare = len(wave) - samples
     if spare <= 0:
         return wave
-    start = int(where * (spare + 1))
+    start = int(position * (spare + 1))
     return wave[start : start + samples]
 
 
+def pad(waves: Sequence[np.ndarray], samples: int) -> tuple[Tensor, Tensor]:
+    """Waveforms of at most ``samples`` each as float32 (batch, samples), followed by zeros, and their lengths, int64.
+
+    >>> pad([np.ones(2, np.float32)], 3)
+    (tensor([[1., 1., 0.]]), tensor([2]))
+    """
+    padded = np.zeros((len(waves), samples), np.float32)
+    for row, wave in zip(padded, waves, strict=True):
+        row[: len(wave)] = wave
+    return torch.from_numpy(padded), torch.tensor([len(wave) for wave in waves])
+
+
 def gain(waves: Tensor, draws: Tensor, augment: Augment) -> Tensor:
-    """``waves`` (batch, samples), each louder or quieter by what ``draws`` (batch, draw_size) say."""
+    """``waves`` (batch, samples), each amplified or attenuated according to ``draws`` (batch, draw_size)."""
     decibels = (2 * draws[:, 1] - 1) * augment.gain_db
     return waves * torch.pow(10.0, decibels / 20)[:, None]
 
 
 def spec_augment(features: Tensor, frames: Tensor, draws: Tensor, augment: Augment) -> Tensor:
-    """``features`` (batch, mels, time) with bands and stretches set to zero, the mean of normalised features.
+    """``features`` (batch, mels, time) with bands and spans of time set to zero, the mean of normalised features.
 
-    ``frames`` (batch,) bounds the stretches to a clip's own time; one hides at most half of it.
+    ``frames`` (batch,) confines the spans to a clip's own time; each hides at most half of it.
     """
     mels = torch.full_like(frames, features.shape[1])
     keep = torch.ones_like(features, dtype=torch.bool)
@@ -162,8 +178,8 @@ def spec_augment(features: Tensor, frames: Tensor, draws: Tensor, augment: Augme
         limit = torch.clamp(size / 2, max=augment.time_frames if is_time else augment.mel_bands)
         width = torch.floor(draws[:, column] * (torch.floor(limit) + 1))
         start = torch.floor(draws[:, column + 1] * (size - width + 1))
-        places = torch.arange(features.shape[2 if is_time else 1], device=features.device)
-        hidden = (places >= start[:, None]) & (places < (start + width)[:, None])
+        positions = torch.arange(features.shape[2 if is_time else 1], device=features.device)
+        hidden = (positions >= start[:, None]) & (positions < (start + width)[:, None])
         keep &= ~(hidden[:, None, :] if is_time else hidden[:, :, None])
         column += 2
     return features * keep

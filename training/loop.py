@@ -1,4 +1,4 @@
-"""The optimizer step, the same for one process and for several."""
+"""The optimizer step, the same for a single process and for several."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_NORM = 1.0
 
 @dataclass(frozen=True)
 class StepResult:
-    """``loss`` is the weighted mean over ``samples`` samples of all ranks; ``stop`` that some rank was told to."""
+    """``loss`` is the weighted mean over ``samples`` samples of all ranks; ``stop`` is set if any rank asked for it."""
 
     loss: float
     norm: float
@@ -37,7 +37,7 @@ def learning_rate(step: int, total: int, peak: float, warmup: float) -> float:
 
 
 def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW; vectors (norms and biases) are not decayed. The learning rate is set at every step."""
+    """AdamW without decay of vectors (norms and biases). The learning rate is set at every step."""
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     groups = [
         {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": weight_decay},
@@ -47,7 +47,7 @@ def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
 
 
 def grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
-    """Lists of ``size`` batches, the last one with what is left."""
+    """Lists of ``size`` batches; the last list holds the remainder."""
     group: list[Batch] = []
     for batch in batches:
         group.append(batch)
@@ -63,14 +63,14 @@ def backward(
 ) -> tuple[float, int, bool]:
     """Gradients of the weighted mean loss over the micro-batches ``group`` of every rank.
 
-    The mean is over all of them at once, so that it does not matter how samples are spread over ranks and
+    The mean is over all of them at once, so it does not depend on how samples are spread over ranks and
     micro-batches. Returns that loss, the number of samples, and whether any rank set ``stop``.
     """
     group = [batch.to(accelerator.device) for batch in group]
     weight = float(sum(batch.weights.sum() for batch in group))
-    told = [weight, float(sum(len(batch.keys) for batch in group)), float(stop)]
-    total, samples, stops = accelerator.reduce(torch.tensor(told, device=accelerator.device), "sum").tolist()
-    # Processes average their gradients; the sum is wanted.
+    sums = torch.tensor([weight, sum(len(batch.keys) for batch in group), stop], device=accelerator.device)
+    total, samples, stops = accelerator.reduce(sums, "sum").tolist()
+    # Processes average their gradients; this turns the average into a sum.
     scale = accelerator.num_processes / max(total, 1e-12)
     loss_sum = torch.zeros((), device=accelerator.device)
     for number, batch in enumerate(group):
@@ -105,11 +105,11 @@ def train_step(
 
 
 def end_processes(accelerator: Accelerator) -> None:
-    """Part from the other processes. The caller no longer holds what `Accelerator.prepare` gave.
+    """Leave the process group. The caller must have dropped what `Accelerator.prepare` returned.
 
-    The network goes first: a process group that dies with it waits, with the interpreter locked, for threads that
-    need the interpreter to let go of their tensors (https://github.com/pytorch/pytorch/issues/56297). A group that
-    is not parted from at all may end the process with an abort.
+    The network is freed first: a process group that is destroyed with it waits, holding the interpreter lock, for
+    threads that need the lock to free their tensors (https://github.com/pytorch/pytorch/issues/56297). A group that
+    is never destroyed may abort the process at exit.
     """
     accelerator.free_memory()
     accelerator.end_training()

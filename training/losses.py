@@ -1,21 +1,21 @@
 """From stored entailment to targets and weights, and the one loss that takes them.
 
-Every target is a distribution over the labels: one-hot for hard labels, else the entailment scores brought
-to sum 1. So there is one loss, cross-entropy against a distribution, and weights are per sample.
+Every target is a distribution over the labels: one-hot for hard labels, else entailment normalised to sum 1. So there
+is one loss, cross-entropy against a distribution, and weights are per sample.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from training.shards import Index
-
-# Scores of zero would have no logarithm. MNLI models give no label less than this in earnest.
-LEAST = 1e-4
+from lanser_ops.common.errors import InputError
+from lanser_ops.common.label_scores import corrected, log_prior, margins
+from training.shards import CORPUS_PRIOR, NO_PRIOR, Index
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,13 @@ class TargetSpec:
     Attributes:
         soft: the entailment distribution rather than its argmax.
         temperature: soft targets are p^(1/temperature), normalised; above 1 is flatter.
-        prior_correction: divide each label's score by its mean over the corpus first, since NLI models favour
-            some words whatever was said.
+        prior_correction: subtract each label's mean log score over the training shards first, as `lanser build
+            --prior corpus` does, since NLI models favour some words whatever was said. Shards that were labelled so
+            are always corrected.
         margin_weighting: weight a sample by the lead of its best label over the runner-up.
         class_balance: weight a sample by the inverse frequency of its labels.
-        shuffle: give every sample the targets of a random other one. The control that tells what the labels
-            are worth: all statistics of the targets stay, what they have to do with the audio goes.
+        shuffle: give every sample the targets of a random other one. This control measures what the labels are
+            worth: the statistics of the targets stay, their relation to the audio is lost.
     """
 
     soft: bool = False
@@ -41,44 +42,45 @@ class TargetSpec:
     shuffle: bool = False
 
 
-def label_prior(index: Index) -> np.ndarray:
-    """The mean score of each label over the corpus, float64 (labels,)."""
-    return np.maximum(index.entailment.astype(np.float64), LEAST).mean(axis=0)
+def label_prior(index: Index, spec: TargetSpec) -> tuple[float, ...] | None:
+    """The mean log score of each label over ``index``, the training shards; None if scores stay uncorrected.
+
+    Raises InputError for soft targets from shards whose labels were corrected by another prior, which they do not hold.
+    """
+    if spec.prior_correction or index.prior == CORPUS_PRIOR:
+        return log_prior(index.entailment)
+    if spec.soft and index.prior != NO_PRIOR:
+        raise InputError(
+            f"the shards were labelled with --prior {index.prior}, which soft labels cannot repeat: add "
+            "--prior-correction for the corpus prior, use --labels hard, or relabel with --prior corpus"
+        )
+    return None
 
 
-def make_targets(index: Index, spec: TargetSpec, prior: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
+def make_targets(index: Index, spec: TargetSpec, prior: Sequence[float] | None, seed: int) -> tuple[Tensor, Tensor]:
     """Targets, float32 (samples, labels), and weights, float32 (samples,) with mean 1, in index order.
 
-    ``prior`` is the `label_prior` of the training shards.
+    ``prior`` is the `label_prior` of the training shards, also for validation shards.
     """
-    scores = np.maximum(index.entailment.astype(np.float64), LEAST)
-    if spec.prior_correction:
-        scores = scores / prior
+    labels = len(index.labels)
+    # A prior of zeros corrects nothing, but normalises.
+    scores = corrected(index.entailment, (0.0,) * labels if prior is None else prior).astype(np.float64)
+    # The labeller's choice holds unless the user asks for a correction that it did not make.
+    relabel = spec.prior_correction and index.prior != CORPUS_PRIOR
     if spec.soft:
-        targets = normalised(scores ** (1 / spec.temperature))
+        targets = scores ** (1 / spec.temperature)
+        targets /= targets.sum(axis=1, keepdims=True)
     else:
-        # Without correction the stored label holds; it is what the shards' .cls files say.
-        best = scores.argmax(axis=1) if spec.prior_correction else index.label_index
-        targets = np.eye(scores.shape[1])[best]
+        targets = np.eye(labels)[scores.argmax(axis=1) if relabel else index.label_index]
     weights = np.ones(len(targets))
     if spec.margin_weighting:
-        weights *= margins(normalised(scores)) if spec.prior_correction else index.margin
+        weights *= margins(scores) if relabel else index.margin
     if spec.class_balance:
         weights *= balance(targets)
     order = np.random.default_rng(seed).permutation(len(targets)) if spec.shuffle else slice(None)
-    weights = weights / max(weights.mean(), LEAST)
+    if weights.any():
+        weights /= weights.mean()
     return torch.from_numpy(targets[order]).float(), torch.from_numpy(weights[order]).float()
-
-
-def normalised(scores: np.ndarray) -> np.ndarray:
-    """Rows of ``scores`` (samples, labels) divided by their sums."""
-    return scores / scores.sum(axis=1, keepdims=True)
-
-
-def margins(scores: np.ndarray) -> np.ndarray:
-    """The lead of each row's best score over its second, (samples,), of ``scores`` (samples, labels)."""
-    ordered = np.sort(scores, axis=1)
-    return ordered[:, -1] - ordered[:, -2]
 
 
 def balance(targets: np.ndarray) -> np.ndarray:

@@ -7,41 +7,50 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.audio import AudioError, decode
-from training.classifier import probabilities
-from training.errors import InputError, Parser, guarded
-from training.model import load_model
+from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.errors import InputError
 
 
-def run(argv: Sequence[str] | None = None) -> None:
-    """Print the probabilities of every file; raises InputError, after the others, for files that do not decode."""
-    made = Parser("lanser predict", description="Label probabilities of audio files.")
-    made.add_argument("audio", nargs="+", type=Path, metavar="AUDIO")
-    made.add_argument("--checkpoint", required=True, metavar="RUN", help="what lanser finetune or pretrain wrote")
-    made.add_argument("--json", action="store_true", help="a line of JSON a file")
-    made.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
-    args = made.parse_args(argv)
+def build_parser() -> Parser:
+    parser = Parser("lanser predict", description="Label probabilities of audio files.")
+    parser.add_argument("audio", nargs="+", type=Path, metavar="AUDIO")
+    parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the output of lanser finetune or pretrain")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON per file")
+    parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    """Print the probabilities of every file; after the others, raises InputError for files that cannot be decoded."""
+    args = build_parser().parse_args(argv)
+    # Not for --help or a mistyped option: torch and transformers take seconds to import.
+    from lanser_ops.audio.decode import AudioError, read_all
+    from training.classifier import probabilities
+    from training.model import load_model
+
     model = load_model(args.checkpoint)
-    failed = []
+    failures = []
     for path in args.audio:
         try:
-            [found] = probabilities(model, [decode(path)]).tolist()
-        except AudioError as error:
-            failed.append(f"{path}: {error}")
+            with path.open("rb") as stream:
+                wave = read_all(stream)
+        except (AudioError, OSError) as error:
+            failures.append(f"{path}: {error}")
             continue
-        by_label = dict(sorted(zip(model.spec.labels, found, strict=True), key=lambda pair: -pair[1]))
+        [by_index] = probabilities(model, [wave]).tolist()
+        by_label = dict(sorted(zip(model.spec.labels, by_index, strict=True), key=lambda pair: -pair[1]))
         if args.json:
             print(json.dumps({"path": str(path), "probabilities": by_label}))
         else:
             print(f"{path}  " + "  ".join(f"{label} {value:.3f}" for label, value in by_label.items()))
-    for line in failed[1:]:
-        print(f"lanser predict: does not decode: {line}", file=sys.stderr)
-    if failed:
-        raise InputError(f"does not decode: {failed[0]}")
+    for line in failures[1:]:
+        print(f"lanser predict: cannot be decoded: {line}", file=sys.stderr)
+    if failures:
+        raise InputError(f"cannot be decoded: {failures[0]}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return guarded(run, argv, "predict")
+    return guarded(run, argv, "predict", interrupted="interrupted", extra="train")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How something is said, in numbers: pitch, its range, energy and speaking rate of a clip, measured with Praat."""
+"""Prosody in numbers: pitch, its range, energy and speaking rate of a clip, measured with Praat."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import parselmouth
 
-from training.features import LOG_MEL
+from lanser_ops.audio.decode import SAMPLE_RATE
 
-# Praat's usual span for voices of both sexes, and the semitones above this reference.
+# Praat's usual range for voices of both sexes, and the reference of semitones.
 PITCH_FLOOR_HZ, PITCH_CEILING_HZ, REFERENCE_HZ = 75.0, 600.0, 55.0
-# Range of pitch between these percentiles: single frames that are an octave off do not count.
+# The range of pitch is that between these percentiles, so that a few frames with octave errors do not count.
 LOW, HIGH = 5, 95
-# de Jong and Wempe 2009: a syllable's nucleus is a voiced peak of intensity that is at most this far under the
-# loudest, with a dip of at least DIP_DB before it.
+# de Jong and Wempe 2009: a syllable's nucleus is a voiced peak of intensity, at most SILENCE_DB below the loudest,
+# after a dip of at least DIP_DB.
 SILENCE_DB, DIP_DB = 25.0, 2.0
 MIN_S = 0.2
 MIN_VOICED_FRAMES = 5
@@ -22,8 +22,11 @@ MIN_VOICED_FRAMES = 5
 
 @dataclass(frozen=True)
 class Prosody:
-    """``pitch`` is the mean in semitones above 55 Hz, ``pitch_range`` in semitones, ``energy`` in dB, both over
-    the voiced or sounding part; ``speaking_rate`` in syllables a second of it."""
+    """Prosody of the voiced or sounding part of a clip.
+
+    ``pitch`` is the mean in semitones above REFERENCE_HZ, ``pitch_range`` is in semitones, ``energy`` in dB,
+    ``speaking_rate`` in syllables per second.
+    """
 
     pitch: float
     pitch_range: float
@@ -32,14 +35,14 @@ class Prosody:
 
 
 def measure(wave: np.ndarray) -> Prosody | None:
-    """Prosody of ``wave``, float32 (samples,) at 16 kHz; None where there is too little voice to tell.
+    """Prosody of ``wave``, float32 (samples,) at 16 kHz; None if it has too little voice to measure.
 
     Sources: Boersma 1993 (Praat's autocorrelation method) for pitch; de Jong and Wempe 2009, "Praat script to
     detect syllable nuclei", for the rate.
     """
-    if len(wave) < MIN_S * LOG_MEL.sample_rate:
+    if len(wave) < MIN_S * SAMPLE_RATE:
         return None
-    sound = parselmouth.Sound(wave.astype(np.float64), LOG_MEL.sample_rate)
+    sound = parselmouth.Sound(wave.astype(np.float64), SAMPLE_RATE)
     pitch = sound.to_pitch(pitch_floor=PITCH_FLOOR_HZ, pitch_ceiling=PITCH_CEILING_HZ)
     hertz = pitch.selected_array["frequency"]
     voiced = hertz[hertz > 0]
@@ -61,12 +64,12 @@ def measure(wave: np.ndarray) -> Prosody | None:
 
 
 def _nuclei(decibels: np.ndarray, times: np.ndarray, sounding: np.ndarray, pitch: parselmouth.Pitch) -> int:
-    """How many peaks of intensity are syllables; ``lowest`` is the deepest dip since the last one."""
-    count, lowest = 0, -np.inf
-    for place in range(1, len(decibels) - 1):
-        lowest = min(lowest, decibels[place])
-        is_peak = decibels[place - 1] < decibels[place] >= decibels[place + 1]
-        if is_peak and sounding[place] and decibels[place] - lowest >= DIP_DB:
-            count += bool(pitch.get_value_at_time(times[place]) > 0)  # NaN where there is no voice
-            lowest = decibels[place]
+    """How many peaks of intensity are syllables; all arrays are (frames,)."""
+    count, dip = 0, -np.inf  # the lowest intensity since the last peak; the first peak needs no dip
+    for frame in range(1, len(decibels) - 1):
+        dip = min(dip, decibels[frame])
+        is_peak = decibels[frame - 1] < decibels[frame] >= decibels[frame + 1]
+        if is_peak and sounding[frame] and decibels[frame] - dip >= DIP_DB:
+            count += bool(pitch.get_value_at_time(times[frame]) > 0)  # NaN in a voiceless frame
+            dip = decibels[frame]
     return count

@@ -1,4 +1,4 @@
-"""The pre-training run: steps, checkpoints, validation, and coming back to any of them."""
+"""The pre-training run: steps, checkpoints and validation, resumable from any checkpoint."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
+from lanser_ops.common.errors import Interrupted
 from training.checkpoints import Position, load_checkpoint, save_checkpoint
 from training.dataset import Batch, Layout, ShardReader, batches_per_reader, make_loader
-from training.errors import Interrupted
 from training.features import Augment, generator_for
-from training.loop import grouped, learning_rate, make_optimizer, train_step
-from training.losses import TargetSpec, label_prior, make_targets
+from training.loop import StepResult, grouped, learning_rate, make_optimizer, train_step
+from training.losses import TargetSpec, make_targets
 from training.model import EmotionModel, save_model
 from training.runlog import RunLog
-from training.shards import Index, read_index
+from training.shards import Index
 from training.validate import validate
 
 
@@ -36,15 +36,17 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a pre-training run is told; ``peak`` is the peak learning rate, ``warmup`` a share of steps.
+    """Everything that decides a pre-training run.
 
-    ``processes`` says whether loader workers are processes of their own; ``validation`` lists shards.
+    ``peak`` is the peak learning rate, ``warmup`` a share of the steps, ``prior`` the `label_prior` of ``index``;
+    ``processes`` says whether loader workers are separate processes; ``validation`` may be None.
     """
 
     output: Path
     index: Index
     layout: Layout
     targets: TargetSpec
+    prior: tuple[float, ...] | None
     schedule: Schedule
     accumulate: int
     peak: float
@@ -55,7 +57,7 @@ class Plan:
     checkpoint_every: int
     log_every: int
     max_steps: float
-    validation: list[str]
+    validation: Index | None
 
 
 def make_schedule(index: Index, layout: Layout, epochs: int, accumulate: int) -> Schedule:
@@ -77,24 +79,22 @@ def groups_from(
         count = plan.schedule.micro_batches[epoch]
         for group in grouped(itertools.islice(batches, count - start), plan.accumulate):
             step, start = step + 1, start + len(group)
-            done = start == count
-            yield group, Position(step, epoch + done, 0 if done else start)
+            epoch_done = start == count
+            yield group, Position(step, epoch + epoch_done, 0 if epoch_done else start)
         start = 0
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed every generator that the network may use (dropout, masking) by step, so that none need be stored."""
+    """Seed every generator that the network may use (dropout, masking) by step, so that checkpoints store none."""
     set_seed(generator_for(seed, step, f"rank {rank}").initial_seed() % 2**31)
 
 
 def train(plan: Plan, accelerator: Accelerator, model: EmotionModel, checkpoint: Path | None) -> None:
     """Train ``model`` from ``checkpoint``, or from the start, to the end of the schedule; writes RUN/model.
 
-    Raises Interrupted, after a checkpoint, on SIGTERM.
+    On SIGTERM it writes a checkpoint and raises Interrupted.
     """
-    position, state = Position(), {}
-    if checkpoint:
-        state, position = load_checkpoint(checkpoint, model)
+    state, position = load_checkpoint(checkpoint, model) if checkpoint else ({}, Position())
     optimizer = make_optimizer(model, plan.weight_decay)
     network: nn.Module = model
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
@@ -105,12 +105,12 @@ def train(plan: Plan, accelerator: Accelerator, model: EmotionModel, checkpoint:
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
     log = RunLog(plan.output, plan.schedule.steps, position.step) if accelerator.is_main_process else None
-    asked: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    signals: list[int] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     try:
-        finished = _steps(plan, accelerator, network, optimizer, position, log, asked)
+        finished = _steps(plan, accelerator, network, optimizer, position, log, signals)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
         if log:
             log.close()
     if finished and accelerator.is_main_process:
@@ -124,28 +124,26 @@ def _steps(
     optimizer: torch.optim.Optimizer,
     start: Position,
     log: RunLog | None,
-    asked: list[int],
+    signals: list[int],
 ) -> bool:
-    """All steps from ``start`` on; returns whether the schedule came to its end."""
-    prior = label_prior(plan.index)
-    targets, weights = make_targets(plan.index, plan.targets, prior, plan.layout.seed)
-    unseen = read_index(plan.validation) if plan.validation else None
+    """Run all steps from ``start`` on; returns whether the schedule was completed."""
+    targets, weights = make_targets(plan.index, plan.targets, plan.prior, plan.layout.seed)
     network.train()
     epoch = start.epoch
     for group, position in groups_from(plan, targets, weights, start):
         seed_step(plan.layout.seed, position.step, plan.layout.rank)
         rate = learning_rate(position.step - 1, plan.schedule.steps, plan.peak, plan.warmup)
-        done = train_step(accelerator, network, optimizer, group, rate, plan.augment, bool(asked))
+        result = train_step(accelerator, network, optimizer, group, rate, plan.augment, bool(signals))
         if log:
-            _tell(plan, log, position, group, done.loss, done.norm, done.samples, rate)
+            _report(plan, log, position.step, group, result, rate)
         ended = position.step == plan.schedule.steps
-        if unseen and position.epoch > epoch:
-            heldout, _ = make_targets(unseen, plan.targets, prior, plan.layout.seed)
-            found = validate(accelerator, network, unseen, heldout, plan.layout)
+        if plan.validation and position.epoch > epoch:
+            heldout, _ = make_targets(plan.validation, plan.targets, plan.prior, plan.layout.seed)
+            figures = validate(accelerator, network, plan.validation, heldout, plan.layout)
             if log:
-                log.write(position.step, epoch=position.epoch, **found)
+                log.write(position.step, epoch=position.epoch, **figures)
         epoch = position.epoch
-        stop = done.stop or position.step >= plan.max_steps
+        stop = result.stop or position.step >= plan.max_steps
         if (stop or ended or position.step % plan.checkpoint_every == 0) and accelerator.is_main_process:
             state = {"optimizer": optimizer.state_dict()}
             if accelerator.scaler is not None:
@@ -153,18 +151,16 @@ def _steps(
             save_checkpoint(plan.output, accelerator.unwrap_model(network), state, position)
         if stop and not ended:
             accelerator.wait_for_everyone()
-            if done.stop:
-                raise Interrupted(f"stopped at step {position.step}, checkpoint written; --resume goes on from there")
+            if result.stop:
+                raise Interrupted(f"stopped at step {position.step}, checkpoint written; continue with --resume")
             return False
     return True
 
 
-def _tell(
-    plan: Plan, log: RunLog, position: Position, group: list[Batch], loss: float, norm: float, samples: int, rate: float
-) -> None:
-    speed = log.advance(position.step, loss, samples)
+def _report(plan: Plan, log: RunLog, step: int, group: list[Batch], result: StepResult, rate: float) -> None:
+    speed = log.advance(step, result.loss, result.samples)
     for line in (line for batch in group for line in batch.undecodable):
-        print(f"does not decode, left out: {line}", file=sys.stderr)
-        log.write(position.step, undecodable=line)
-    if position.step % plan.log_every == 0:
-        log.write(position.step, loss=loss, gradient_norm=norm, learning_rate=rate, samples_per_s=round(speed, 2))
+        print(f"cannot be decoded, left out: {line}", file=sys.stderr)
+        log.write(step, undecodable=line)
+    if step % plan.log_every == 0:
+        log.write(step, loss=result.loss, gradient_norm=result.norm, learning_rate=rate, samples_per_s=round(speed, 2))

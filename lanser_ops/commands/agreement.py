@@ -6,7 +6,8 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def _compare(text_scores: TextScores, truth: Sequence[int], spec: LabelSpec) -> 
         selected = np.flatnonzero(leads >= threshold)
         if not len(selected):
             break
-        figures = _figures(confusion(np.array(truth)[selected], predicted[selected], labels))
+        figures = _figures(confusion(np.array(truth)[selected].tolist(), predicted[selected].tolist(), labels))
         print(f"{f'at least {threshold:g}':<{width}}  {len(selected) / len(truth):<8.1%}{figures}")
     for prior, matrix in counts.items():
         print(f"\nprior {prior}: rows are people's labels, columns the weak labels")
@@ -134,8 +135,11 @@ def read_map(path: str | None) -> dict[str, str]:
 def _rows(path: str) -> Iterator[tuple[str, list[str]]]:
     """(text, labels) of every row."""
     kind = path.removesuffix(".gz").rsplit(".", 1)[-1].lower()
-    readers = {"csv": lambda lines: csv.DictReader(lines), "tsv": lambda lines: csv.DictReader(lines, delimiter="\t")}
-    readers["jsonl"] = lambda lines: (json.loads(line) for line in lines if line.strip())
+    readers: dict[str, Callable[[Iterable[str]], Iterable[Any]]] = {
+        "csv": csv.DictReader,
+        "tsv": partial(csv.DictReader, delimiter="\t"),
+        "jsonl": lambda lines: (json.loads(line) for line in lines if line.strip()),
+    }
     if kind not in readers:
         raise InputError(f"--csv {path}: is not a .csv, .tsv or .jsonl file (optionally with .gz)")
     try:

@@ -1,71 +1,111 @@
-"""What every command shares: its argument parser, and what a user sees when something is wrong."""
+"""What every command shares: its argument parser, option types, and how its errors become one line and a status."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
-from lanser_ops.common.errors import InputError
+from lanser_ops.common.errors import InputError, Interrupted
+
+Number = TypeVar("Number", int, float)
 
 
-def guarded(run: Callable[[Sequence[str]], None], argv: Sequence[str] | None, name: str) -> int:
-    """Run a command; its errors become one line on stderr and an exit status."""
+def guarded(
+    run: Callable[[Sequence[str]], None],
+    argv: Sequence[str] | None,
+    name: str,
+    *,
+    interrupted: str = "interrupted; the same command continues where it stopped",
+    extra: str | None = None,
+) -> int:
+    """Run a command and return its exit status: 0 done, 2 bad input, 1 anything else.
+
+    Errors become one line on stderr; with ``--verbose`` in ``argv`` (default: those of the process), errors that are
+    no fault of the input are raised as they are. ``interrupted`` is the line after Ctrl-C. ``extra`` is the optional
+    dependency group that the command needs: a missing module then counts as bad input.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         run(argv)
     except InputError as error:
-        print(f"lanser {name}: {_without_place(str(error))}", file=sys.stderr)
-        return 2
+        return _fail(name, _without_step(str(error)), 2)
+    except Interrupted as error:
+        return _fail(name, str(error), 1)
     except KeyboardInterrupt:
-        print(f"lanser {name}: stopped; the same command goes on where it was", file=sys.stderr)
-        return 1
+        return _fail(name, interrupted, 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if extra and isinstance(error, ModuleNotFoundError):
+            return _fail(name, f"{str(error.name).split('.')[0]} is not installed; pip install 'lanser[{extra}]'", 2)
         if "--verbose" in argv:
             raise
-        print(f"lanser {name}: {root_cause(error)} (--verbose shows the whole trace)", file=sys.stderr)
-        return 1
+        return _fail(name, f"{root_cause(error)} (--verbose shows the whole trace)", 1)
     return 0
 
 
+def _fail(name: str, message: str, status: int) -> int:
+    print(f"lanser {name}: {message}", file=sys.stderr)
+    return status
+
+
 def root_cause(error: BaseException) -> str:
-    """The line that says what happened; Beam wraps a worker's error in its whole trace."""
+    """The line of ``error`` that says what happened: Beam puts the whole trace of a worker's error into its message.
+
+    A message that names no error is prefixed with the type of ``error``, unless that is RuntimeError, which says
+    nothing.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if _names_an_error(line)]
-    line = (told or lines or [type(error).__name__])[-1]
-    beam, _, inner = line.partition("RuntimeError: ")  # in which Beam wraps an error with the step's name
-    return _without_place(inner if not beam and _names_an_error(inner) else line)
+    named = [line for line in lines if _names_an_error(line)]
+    if not lines:
+        return type(error).__name__
+    if not named:
+        return _without_step(lines[0] if type(error) is RuntimeError else f"{type(error).__name__}: {lines[0]}")
+    step, _, inner = named[-1].partition("RuntimeError: ")  # Beam adds the step's name to an error in this form
+    return _without_step(inner if not step and _names_an_error(inner) else named[-1])
 
 
 def _names_an_error(line: str) -> bool:
     return line.split(":")[0].rsplit(".", 1)[-1].endswith(("Error", "Exception"))
 
 
-def _without_place(message: str) -> str:
+def _without_step(message: str) -> str:
     """``message`` without the name of the Beam step that it came through."""
     return message.split(" [while running")[0]
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line, without the usage."""
+    """An argparse parser whose errors are one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see lanser {self.prog.split()[-1]} --help)")
 
 
-def positive(kind: type) -> Callable[[str], float]:
-    """An option's type: a number of that kind, finite and more than zero."""
+def positive(kind: type[Number]) -> Callable[[str], Number]:
+    """An option's type: a finite number of that kind above 0."""
 
-    def number(text: str) -> float:
+    def number(text: str) -> Number:
         value = kind(text)
-        if not 0 < value < float("inf"):
+        if not 0 < value < math.inf:
             raise argparse.ArgumentTypeError(f"{text} is not a positive number")
         return value
 
-    number.__name__ = kind.__name__  # argparse names it in its message
+    number.__name__ = kind.__name__  # argparse names the type in its message
+    return number
+
+
+def between(low: float, high: float) -> Callable[[str], float]:
+    """An option's type: a number from ``low`` to ``high``, both included."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
     return number

@@ -8,11 +8,11 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def resolve_device(name: str) -> str:
-    """Resolve ``auto`` to ``cuda`` if torch sees a GPU on this machine, else ``cpu``.
+    """``cpu`` or ``cuda`` for one of DEVICES; ``auto`` is ``cuda`` if torch sees a GPU on this machine.
 
-    Raises InputError if ``cuda`` is asked for and there is none.
+    Raises InputError for ``cuda`` on a machine without a GPU.
     """
-    import torch
+    import torch  # not at import time: the parsers of commands import this module for DEVICES
 
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: torch sees no GPU; use --device cpu")

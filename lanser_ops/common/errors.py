@@ -1,5 +1,11 @@
-"""The one error that ends a command with exit status 2: its text is the line that the user sees."""
+"""The errors that end a command with one line on stderr; their text is the line that the user sees."""
+
+from __future__ import annotations
 
 
 class InputError(ValueError):
-    """Bad arguments or bad input, said in one line: what was wrong, where, and what to do."""
+    """Bad arguments or bad input, exit status 2: the text says what was wrong, where, and what to do."""
+
+
+class Interrupted(RuntimeError):
+    """The command stopped on request and saved its progress, exit status 1: the text says how to continue."""

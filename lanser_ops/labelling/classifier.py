@@ -61,7 +61,8 @@ def load(spec: LabelSpec, device: str, threads: int | None) -> ClassifierScorer:
     """Load the classifier of ``spec``; see `classifier_scorer.load_scorer`."""
     from lanser_ops.labelling.classifier_scorer import load_scorer
 
-    return load_scorer(spec.nli_model.path, resolve_device(device), threads, spec.against)
+    files = model_files(spec.nli_model.path)
+    return load_scorer(files, resolve_device(device), threads, independent=spec.against == SIGMOID)
 
 
 def has_gpu() -> bool:
@@ -76,20 +77,20 @@ def model_files(path: str) -> ModelFiles:
 
 def class_labels(taxonomy: Taxonomy, classes: Sequence[str], files: ModelFiles) -> tuple[Label, ...]:
     """The taxonomy's labels, each with the class that its hypothesis, else its name, matches as its hypothesis."""
-    by_words: dict[str, str] = {}
+    class_of: dict[str, str] = {}
     for name in classes:
-        if by_words.setdefault(_words(name), name) is not name:
-            raise files.error(
-                f"has the classes {by_words[_words(name)]!r} and {name!r}, which differ in spelling alone"
-            )
+        if _words(name) in class_of:
+            names = f"{class_of[_words(name)]!r} and {name!r}"
+            raise files.error(f"has the classes {names}, which differ at most in case and punctuation")
+        class_of[_words(name)] = name
     labels: dict[str, Label] = {}
     for label in taxonomy.labels:
-        name = by_words.get(_words(label.hypothesis), by_words.get(_words(label.name)))
-        if name is None:
+        match = class_of.get(_words(label.hypothesis)) or class_of.get(_words(label.name))
+        if match is None:
             raise files.error(f"has no class for the label {label.name!r}; its classes are {', '.join(classes)}")
-        if name in labels:
-            raise files.error(f"has the one class {name!r} for the labels {labels[name].name!r} and {label.name!r}")
-        labels[name] = Label(label.name, name)
+        if match in labels:
+            raise files.error(f"has a single class {match!r} for the labels {labels[match].name!r} and {label.name!r}")
+        labels[match] = Label(label.name, match)
     return tuple(labels.values())
 
 

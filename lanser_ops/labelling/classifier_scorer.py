@@ -9,18 +9,16 @@ import numpy as np
 
 from lanser_ops.common.label_scores import round_scores
 from lanser_ops.labelling.base import Scores
-from lanser_ops.labelling.classifier import SIGMOID, model_files
-from lanser_ops.labelling.model_files import read_config
+from lanser_ops.labelling.model_files import ModelFiles
 from lanser_ops.labelling.sequence_classifier import SequenceClassifier, load_classifier
 
 
 @dataclass(frozen=True)
 class ClassifierScorer:
-    """A loaded text classifier: its ``classes`` in index order; ``against`` is one of `classifier.AGAINST`."""
+    """A loaded text classifier; ``independent``: each class is weighed against its own absence, not the others."""
 
     classifier: SequenceClassifier
-    classes: tuple[str, ...]
-    against: str
+    independent: bool
 
     def score(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Scores:
         """P(class) of every class in ``hypotheses`` for every premise; each different premise is one forward pass.
@@ -41,8 +39,8 @@ class ClassifierScorer:
             row[:] = np.hstack([before, classifier.layout.block(texts[index], 0), after])
 
         logits = classifier.logits(lengths, write)
-        probabilities = round_scores(_sigmoid(logits) if self.against == SIGMOID else _softmax(logits))
-        columns = [self.classes.index(hypothesis) for hypothesis in hypotheses]
+        probabilities = round_scores(_sigmoid(logits) if self.independent else _softmax(logits))
+        columns = [classifier.classes.index(hypothesis) for hypothesis in hypotheses]
         rows = np.array([unique[premise] for premise in premises], dtype=np.int64)
         return Scores(probabilities[rows][:, columns], truncated[rows], len(unique))
 
@@ -56,13 +54,12 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
 
 
-def load_scorer(path: str, device: str, threads: int | None, against: str) -> ClassifierScorer:
-    """The text classifier in the directory ``path``; ``against`` is one of `classifier.AGAINST`.
+def load_scorer(files: ModelFiles, device: str, threads: int | None, independent: bool) -> ClassifierScorer:
+    """The text classifier in ``files``.
 
     Raises InputError, one line, for a model that cannot be used; see `load_classifier`.
     """
-    files = model_files(path)
     classifier = load_classifier(files, device, threads, texts=1)
     if not classifier.layout.special_tokens:
         raise files.error("has a tokenizer that adds no special tokens, so an empty text could not be scored")
-    return ClassifierScorer(classifier, read_config(files).classes, against)
+    return ClassifierScorer(classifier, independent)

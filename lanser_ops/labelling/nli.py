@@ -5,18 +5,18 @@ Resolving and checking a model is here, and imports nothing heavy; scoring is in
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from importlib.resources import files
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from lanser_ops import models
 from lanser_ops.backends import BUNDLED
 from lanser_ops.common.device import resolve_device
 from lanser_ops.common.errors import InputError
-from lanser_ops.labelling.model_files import ModelFiles, read_config
+from lanser_ops.labelling.model_files import read_config
+from lanser_ops.labelling.nli_classes import AGAINST, CONTRADICTION, entailment_index, model_files
 from schemas.specs import LabelSpec, ModelRef
 from schemas.taxonomy import DEFAULT_TEMPLATE, Taxonomy
 
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from lanser_ops.labelling.nli_scorer import NliScorer
 
 BUNDLED_ID = "lanser MiniLM-L6 NLI"
-PRODUCTION = "FacebookAI/roberta-large-mnli"
-ADVICE = f"use a model fine-tuned on NLI with safetensors weights, such as {PRODUCTION}"
-
-# What entailment is weighed against.
-CONTRADICTION, ALL = AGAINST = ("contradiction", "all")
 
 
 def resolve(name: str) -> ModelRef:
@@ -43,7 +38,7 @@ def resolve(name: str) -> ModelRef:
 
 @lru_cache
 def _bundled() -> ModelRef:
-    path = str(files("lanser_ops").joinpath("assets", "nli"))
+    path = str(resources.files("lanser_ops").joinpath("assets", "nli"))
     return ModelRef(BUNDLED_ID, models.content_hash(path), path)
 
 
@@ -54,7 +49,8 @@ def scoring(
 
     Raises InputError for a model without NLI's classes and for an unknown ``against``.
     """
-    nli_classes(model_files(model.path))
+    files = model_files(model.path)
+    entailment_index(read_config(files).classes, files)
     if against not in (None, *AGAINST):
         raise InputError(f"--against {against}: an NLI model weighs entailment against {' or '.join(AGAINST)}")
     return taxonomy, tuple(templates) or (taxonomy.template or DEFAULT_TEMPLATE,), against or CONTRADICTION
@@ -70,33 +66,3 @@ def load(spec: LabelSpec, device: str, threads: int | None) -> NliScorer:
 def has_gpu() -> bool:
     """Whether torch sees a GPU on this machine."""
     return resolve_device("auto") == "cuda"
-
-
-def model_files(path: str) -> ModelFiles:
-    """A directory as an NLI model, for error messages."""
-    return ModelFiles(path, "NLI model", ADVICE)
-
-
-def nli_classes(model: ModelFiles) -> tuple[int, int, int]:
-    """Class indices of entailment and of its opposite, and the number of classes, from config.json alone.
-
-    Raises InputError for a config.json that cannot be read, no safetensors weights, or classes that are not NLI's.
-    """
-    classes = read_config(model).classes
-    return *entailment_index(classes, model), len(classes)
-
-
-def entailment_index(classes: Sequence[str], model: ModelFiles) -> tuple[int, int]:
-    """Class indices of entailment and of its opposite (contradiction, or not_entailment), by the names of ``classes``.
-
-    Names are compared without case and punctuation and may begin with ``LABEL_``; one that begins with ``not``,
-    ``non`` or ``no`` is never entailment. Raises InputError where the names do not tell them apart.
-    """
-    names = [re.sub(r"^label(?=\W|_)|[^a-z]", "", name.lower()) for name in classes]
-    entailment = [index for index, name in enumerate(names) if name.startswith("entail")]
-    opposite = [index for index, name in enumerate(names) if name.startswith("contradict")]
-    opposite = opposite or [index for index, name in enumerate(names) if re.match("no[nt]?entail", name)]
-    if len(entailment) == len(opposite) == 1:
-        return entailment[0], opposite[0]
-    lacking = "contradiction or not_entailment" if len(entailment) == 1 else "entailment"
-    raise model.error(f"has the classes {', '.join(classes)}: not exactly one is {lacking}")

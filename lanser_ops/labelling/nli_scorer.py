@@ -16,7 +16,7 @@ import numpy as np
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import round_scores
 from lanser_ops.labelling.base import Scores
-from lanser_ops.labelling.nli import ALL, CONTRADICTION, model_files, nli_classes
+from lanser_ops.labelling.nli_classes import ALL, CONTRADICTION, entailment_index, model_files
 from lanser_ops.labelling.sequence_classifier import SequenceClassifier, load_classifier
 
 
@@ -69,13 +69,16 @@ class NliScorer:
         with np.errstate(over="ignore"):  # exp(-log_odds) beyond float64 is a probability of 0
             entailment = round_scores(1 / (1 + np.exp(-log_odds))).reshape(lengths.shape)
         rows = np.array([unique[premise] for premise in premises], dtype=np.int64)
-        truncated = (premise_lengths[:, None] > room[None, :]).any(axis=1)
+        truncated: np.ndarray = np.any(premise_lengths[:, None] > room[None, :], axis=1)
         return Scores(entailment[rows], truncated[rows], lengths.size)
 
 
 def load_scorer(path: str, device: str = "cpu", threads: int | None = None, against: str = CONTRADICTION) -> NliScorer:
-    """The NLI model in the directory ``path``; ``against`` is one of `nli.AGAINST`. See `load_classifier`."""
-    files = model_files(path)
-    entailment, contradiction, classes = nli_classes(files)
-    others = tuple(index for index in range(classes) if index != entailment) if against == ALL else (contradiction,)
-    return NliScorer(load_classifier(files, device, threads, texts=2), entailment, others)
+    """The NLI model in the directory ``path``; ``against`` is one of `nli_classes.AGAINST`.
+
+    Raises InputError, one line, for a model that cannot be used; see `load_classifier`.
+    """
+    classifier = load_classifier(model_files(path), device, threads, texts=2)
+    entailment, contradiction = entailment_index(classifier.classes, classifier.files)
+    others = [index for index in range(len(classifier.classes)) if index != entailment]
+    return NliScorer(classifier, entailment, tuple(others) if against == ALL else (contradiction,))

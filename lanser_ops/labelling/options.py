@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from lanser_ops.backends import BUNDLED, LABELLERS, backend_of, resolve
+from lanser_ops.backends import BUNDLED, LABELLERS, PRODUCTION_NLI, backend_of, resolve
 from lanser_ops.common.command import positive
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
-from lanser_ops.labelling.nli import AGAINST, CONTRADICTION, PRODUCTION
+from lanser_ops.labelling.nli_classes import AGAINST, CONTRADICTION
 from lanser_ops.labelling.weak_labels import NO_PRIOR, PRIORS
 from schemas.specs import LabelSpec
 from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, check_template, load_taxonomy
@@ -31,7 +31,7 @@ def add_label_options(parser: argparse.ArgumentParser, priors: Sequence[str] = P
     parser.add_argument(
         "--nli-model",
         default=BUNDLED,
-        help=f"'bundled', a directory or a hub id such as {PRODUCTION}, or classifier:MODEL for a text classifier "
+        help=f"'bundled', a directory or a hub id such as {PRODUCTION_NLI}, or classifier:MODEL for a text classifier "
         "whose classes are the labels; default: %(default)s",
     )
     parser.add_argument(

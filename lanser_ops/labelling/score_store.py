@@ -70,7 +70,7 @@ def read_scores(
     ``names`` are the files to read, one per set.
     """
     columns: dict[str, np.ndarray] = {}
-    truncated: np.ndarray | bool = False
+    truncated = np.zeros((), dtype=bool)
     for name, score_set in zip(names, sets, strict=True):
         table = out.read_table(name)
         scores = table.column("scores").combine_chunks().flatten().to_numpy()

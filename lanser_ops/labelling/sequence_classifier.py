@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from lanser_ops.labelling.batches import BATCH_TOKENS, Batch, equal_length_batches
 from lanser_ops.labelling.fast_encoder import speed_up
-from lanser_ops.labelling.model_files import ModelFiles
+from lanser_ops.labelling.model_files import ModelFiles, read_config
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,13 @@ class Layout:
 class SequenceClassifier:
     """A loaded classifier and its tokenizer.
 
-    ``max_length`` is the longest input in tokens, ``batch_tokens`` the size of a batch (see `batch_rows`), and
-    ``parallel_batches`` how many batches are computed at the same time.
+    ``classes`` are the names of the model's classes in index order, ``max_length`` is the longest input in tokens,
+    ``batch_tokens`` the size of a batch (see `batch_rows`), and ``parallel_batches`` how many batches are computed at
+    the same time.
     """
 
     files: ModelFiles
+    classes: tuple[str, ...]
     tokenizer: transformers.PreTrainedTokenizerBase
     model: transformers.PreTrainedModel
     device: torch.device
@@ -85,7 +87,7 @@ class SequenceClassifier:
             return self._run(tokens)[: len(batch.indices)]
 
         if not len(lengths):
-            return np.empty((0, self.model.config.num_labels))
+            return np.empty((0, len(self.classes)))
         batches = list(equal_length_batches(lengths, self.batch_tokens))
         with ThreadPoolExecutor(self.parallel_batches, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             parts = list(pool.map(compute, batches))
@@ -113,8 +115,9 @@ def load_classifier(files: ModelFiles, device: str, threads: int | None, texts: 
     third digit); attention is SDPA where the architecture has it, else eager. On a CPU ``threads`` batches
     (default: one per core) are computed at the same time, each on one thread: a fifth faster than all threads on one
     batch, where every operation waits for the slowest thread, and no sum depends on the number of threads. Raises
-    InputError, one line, for a model that cannot be used; `read_config` has checked what needs no weights.
+    InputError, one line, for a model that cannot be used.
     """
+    classes = read_config(files).classes
     disable_progress_bar()  # transformers' bar for loading weights would overwrite the job's own
     torch_device = torch.device(device)
     try:
@@ -139,6 +142,7 @@ def load_classifier(files: ModelFiles, device: str, threads: int | None, texts: 
     speed_up(model)
     return SequenceClassifier(
         files=files,
+        classes=classes,
         tokenizer=tokenizer,
         model=model,
         device=torch_device,

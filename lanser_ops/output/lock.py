@@ -23,6 +23,8 @@ from lanser_ops.output.directory import OutputDir
 
 LOCK = "job.lock"
 EXPIRY_S = 300.0
+# The jobs of this process that hold a lock; one that could not remove its lock is over all the same.
+_running: set[str] = set()
 RENEW_S = 60.0
 
 
@@ -51,12 +53,14 @@ def hold(root: str) -> Iterator[OutputDir]:
     own = _Owner(uuid.uuid4().hex[:12], socket.gethostname(), os.getpid(), _started(os.getpid()), 0.0)
     out = OutputDir(root, own.job)
     _acquire(out, own)
+    _running.add(own.job)
     stop = threading.Event()
     thread = threading.Thread(target=_renew, args=(out, own, stop), name="job-lock", daemon=True)
     thread.start()
     try:
         yield out
     finally:
+        _running.discard(own.job)
         stop.set()
         thread.join(timeout=RENEW_S)
         storage.clear_temporary(root, own.job)
@@ -138,6 +142,8 @@ def _read(out: OutputDir) -> str | None:
 
 
 def _is_alive(owner: _Owner) -> bool:
+    if owner.host == socket.gethostname() and owner.pid == os.getpid() and owner.started == _started(owner.pid):
+        return owner.job in _running
     if owner.host == socket.gethostname():
         return owner.started == _started(owner.pid) != ""
     return time.time() < owner.expires

@@ -123,9 +123,9 @@ def total(
         rejects.update(dict(unit.rejects))
         labels.update(dict(unit.labels))
         splits[unit.split] += unit.samples
-    spent: Counter[str] = Counter()
+    spent: dict[str, float] = {}
     for stage, duration in seconds:
-        spent[stage] += duration
+        spent[stage] = spent.get(stage, 0.0) + duration
     statistics: dict[str, Any] = {
         "sources": sum(unit.sources for unit in counts),
         "utterances": sum(unit.utterances for unit in counts),

@@ -22,12 +22,12 @@ from lanser_ops import storage
 from lanser_ops.common.errors import InputError
 from lanser_ops.labelling.score_store import make_set, write_scores
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.output.rejects import write_transcripts
+from lanser_ops.output.rejects import count_reasons, write_transcripts
 from lanser_ops.shards.read import SAMPLE_SCHEMA, Fault, ShardSample, StoredScores, read_samples
 from lanser_ops.shards.write import choose_samples, write_shard
 from schemas.records import Reject, make_reject, to_table
 from schemas.specs import LabelSpec, ScoringKey, ShardSpec
-from schemas.units import ShardTar, Unit
+from schemas.units import ShardTar, StageCounts, Unit
 
 UNPACK = "unpack"
 SHARD_NAME = re.compile(r"(train|val)-(\d{5,9})-of-(\d{5,9})\.tar")
@@ -94,7 +94,7 @@ def find_shards(names: Sequence[str], out: OutputDir) -> list[ShardTar]:
     return tars
 
 
-def unpack_unit(out: OutputDir, tar: ShardTar) -> None:
+def unpack_unit(out: OutputDir, tar: ShardTar) -> StageCounts:
     """Write the transcripts of a tar, the scores that can be reused, and rejects for what is not a sample.
 
     Scores are reused where every sample of the tar has those of one model for the same sentences; any other tar is
@@ -102,7 +102,7 @@ def unpack_unit(out: OutputDir, tar: ShardTar) -> None:
     """
     unit = tar.unit
     if out.exists(out.transcripts(unit)):
-        return
+        return StageCounts()
     samples: list[tuple[ShardSample, StoredScores]] = []
     rejects: list[Reject] = []
     with storage.open_read(tar.path) as stream:
@@ -124,13 +124,17 @@ def unpack_unit(out: OutputDir, tar: ShardTar) -> None:
         keys = [sample.key for sample, _ in samples]
         write_scores(out, out.scores(score_set, unit), keys, entailment, np.zeros(len(samples), dtype=bool))
     write_transcripts(out, unit, table, rejects)
+    audio_s = sum(sample.duration_s for sample, _ in samples)
+    return StageCounts(len(samples) + len(rejects), audio_s, rejects=count_reasons(rejects))
 
 
-def rewrite_unit(out: OutputDir, tar: ShardTar, spec: LabelSpec, shard_spec: ShardSpec) -> None:
+def rewrite_unit(out: OutputDir, tar: ShardTar, spec: LabelSpec, shard_spec: ShardSpec) -> StageCounts:
     """Write the unit's shard with the audio of ``tar``, and the samples that are left out to the unit's rejects."""
     if out.exists(out.shard(spec.taxonomy.name, tar.unit)):
-        return
-    write_labelled(out, tar, spec, read_labelled(out, tar, spec, shard_spec))
+        return StageCounts()
+    labelled = read_labelled(out, tar, spec, shard_spec)
+    write_labelled(out, tar, spec, labelled)
+    return StageCounts(samples=len(labelled.samples), rejects=count_reasons(labelled.rejects))
 
 
 def read_labelled(out: OutputDir, tar: ShardTar, spec: LabelSpec, shard_spec: ShardSpec) -> Labelled:

@@ -10,7 +10,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import orjson
 import pyarrow as pa
@@ -21,11 +21,11 @@ from lanser_ops.audio.decode import AudioError, encode_flac
 from lanser_ops.corpus.plan import read_unit
 from lanser_ops.output import attempts
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.output.rejects import shard_stage, write_shard_rejects
+from lanser_ops.output.rejects import count_reasons, shard_stage, write_shard_rejects
 from lanser_ops.tar import Buffer
 from schemas.records import Reject, SourceRow, Transcript, from_table, make_reject
 from schemas.specs import LabelSpec, ShardSpec
-from schemas.units import Unit
+from schemas.units import StageCounts, Unit
 
 FLAC_MAGIC = b"fLaC"
 # FLAC bytes of a unit are held in memory up to this size, then in a temporary file.
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 def shard_unit(
     out: OutputDir, unit: Unit, roots: Sequence[str], spec: LabelSpec, shard_spec: ShardSpec, asr_model: str
-) -> None:
+) -> StageCounts:
     """Write the unit's shard from its recordings, and add the samples that are left out to the unit's rejects.
 
     A unit that was begun `attempts.MAX_TRIES` times and never finished is set aside: all its samples are left out.
@@ -45,7 +45,7 @@ def shard_unit(
     """
     taxonomy = spec.taxonomy.name
     if out.exists(out.shard(taxonomy, unit)):
-        return
+        return StageCounts()
     table = out.read_table(out.transcripts(unit))
     logprobs = table.column("avg_logprob").to_pylist()
     models = pa.array([None if logprob is None else asr_model for logprob in logprobs], pa.string())
@@ -55,7 +55,7 @@ def shard_unit(
         rejects += [_reject(sample, spec, "gave_up", attempts.GAVE_UP) for sample in samples]
         write_shard_rejects(out, unit, taxonomy, rejects)
         attempts.forget(out, unit)
-        return
+        return StageCounts(rejects=count_reasons(rejects))
     chosen = {sample["key"] for sample in samples}
     transcripts = [transcript for transcript in from_table(table, Transcript) if transcript.key in chosen]
     with attempts.attempt(out, unit), tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
@@ -69,6 +69,7 @@ def shard_unit(
             return spool.read(size)
 
         write_shard(out, unit, spec, samples, rejects, flac_of)
+    return StageCounts(samples=len(samples), rejects=count_reasons(rejects))
 
 
 def choose_samples(
@@ -173,7 +174,7 @@ def drop_reason(row: Mapping[str, Any], spec: ShardSpec) -> tuple[str, str] | No
 
 
 def spool_flac(
-    spool: BinaryIO, transcripts: Sequence[Transcript], rows: Sequence[SourceRow], roots: Sequence[str]
+    spool: IO[bytes], transcripts: Sequence[Transcript], rows: Sequence[SourceRow], roots: Sequence[str]
 ) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[str, str]]]:
     """Decode the audio of ``transcripts`` and append each utterance as FLAC to ``spool``.
 

@@ -169,7 +169,7 @@ def test_a_worker_killed_in_mid_unit_costs_a_second_call_and_no_byte(
         os.kill(worker.pid, signal.SIGKILL)
         told = job.communicate(timeout=300)[1].splitlines()
         assert job.returncode == 1
-        assert told[-1].startswith("lanser build: a worker process died; the same command goes on where it was")
+        assert told[-1].startswith("lanser build: a worker process died; the same command continues where it stopped")
         assert not [line for line in told if line.startswith("Traceback")], "\n".join(told)
         assert len(list(output.glob("shards/ekman/*.tar"))) < 3
         done = lanser(*command[3:], *runner)
@@ -187,7 +187,7 @@ def test_a_file_that_kills_its_worker_is_set_aside_with_its_unit(
     for name in ("slt/best_day.wav", "slt/love_you.mp3", "slt/thank_you.flac"):
         (corpus / Path(name).name).write_bytes((small_corpus / name).read_bytes())
     (corpus / "poison.wav").write_bytes((small_corpus / "slt/best_day.wav").read_bytes())
-    (recordings,) = staged.glob("lib/python*/site-packages/lanser_ops/recordings.py")
+    (recordings,) = staged.glob("lib/python*/site-packages/lanser_ops/audio/recordings.py")
     before = recordings.read_text()
     recordings.write_text(before + POISON)
     try:

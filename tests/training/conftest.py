@@ -17,7 +17,7 @@ LABELS = ["anger", "joy", "sadness"]
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Networks this small gain nothing from more threads, which wait for each other where cores are shared."""
+    """Networks this small gain nothing from more threads, which wait for each other on shared cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -38,17 +38,25 @@ def flac(wave: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def weak_label(number: int, labels: list[str], taxonomy: str) -> dict:
+def weak_label(number: int, labels: list[str], taxonomy: str, prior: str) -> dict:
     scores = [0.1 + 0.01 * ((number + index) % 7) for index in range(len(labels))]
     scores[number % len(labels)] = 0.8
     return {
         "taxonomy": taxonomy, "labels": labels, "label": labels[number % len(labels)],
-        "label_index": number % len(labels), "entailment": scores, "margin": 0.1 + 0.1 * (number % 5),
+        "label_index": number % len(labels), "entailment": scores, "prior": prior, "margin": 0.1 + 0.1 * (number % 5),
     }  # fmt: skip
 
 
 def write_shards(
-    folder: Path, counts: list[int], labels=LABELS, taxonomy="tiny", seconds=0.6, split="train", first=0, broken=()
+    folder: Path,
+    counts: list[int],
+    labels=LABELS,
+    taxonomy="tiny",
+    seconds=0.6,
+    split="train",
+    first=0,
+    broken=(),
+    prior="none",
 ) -> Path:
     """Tars of ``counts`` samples each; sample n is `n` in 16 hex digits; numbers in ``broken`` hold no audio."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +67,7 @@ def write_shards(
                 members = {
                     "cls": str(number % len(labels)).encode(),
                     "flac": b"no audio" if number in broken else flac(tone(number, seconds)),
-                    "json": json.dumps(weak_label(number, labels, taxonomy)).encode(),
+                    "json": json.dumps(weak_label(number, labels, taxonomy, prior)).encode(),
                 }
                 for extension, content in members.items():
                     member = tarfile.TarInfo(f"{number:016x}.{extension}")

@@ -1,9 +1,13 @@
+from __future__ import annotations
+
+import io
+
 import numpy as np
 import pytest
 import soundfile
 
+from lanser_ops.common.errors import InputError
 from training.corpora import load, make_folds, read_corpus, take_fraction
-from training.errors import InputError
 
 
 def touch(root, *names):
@@ -12,7 +16,7 @@ def touch(root, *names):
         (root / name).touch()
 
 
-def found(corpus):
+def rows(corpus):
     return [(row.path.name, row.label, row.group) for row in corpus.utterances]
 
 
@@ -20,7 +24,7 @@ def test_ravdess_takes_speech_alone(tmp_path):
     touch(tmp_path, "Actor_02/03-01-05-02-01-01-02.wav", "Actor_01/03-01-01-01-01-01-01.flac",
           "Actor_01/03-02-05-01-01-01-01.wav", "Actor_01/02-01-05-01-01-01-01.mp4", "readme.txt")  # fmt: skip
     corpus = read_corpus("ravdess", str(tmp_path), None)
-    assert found(corpus) == [
+    assert rows(corpus) == [
         ("03-01-01-01-01-01-01.flac", "neutral", "01"), ("03-01-05-02-01-01-02.wav", "angry", "02"),
     ]  # fmt: skip
     assert corpus.labels == ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -28,25 +32,25 @@ def test_ravdess_takes_speech_alone(tmp_path):
 
 def test_cremad_and_emodb(tmp_path):
     touch(tmp_path, "1001_DFA_ANG_XX.wav", "1091_WSI_SAD_HI.wav", "03a01Fa.wav", "16b10Lb.wav", "08a02N.wav")
-    assert found(read_corpus("cremad", str(tmp_path), None)) == [
+    assert rows(read_corpus("cremad", str(tmp_path), None)) == [
         ("1001_DFA_ANG_XX.wav", "anger", "1001"), ("1091_WSI_SAD_HI.wav", "sadness", "1091"),
     ]  # fmt: skip
-    assert found(read_corpus("emodb", str(tmp_path), None)) == [
+    assert rows(read_corpus("emodb", str(tmp_path), None)) == [
         ("03a01Fa.wav", "happiness", "03"), ("08a02N.wav", "neutral", "08"), ("16b10Lb.wav", "boredom", "16"),
     ]  # fmt: skip
 
 
 def test_iemocap_has_four_classes_and_sessions_for_groups(tmp_path):
-    told = tmp_path / "Session2" / "dialog" / "EmoEvaluation" / "Ses02F_impro01.txt"
-    told.parent.mkdir(parents=True)
-    told.write_text(
+    evaluation = tmp_path / "Session2" / "dialog" / "EmoEvaluation" / "Ses02F_impro01.txt"
+    evaluation.parent.mkdir(parents=True)
+    evaluation.write_text(
         "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
         "[6.2901 - 8.2357]\tSes02F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]\nC-E2:\tNeutral;\t()\n\n"
         "[10.01 - 11.39]\tSes02F_impro01_M001\texc\t[4.0, 3.5, 3.0]\n\n"
         "[12.01 - 13.39]\tSes02F_impro01_M002\tfru\t[2.0, 3.5, 3.0]\n\n"
     )
     corpus = read_corpus("iemocap", str(tmp_path), None)
-    assert found(corpus) == [
+    assert rows(corpus) == [
         ("Ses02F_impro01_F000.wav", "neutral", "Ses02"), ("Ses02F_impro01_M001.wav", "happiness", "Ses02"),
     ]  # fmt: skip
     assert corpus.utterances[0].path.parent == tmp_path / "Session2" / "sentences" / "wav" / "Ses02F_impro01"
@@ -58,37 +62,63 @@ def csv_file(tmp_path, text):
     return str(tmp_path / "data.csv")
 
 
-def test_csv_with_stretches(tmp_path):
+def test_csv_with_parts_of_files(tmp_path):
     soundfile.write(tmp_path / "long.wav", np.arange(32000) / 64000, 16000)
-    text = "path,label,speaker,start_s,end_s\nlong.wav,sad,a,0.5,1.0\nlong.wav,happy,b,,\nnone.wav,sad,a,,\n"
+    text = (
+        "path,label,speaker,start_s,end_s\nlong.wav,sad,a,0.5,1.0\nnone.wav,sad,a,,\nlong.wav,happy,b,,\n"
+        "long.wav,sad,b,1.5,9\nlong.wav,sad,b,2,3\n"
+    )
     corpus = read_corpus(csv_file(tmp_path, text), None, None)
     assert corpus.labels == ("happy", "sad")
     waves, skipped = load(corpus)
-    assert [None if wave is None else len(wave) for wave in waves] == [8000, 32000, None]
+    assert [None if wave is None else len(wave) for wave in waves] == [8000, None, 32000, 8000, None]
     assert waves[0][0] == pytest.approx(8000 / 64000, abs=1e-4)
-    assert len(skipped) == 1 and skipped[0].startswith(f"{tmp_path}/none.wav: ")
+    assert waves[3][0] == pytest.approx(24000 / 64000, abs=1e-4)
+    assert len(skipped) == 2 and skipped[0].startswith(f"{tmp_path}/none.wav: ")
+    assert skipped[1] == f"{tmp_path}/long.wav: nothing from 2.0 to 3.0 s in 2.00 s of audio"
+
+
+@pytest.mark.parametrize("extension", ["mp3", "ogg"])
+def test_a_truncated_file_is_left_out(extension, tmp_path, capsys):
+    """libsndfile decodes the first part of such a file without an error."""
+    wave = np.random.default_rng(0).normal(0, 0.1, 5 * 16000)
+    content = io.BytesIO()
+    formats = {"mp3": ("MP3", "MPEG_LAYER_III"), "ogg": ("OGG", "VORBIS")}
+    soundfile.write(content, wave, 16000, format=formats[extension][0], subtype=formats[extension][1])
+    whole, cut = tmp_path / f"whole.{extension}", tmp_path / f"cut.{extension}"
+    whole.write_bytes(content.getvalue())
+    cut.write_bytes(content.getvalue()[: len(content.getvalue()) // 2])
+    assert 0 < len(soundfile.read(cut)[0]) < 3 * 16000
+    corpus = read_corpus(csv_file(tmp_path, f"path,label\n{whole.name},sad\n{cut.name},happy\n"), None, None)
+    waves, [skipped] = load(corpus)
+    assert len(waves[0]) == pytest.approx(80000, abs=2500) and waves[1] is None
+    assert skipped.startswith(f"{cut}: truncated: ")
+    assert capsys.readouterr().err == f"cannot be decoded, left out: {skipped}\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "labels", "told"),
+    ("text", "labels", "message"),
     [
-        ("path,emotion\na.wav,sad\n", None, "data.csv: no column label; there must be path and label"),
+        ("path,emotion\na.wav,sad\n", None, "data.csv: no column label; path and label are required"),
         ("path,label\na.wav,sad\nb.wav,bored\n", ["sad", "happy"], "line 3: unknown label 'bored'; --labels has sad"),
         ("path,label\na.wav,\n", None, "line 2: path and label must not be empty"),
-        ("path,label\na.wav,sad\n", None, "1 labels; there must be two or more"),
+        ("path,label\na.wav,sad\n", None, "1 labels; give utterances of two or more"),
         ("path,label,split\na.wav,sad,dev\n", None, "line 2: split 'dev'; use train or test"),
         ("path,label,start_s\na.wav,sad,soon\n", None, "line 2: start_s and end_s must be seconds"),
+        ("path,label,start_s\na.wav,sad,nan\n", None, "line 2: start_s nan and end_s None; use 0 <= start_s < end_s"),
+        ("path,label,start_s,end_s\na.wav,sad,2,1.5\n", None, "line 2: start_s 2.0 and end_s 1.5; use 0 <= start_s"),
+        ("path,label,start_s\na.wav,sad,-1\n", None, "line 2: start_s -1.0 and end_s None; use 0 <= start_s < end_s"),
     ],
 )
-def test_bad_csv(text, labels, told, tmp_path):
-    with pytest.raises(InputError, match=told):
+def test_bad_csv(text, labels, message, tmp_path):
+    with pytest.raises(InputError, match=message):
         read_corpus(csv_file(tmp_path, text), None, labels)
 
 
 def test_no_such_csv_or_root(tmp_path):
-    with pytest.raises(InputError, match="not a CSV that can be read .* nor one of ravdess"):
+    with pytest.raises(InputError, match="not a readable CSV .* nor one of ravdess"):
         read_corpus(str(tmp_path / "none.csv"), None, None)
-    with pytest.raises(InputError, match="no file there is named as those of emodb are"):
+    with pytest.raises(InputError, match="no file is named like those of emodb"):
         read_corpus("emodb", str(tmp_path), None)
     with pytest.raises(InputError, match="--root must be the folder"):
         read_corpus("emodb", None, None)

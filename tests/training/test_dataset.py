@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import io
 import tarfile
 
@@ -5,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from lanser_ops.common.errors import InputError
 from training.dataset import Layout, ShardReader, assign, batches_per_reader, check_layout, make_loader
-from training.errors import InputError
 from training.features import Augment
 from training.shards import find_shards, read_index
 
 
 def read(folder, epoch=0, start=0, processes=False, augment=None, epochs=1, **layout):
-    """The batches of ``epochs`` epochs on every rank: a list a rank."""
+    """The batches of ``epochs`` epochs, a list for every rank."""
     index = read_index(find_shards([str(folder)], "train"))
     world = layout.pop("world", 1)
     targets = torch.eye(3)[torch.from_numpy(index.label_index)]
@@ -20,8 +22,8 @@ def read(folder, epoch=0, start=0, processes=False, augment=None, epochs=1, **la
     ranks = []
     for rank in range(world):
         values = {"seed": 1, "batch_size": 4, "crop_s": 0.5, "workers": 1, "buffer": 6} | layout
-        made = Layout(**values, rank=rank, world=world)
-        reader = ShardReader(index, targets, weights, made, augment or Augment(), range(epoch, epoch + epochs), start)
+        spread = Layout(**values, rank=rank, world=world)
+        reader = ShardReader(index, targets, weights, spread, augment or Augment(), range(epoch, epoch + epochs), start)
         ranks.append(list(make_loader(reader, processes, pin=False)))
     return ranks
 
@@ -79,7 +81,7 @@ def test_an_epoch_can_be_entered_anywhere(shards, workers, start):
 
 @pytest.mark.parametrize(("workers", "start"), [(1, 0), (1, 3), (2, 1), (2, 4)])
 def test_one_epoch_follows_another(shards, workers, start):
-    """With two workers too, wherever the first epoch is entered: the turns of the workers stay the same."""
+    """With two workers too, and wherever the first epoch starts, the workers keep the order of their turns."""
     first, second = (read(shards, epoch, workers=workers, processes=workers > 1)[0] for epoch in (3, 4))
     [both] = read(shards, 3, start, workers=workers, processes=workers > 1, epochs=2)
     assert keys(both) == keys(first)[start:] + keys(second)
@@ -87,8 +89,8 @@ def test_one_epoch_follows_another(shards, workers, start):
 
 def test_one_process_that_accumulates_sees_what_two_processes_see(shards):
     first, second = read(shards, world=2)
-    [one] = read(shards, workers=2, processes=True)
-    assert keys(one) == [batch for pair in zip(keys(first), keys(second), strict=True) for batch in pair]
+    [alone] = read(shards, workers=2, processes=True)
+    assert keys(alone) == [batch for pair in zip(keys(first), keys(second), strict=True) for batch in pair]
 
 
 def test_crops_are_padded_and_targets_belong_to_their_keys(shards):
@@ -154,7 +156,7 @@ def test_bad_shards(tmp_path, make_shards):
     make_shards(tmp_path / "cut", [3])
     [cut] = (tmp_path / "cut").iterdir()
     cut.write_bytes(cut.read_bytes()[:9000])
-    with pytest.raises(InputError, match="not a whole tar"):
+    with pytest.raises(InputError, match="not a complete tar"):
         read_index([str(cut)])
     with tarfile.open(tmp_path / "train-0.tar", "w") as tar:
         for name, content in {"a.flac": b"", "a.json": b'{"labels": ["x", "y"], "taxonomy": "t"}'}.items():

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
@@ -9,7 +11,8 @@ import soundfile
 import torch
 
 from training.classifier import fit_linear
-from training.finetune import main, summarise
+from training.evaluation import summarise
+from training.finetune import main
 from training.model import new_model, save_model
 from training.predict import main as predict
 
@@ -46,26 +49,26 @@ def finetuned(data, tmp_path_factory):
 
 
 def test_results_say_what_was_done(finetuned):
-    told = json.loads((finetuned / "results.json").read_text())
-    assert (told["labels"], told["clips"], len(told["skipped"])) == (["high", "low"], 32, 1)
-    assert "broken.wav" in told["skipped"][0]
-    assert [(one["fraction"], one["fold"], one["train_clips"], one["test_clips"]) for one in told["runs"]] == [
+    results = json.loads((finetuned / "results.json").read_text())
+    assert (results["labels"], results["clips"], len(results["skipped"])) == (["high", "low"], 32, 1)
+    assert "broken.wav" in results["skipped"][0]
+    assert [(run["fraction"], run["fold"], run["train_clips"], run["test_clips"]) for run in results["runs"]] == [
         (0.5, 0, 8, 16), (0.5, 1, 8, 16), (1.0, 0, 16, 16), (1.0, 1, 16, 16),
     ]  # fmt: skip
-    assert told["summary"][1]["ua_mean"] > 0.9
-    assert np.sum(told["summary"][1]["confusion"]) == 32
+    assert results["summary"][1]["ua_mean"] > 0.9
+    assert np.sum(results["summary"][1]["confusion"]) == 32
 
 
 def test_the_export_loads_with_one_call_in_a_fresh_process(finetuned, data):
     code = (
         "import sys\n"
-        "from training.audio import decode\n"
+        "from lanser_ops.audio.decode import read_all\n"
         "from training.classifier import probabilities\n"
         "from training.model import load_model\n"
         f"model = load_model({str(finetuned)!r})\n"
-        f"wave = decode(open({str(data / '1.wav')!r}, 'rb').read())\n"
+        f"wave = read_all(open({str(data / '1.wav')!r}, 'rb'))\n"
         "print(model.spec.labels, probabilities(model, [wave]).argmax().item())\n"
-        "assert not {'training.finetune', 'training.pretrain', 'apache_beam', 'lanser_ops'} & set(sys.modules)\n"
+        "assert not {'training.finetune', 'training.pretrain', 'apache_beam', 'faster_whisper'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "('high', 'low') 0\n", done.stderr
@@ -80,24 +83,24 @@ def test_predict_prints_probabilities(finetuned, data, capsys):
 
 def test_predict_goes_on_after_a_file_that_does_not_decode(finetuned, data, capsys):
     assert predict([str(data / "broken.wav"), str(data / "1.wav"), "--checkpoint", str(finetuned)]) == 2
-    told = capsys.readouterr()
-    assert "1.wav  high " in told.out
-    assert told.err.startswith("lanser predict: does not decode: ") and told.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert "1.wav  high " in output.out
+    assert output.err.startswith("lanser predict: cannot be decoded: ") and output.err.count("\n") == 1
 
 
 def test_the_same_seed_gives_the_same_figures_and_frozen_takes_the_checkpoint_as_it_is(data, tmp_path):
     torch.manual_seed(0)
     save_model(new_model("resnet10-half", "tiny", ("a", "b", "c")), tmp_path / "pretrained" / "model")
-    told = []
-    for name in ("one", "two"):
+    runs = []
+    for name in ("first", "second"):
         arguments = ["--checkpoint", str(tmp_path / "pretrained"), "--data", str(data / "data.csv"), "--frozen"]
         arguments += ["--output", str(tmp_path / name), "--seeds", "0", "1", "--only-folds", "0", "--no-export", *QUICK]
         assert main(arguments) == 0
-        told.append(json.loads((tmp_path / name / "results.json").read_text())["runs"])
+        runs.append(json.loads((tmp_path / name / "results.json").read_text())["runs"])
         assert not (tmp_path / name / "model").exists()
-    assert told[0] == told[1]
-    assert [(one["seed"], one["fold"]) for one in told[0]] == [(0, 0), (1, 0)]
-    assert told[0][0]["confusion"] == told[0][1]["confusion"]
+    assert runs[0] == runs[1]
+    assert [(run["seed"], run["fold"]) for run in runs[0]] == [(0, 0), (1, 0)]
+    assert runs[0][0]["confusion"] == runs[0][1]["confusion"]
 
 
 def test_linear_classifier_separates_what_is_separable():
@@ -113,25 +116,25 @@ def test_summary_pools_folds_and_spreads_over_seeds():
     def fold(seed, counts):
         return {"fraction": 0.1, "seed": seed, "confusion": counts}
 
-    [told] = summarise([fold(0, [[2, 0], [0, 2]]), fold(0, [[2, 0], [2, 0]]), fold(1, [[4, 0], [4, 0]])])
+    [row] = summarise([fold(0, [[2, 0], [0, 2]]), fold(0, [[2, 0], [2, 0]]), fold(1, [[4, 0], [4, 0]])])
     # Seed 0: recalls 1 and 1/2; seed 1: recalls 1 and 0.
-    assert (told["ua_mean"], told["ua_std"]) == (0.625, 0.176777)
-    assert told["confusion"] == [[8, 0], [6, 2]]
+    assert (row["ua_mean"], row["ua_std"]) == (0.625, 0.176777)
+    assert row["confusion"] == [[8, 0], [6, 2]]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "give either --checkpoint RUN or --from-scratch BACKBONE"),
-        (["--checkpoint", "nowhere"], "nowhere: no model there"),
+        (["--checkpoint", "nowhere"], "nowhere: no model"),
         (["--from-scratch", "resnet18", "--folds", "9"], "4 speakers for 9 speaker-independent folds"),
         (["--from-scratch", "resnet18", "--labels", "low", "mid"], "line 3: unknown label 'high'; --labels has low"),
         (["--from-scratch", "resnet18", "--label-fraction", "1.5"], "1.5 is not a share above 0 and up to 1"),
-        (["--from-scratch", "resnet18", "--only-folds", "7"], "there are folds 0 to 3"),
+        (["--from-scratch", "resnet18", "--only-folds", "7"], "the folds are 0 to 3"),
     ],
 )
-def test_bad_input_is_one_line(arguments, told, data, tmp_path, capsys):
+def test_bad_input_is_one_line(arguments, message, data, tmp_path, capsys):
     assert main(["--data", str(data / "data.csv"), "--output", str(tmp_path / "out"), *arguments]) == 2
     err = capsys.readouterr().err
-    assert told in err and err.count("\n") == 1
+    assert message in err and err.count("\n") == 1
     assert not (tmp_path / "out").exists()

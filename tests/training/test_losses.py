@@ -1,64 +1,142 @@
+from __future__ import annotations
+
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from lanser_ops.common.errors import InputError
+from lanser_ops.common.label_scores import log_sums, mean_log_scores, round_scores
+from lanser_ops.labelling.weak_labels import label_utterances
+from schemas.records import Transcript, WeakLabel
+from schemas.taxonomy import Label, Taxonomy
 from training.losses import TargetSpec, cross_entropy, label_prior, make_targets
 from training.shards import Index
 
 SCORES = np.array([[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.6, 0.3, 0.1], [0.4, 0.4, 0.0]], np.float32)
 
 
-def index() -> Index:
+def index(prior="none") -> Index:
     margin = np.array([0.7, 0.4, 0.3, 0.0], np.float32)
     keys = tuple("abcd")
-    return Index(("t",), (4,), keys, "tiny", ("x", "y", "z"), SCORES, np.array([0, 0, 0, 1]), margin)
+    return Index(("t",), (4,), keys, "tiny", ("x", "y", "z"), prior, SCORES, np.array([0, 0, 0, 1]), margin)
 
 
-def made(**spec):
-    targets, weights = make_targets(index(), TargetSpec(**spec), label_prior(index()), seed=0)
+def targets_of(prior="none", **options):
+    spec = TargetSpec(**options)
+    targets, weights = make_targets(index(prior), spec, label_prior(index(prior), spec), seed=0)
     return targets.numpy(), weights.tolist()
 
 
 def test_hard_targets_are_the_stored_labels():
-    targets, weights = made()
+    targets, weights = targets_of()
     assert targets.tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0], [0, 1, 0]]
     assert weights == [1, 1, 1, 1]
 
 
 def test_soft_targets_are_distributions_with_a_temperature():
-    targets, _ = made(soft=True)
+    targets, _ = targets_of(soft=True)
     assert targets[0] == pytest.approx([0.8, 0.1, 0.1], abs=1e-6)
     assert targets[1] == pytest.approx([0.6, 0.2, 0.2], abs=1e-6)
-    flat, _ = made(soft=True, temperature=2.0)
+    flat, _ = targets_of(soft=True, temperature=2.0)
     assert flat[0] == pytest.approx([0.585786, 0.207107, 0.207107], abs=1e-5)
 
 
-def test_prior_correction_takes_off_what_a_label_scores_on_average():
-    # Column means 0.6, 0.25, 0.100025: the first label is no more than usual in the second row.
-    targets, _ = made(prior_correction=True)
-    assert targets.argmax(axis=1).tolist() == [0, 2, 1, 1]
-    soft, _ = made(prior_correction=True, soft=True)
-    assert soft[2] == pytest.approx([1 / 3.19975, 1.2 / 3.19975, 0.99975 / 3.19975], abs=1e-4)
+def test_prior_correction_subtracts_the_mean_log_score():
+    # The geometric means are 0.58259, 0.22134 and, with the 0 raised to 1e-6, 0.0066874.
+    soft, _ = targets_of(prior_correction=True, soft=True)
+    assert soft[0] == pytest.approx([1.37318 / 16.7785, 0.451801 / 16.7785, 14.9535 / 16.7785], abs=1e-4)
+    targets, _ = targets_of(prior_correction=True)
+    assert targets.argmax(axis=1).tolist() == [2, 2, 2, 1]
+
+
+def entailment(samples=50):
+    scores = np.random.default_rng(0).dirichlet([3.0, 1.0, 0.3], samples)
+    scores[7] = [1.0, 0.0, 0.0]
+    return round_scores(scores)
+
+
+def labelled(prior: str) -> tuple[Index, list[WeakLabel]]:
+    """What `lanser label --prior` writes for `entailment`, and the trainer's index of it."""
+    scores = entailment()
+    taxonomy = Taxonomy("tiny", tuple(Label(name, name) for name in "xyz"), None, "tiny.yaml")
+    transcripts = [
+        Transcript(f"{row:016x}", "a.wav", 0.0, 1.0, 1.0, "text", None, None, None, None, (), None)
+        for row in range(len(scores))
+    ]
+    log_prior = mean_log_scores([(0, *log_sums(scores))]) if prior == "corpus" else None
+    labels = label_utterances(transcripts, scores[None], np.zeros(len(scores), bool), taxonomy, log_prior)
+    index = Index(
+        ("t",), (len(scores),), tuple(label.key for label in labels), "tiny", ("x", "y", "z"), prior,
+        np.array([label.entailment for label in labels], np.float32),
+        np.array([label.label_index for label in labels]), np.array([label.margin for label in labels], np.float32),
+    )  # fmt: skip
+    return index, labels
+
+
+def test_the_correction_is_that_of_labelling_with_a_corpus_prior():
+    plain, uncorrected_labels = labelled("none")
+    _, labels = labelled("corpus")
+    assert [label.label for label in labels] != [label.label for label in uncorrected_labels]
+    spec = TargetSpec(prior_correction=True, margin_weighting=True)
+    targets, weights = make_targets(plain, spec, label_prior(plain, spec), seed=0)
+    assert targets.argmax(dim=1).tolist() == [label.label_index for label in labels]
+    margins = np.array([label.margin for label in labels])
+    assert weights.numpy() == pytest.approx(margins / margins.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("prior_correction", [False, True])
+def test_targets_of_shards_with_a_corpus_prior_are_corrected(prior_correction):
+    corrected_index, labels = labelled("corpus")
+    plain, _ = labelled("none")
+    soft = TargetSpec(soft=True, prior_correction=prior_correction)
+    targets, _ = make_targets(corrected_index, soft, label_prior(corrected_index, soft), seed=0)
+    asked = TargetSpec(soft=True, prior_correction=True)
+    expected, _ = make_targets(plain, asked, label_prior(plain, asked), seed=0)
+    assert torch.allclose(targets, expected)
+    assert targets.argmax(dim=1).tolist() == [label.label_index for label in labels]
+    best = targets.max(dim=1).values.tolist()
+    assert best == pytest.approx([label.score for label in labels], rel=1e-4)
+    hard = TargetSpec(margin_weighting=True, prior_correction=prior_correction)
+    targets, weights = make_targets(corrected_index, hard, label_prior(corrected_index, hard), seed=0)
+    assert targets.argmax(dim=1).tolist() == [label.label_index for label in labels]
+    margins = np.array([label.margin for label in labels])
+    assert weights.numpy() == pytest.approx(margins / margins.mean(), rel=1e-5)
+
+
+def test_soft_labels_of_another_prior_are_refused():
+    assert targets_of(prior="null")[0].argmax(axis=1).tolist() == [0, 0, 0, 1]
+    with pytest.raises(InputError, match="labelled with --prior null, which soft labels cannot repeat: add --prior-c"):
+        targets_of(prior="null", soft=True)
+    corrected, _ = targets_of(prior="null", soft=True, prior_correction=True)
+    assert corrected.argmax(axis=1).tolist() == [2, 2, 2, 1]
+
+
+def test_margins_of_zero_weigh_nothing():
+    spec = TargetSpec(margin_weighting=True)
+    flat = replace(index(), margin=np.zeros(4, np.float32))
+    _, weights = make_targets(flat, spec, None, seed=0)
+    assert weights.tolist() == [0, 0, 0, 0]
 
 
 def test_margin_weights_have_mean_one():
-    _, weights = made(margin_weighting=True)
+    _, weights = targets_of(margin_weighting=True)
     assert weights == pytest.approx([2.0, 0.4 / 0.35, 0.3 / 0.35, 0.0], abs=1e-6)
 
 
 def test_class_balance_gives_every_label_that_occurs_the_same_total():
-    _, weights = made(class_balance=True)
+    _, weights = targets_of(class_balance=True)
     assert weights == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])
 
 
 def test_shuffled_targets_are_the_same_targets_in_another_order():
-    straight, _ = made(soft=True)
-    shuffled, _ = made(soft=True, shuffle=True)
+    straight, _ = targets_of(soft=True)
+    shuffled, _ = targets_of(soft=True, shuffle=True)
     assert sorted(map(tuple, straight)) == sorted(map(tuple, shuffled))
     assert straight.tolist() != shuffled.tolist()
-    assert np.array_equal(shuffled, made(soft=True, shuffle=True)[0])
+    assert np.array_equal(shuffled, targets_of(soft=True, shuffle=True)[0])
 
 
 def test_cross_entropy_against_a_distribution():

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -62,20 +64,20 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(how, whole, shards, tmp_pat
     process = start(arguments)
     wait_for(lambda: logged(run) >= 5)
     process.send_signal(how)
-    _, told = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     done = logged(run)
     assert 5 <= done < len(losses(whole))
     last = int(list_checkpoints(run)[-1].name[5:])
     if how == signal.SIGTERM:
-        assert process.returncode == 1 and f"stopped at step {last}, checkpoint written" in told
+        assert process.returncode == 1 and f"stopped at step {last}, checkpoint written" in stderr
         assert last == done
     else:
         assert process.returncode == -signal.SIGKILL
         assert 0 < last <= done
     assert main([*arguments, "--resume"]) == 0
     assert losses(run) == losses(whole)
-    expected, found = (load_file(one / "model" / "model.safetensors") for one in (whole, run))
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    expected, resumed = (load_file(folder / "model" / "model.safetensors") for folder in (whole, run))
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
 
 
 def test_a_run_stops_in_mid_epoch_at_max_steps_and_goes_on(whole, shards, tmp_path):
@@ -90,10 +92,10 @@ def test_a_run_stops_in_mid_epoch_at_max_steps_and_goes_on(whole, shards, tmp_pa
 
 
 def test_a_run_learns_and_leaves_what_it_says(whole):
-    told = losses(whole)
-    assert [step for step, _ in told] == list(range(1, len(told) + 1))
-    assert sum(loss for _, loss in told[-4:]) < sum(loss for _, loss in told[:4])
-    assert [one.name for one in sorted(whole.iterdir())] == [
+    by_step = losses(whole)
+    assert [step for step, _ in by_step] == list(range(1, len(by_step) + 1))
+    assert sum(loss for _, loss in by_step[-4:]) < sum(loss for _, loss in by_step[:4])
+    assert [path.name for path in sorted(whole.iterdir())] == [
         "checkpoints", "log.jsonl", "model", "run.json", "tensorboard",
     ]  # fmt: skip
     assert len(list_checkpoints(whole)) == 2
@@ -103,36 +105,36 @@ def test_a_run_learns_and_leaves_what_it_says(whole):
 def test_audio_that_does_not_decode_is_listed(tmp_path, make_shards, capsys):
     make_shards(tmp_path / "shards", [8], broken={3})
     assert main(command(tmp_path / "shards", tmp_path / "run", "--epochs", 1, "--in-process")) == 0
-    assert f"does not decode, left out: {3:016x}: " in capsys.readouterr().err
+    assert f"cannot be decoded, left out: {3:016x}: " in capsys.readouterr().err
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert len([line for line in lines if "undecodable" in line]) == 1
 
 
 def refused(capsys, arguments):
     assert main(arguments) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    return told
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    return message
 
 
 def test_bad_input_is_one_line(shards, whole, tmp_path, make_shards, capsys):
     assert "--shards" in refused(capsys, ["--output", str(tmp_path)])
-    assert "no shards (.tar) there" in refused(capsys, command(tmp_path, tmp_path / "a"))
-    told = refused(capsys, command(shards, tmp_path / "a", "--workers", 9))
-    assert "5 shards for 9 readers" in told and "--workers 5" in told
+    assert "no shards (.tar); give the output of lanser build" in refused(capsys, command(tmp_path, tmp_path / "a"))
+    message = refused(capsys, command(shards, tmp_path / "a", "--workers", 9))
+    assert "5 shards for 9 readers" in message and "--workers 5" in message
     make_shards(tmp_path / "other", [2], labels=["x", "y"], taxonomy="other", first=200)
     mixed = command(shards, tmp_path / "a", "--shards", shards, tmp_path / "other")
     assert "give the shards of one taxonomy" in refused(capsys, mixed)
-    assert "holds a run; go on with it with --resume" in refused(capsys, command(shards, whole, "--epochs", 5))
-    told = refused(capsys, command(shards, whole, "--epochs", 5, "--workers", 2, "--seed", 7, "--resume"))
-    assert "cannot go on with other options (seed was 0, now 7)" in told
+    assert "holds a run; continue it with --resume" in refused(capsys, command(shards, whole, "--epochs", 5))
+    message = refused(capsys, command(shards, whole, "--epochs", 5, "--workers", 2, "--seed", 7, "--resume"))
+    assert "cannot continue with other options (seed was 0, now 7)" in message
     assert not (tmp_path / "a").exists()
 
 
-def test_a_checkpoint_that_does_not_read(shards, tmp_path, capsys):
+def test_a_checkpoint_that_cannot_be_read(shards, tmp_path, capsys):
     arguments = command(shards, tmp_path / "run", "--epochs", 1, "--in-process")
     assert main([*arguments, "--max-steps", "1"]) == 0
     [checkpoint] = list_checkpoints(tmp_path / "run")
     (checkpoint / "optimizer.pt").write_bytes(b"cut off")
     capsys.readouterr()
-    assert "not a whole checkpoint" in refused(capsys, [*arguments, "--resume"])
+    assert "not a complete checkpoint" in refused(capsys, [*arguments, "--resume"])

@@ -1,5 +1,7 @@
 """``lanser probe`` on tones whose pitch is known."""
 
+from __future__ import annotations
+
 import json
 
 import numpy as np
@@ -30,19 +32,19 @@ def test_probe_reads_out_what_is_there(voices, tmp_path, capsys):
     save_model(new_model("resnet10-half", "none", ("a", "b")), tmp_path / "run" / "model")
     argv = ["--checkpoint", tmp_path / "run", "--data", voices / "data.csv", "--output", tmp_path, "--seeds", 0, 1]
     assert main([*map(str, argv), "--device", "cpu"]) == 0
-    told = json.loads((tmp_path / "probe.json").read_text())
-    assert (told["clips"], told["without_voice"]) == (40, 0)
+    report = json.loads((tmp_path / "probe.json").read_text())
+    assert (report["clips"], report["without_voice"]) == (40, 0)
     names = ["log-mel statistics", "resnet10-half, untrained", str(tmp_path / "run")]
-    assert list(told["representations"]) == names
-    by_statistics = told["representations"]["log-mel statistics"]
+    assert list(report["representations"]) == names
+    by_statistics = report["representations"]["log-mel statistics"]
     assert list(by_statistics) == ["emotion", "pitch", "pitch_range", "energy", "speaking_rate"]
     assert by_statistics["emotion"]["mean"] == 1.0
     assert by_statistics["pitch"]["mean"] > 0.9 and by_statistics["energy"]["mean"] > 0.9
-    assert told["representations"]["resnet10-half, untrained"]["emotion"]["std"] >= 0
+    assert report["representations"]["resnet10-half, untrained"]["emotion"]["std"] >= 0
     assert "log-mel statistics" in capsys.readouterr().out
 
 
 def test_probe_refuses_in_one_line(voices, tmp_path, capsys):
     assert main(["--checkpoint", str(tmp_path), "--data", str(voices / "data.csv"), "--device", "cpu"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("lanser probe: ") and "no model there" in err and len(err.splitlines()) == 1
+    assert err.startswith("lanser probe: ") and "no model" in err and len(err.splitlines()) == 1

@@ -1,5 +1,7 @@
 """Prosody of sounds whose pitch, loudness and syllables are known."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 
@@ -30,8 +32,8 @@ def test_energy_is_in_decibels():
 def test_speaking_rate_counts_swells_of_the_voice(syllables):
     time = np.arange(32000) / 16000
     swells = 0.2 * np.sin(np.pi * syllables / 2 * time) ** 2 + 0.002  # so many swells in two seconds
-    found = measure(voice(np.full(32000, 150.0), swells))
-    assert found.speaking_rate == pytest.approx(syllables / 2, rel=0.2)
+    prosody = measure(voice(np.full(32000, 150.0), swells))
+    assert prosody.speaking_rate == pytest.approx(syllables / 2, rel=0.2)
 
 
 def test_silence_does_not_count_as_speech():

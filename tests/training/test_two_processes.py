@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import importlib.util
 import json
 import os
@@ -47,15 +49,15 @@ def ranks(shards, tmp_path_factory):
 
 
 def test_each_sample_once_and_equal_steps(ranks):
-    _, told = ranks
-    assert len(told[0]["keys"]) == len(told[1]["keys"]) >= 4
-    heard = [int(key, 16) for rank in told for batch in rank["keys"] for key in batch]
-    assert sorted(heard) == list(range(28))
-    assert told[0]["losses"] == told[1]["losses"]
+    _, reports = ranks
+    assert len(reports[0]["keys"]) == len(reports[1]["keys"]) >= 4
+    numbers = [int(key, 16) for rank in reports for batch in rank["keys"] for key in batch]
+    assert sorted(numbers) == list(range(28))
+    assert reports[0]["losses"] == reports[1]["losses"]
 
 
 def test_averaged_gradient_is_that_of_one_process_with_the_doubled_batch(ranks, shards, script):
-    output, told = ranks
+    output, reports = ranks
     index, targets, weights = script.corpus(str(shards))
     model = script.network(index)
     halves = []
@@ -68,7 +70,7 @@ def test_averaged_gradient_is_that_of_one_process_with_the_doubled_batch(ranks, 
         joined = [torch.cat([getattr(first, name), getattr(second, name)]) for name in tensors]
         loss, samples, _ = backward(accelerator, model, [Batch(first.keys + second.keys, *joined, [])], Augment())
         assert samples == len(first.keys) + len(second.keys)
-        assert loss == pytest.approx(told[0]["losses"][step], rel=1e-5)
+        assert loss == pytest.approx(reports[0]["losses"][step], rel=1e-5)
         averaged = load_file(output / f"step-{step}.safetensors")
         for name, weight in model.named_parameters():
             assert torch.allclose(averaged[name], weight.grad, rtol=1e-3, atol=1e-6), (step, name)

@@ -24,11 +24,11 @@ from training.shards import Index, find_shards, read_index
 def corpus(folder: str) -> tuple[Index, torch.Tensor, torch.Tensor]:
     index = read_index(find_shards([folder], "train"))
     spec = TargetSpec(soft=True, margin_weighting=True)
-    return index, *make_targets(index, spec, label_prior(index), seed=0)
+    return index, *make_targets(index, spec, label_prior(index, spec), seed=0)
 
 
 def network(index: Index) -> EmotionModel:
-    """In evaluation mode: batch normalisation over what one process sees differs from that over all."""
+    """In evaluation mode, since in training each process would normalise over its own batch alone."""
     torch.manual_seed(0)
     return new_model("resnet10-half", index.taxonomy, index.labels).eval()
 
@@ -52,8 +52,8 @@ def main(shards: str, output: Path) -> None:
             gradients = {name: weight.grad.contiguous() for name, weight in weights}
             save_file(gradients, output / f"step-{step}.safetensors")
         model.zero_grad()
-    told = {"keys": keys, "losses": losses}
-    (output / f"rank-{accelerator.process_index}.json").write_text(json.dumps(told), encoding="utf-8")
+    report = {"keys": keys, "losses": losses}
+    (output / f"rank-{accelerator.process_index}.json").write_text(json.dumps(report), encoding="utf-8")
     del model
     end_processes(accelerator)
 

@@ -84,7 +84,10 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_the_lock_of_another_machine_holds_until_it_expires(root: str):
     write_owner(root)
-    with pytest.raises(InputError, match=r"another lanser job writes there \(process 1 on elsewhere\)"), lock.hold(root):
+    with (
+        pytest.raises(InputError, match=r"another lanser job writes there \(process 1 on elsewhere\)"),
+        lock.hold(root),
+    ):
         pass
     write_owner(root, expires=time.time() - 1)
     with lock.hold(root) as out:

@@ -1,0 +1,115 @@
+"""How a command ends: one line on stderr and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lanser_ops.common.command import Parser, between, guarded, positive, root_cause
+from lanser_ops.common.errors import InputError, Interrupted
+
+ROOT = Path(__file__).parents[3]
+
+
+def ending(error: BaseException, **options) -> int:
+    def run(argv):
+        raise error
+
+    return guarded(run, [], "stage", **options)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (InputError("x.wav: no samples"), 2, "x.wav: no samples"),
+        (InputError("x.wav: no samples [while running 'Read']"), 2, "x.wav: no samples"),
+        (Interrupted("stopped at step 7"), 1, "stopped at step 7"),
+        (KeyboardInterrupt(), 1, "interrupted; the same command continues where it stopped"),
+        (RuntimeError("disk gone\nmore"), 1, "disk gone (--verbose shows the whole trace)"),
+        (KeyError("text"), 1, "KeyError: 'text' (--verbose shows the whole trace)"),
+        (StopIteration(), 1, "StopIteration (--verbose shows the whole trace)"),
+        (ModuleNotFoundError("No module named 'x'", name="x"), 1,
+         "ModuleNotFoundError: No module named 'x' (--verbose shows the whole trace)"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_line_and_a_status(error, status, line, capsys):
+    assert ending(error) == status
+    assert capsys.readouterr().err == f"lanser stage: {line}\n"
+
+
+def test_a_missing_module_of_an_extra_is_bad_input(capsys):
+    assert ending(ModuleNotFoundError("No module named 'psutil'", name="psutil"), extra="train") == 2
+    assert capsys.readouterr().err == "lanser stage: psutil is not installed; pip install 'lanser[train]'\n"
+
+
+def test_verbose_raises_errors_that_are_no_fault_of_the_input():
+    def run(argv):
+        raise KeyError("text")
+
+    with pytest.raises(KeyError):
+        guarded(run, ["--verbose"], "stage")
+
+
+def test_success_is_0_and_gets_the_arguments():
+    arguments = []
+    assert guarded(arguments.extend, ["--a", "b"], "stage") == 0
+    assert arguments == ["--a", "b"]
+
+
+def test_a_reader_of_stdout_may_leave():
+    code = (
+        "from lanser_ops.common.command import guarded\n"
+        "raise SystemExit(guarded(lambda argv: [print(n) for n in range(100_000)] and None, [], 'stage'))\n"
+    )
+    done = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -1', sys.executable, code],
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+
+
+def test_the_root_cause_of_a_worker_error_is_its_last_error_line():
+    message = (
+        "Traceback (most recent call last):\n  File x\nValueError: inner\n\nDuring handling\n"
+        "RuntimeError: OSError: no space left [while running 'Write']\n"
+    )
+    assert root_cause(RuntimeError(message)) == "OSError: no space left"
+
+
+def test_the_parser_refuses_in_one_line():
+    parser = Parser("lanser stage")
+    parser.add_argument("--count", type=positive(int))
+    with pytest.raises(InputError, match=r"argument --count: 0 is not a positive number \(see lanser stage --help\)"):
+        parser.parse_args(["--count", "0"])
+    with pytest.raises(InputError, match="argument --count: invalid int value: '1.5'"):
+        parser.parse_args(["--count", "1.5"])
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "inf", "nan"])
+def test_positive_numbers_are_finite(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a positive number"):
+        positive(float)(text)
+
+
+def test_between_includes_its_bounds():
+    share = between(0, 1)
+    assert (share("0"), share("1"), share("0.25")) == (0.0, 1.0, 0.25)
+    for text in ("-0.1", "1.1", "nan"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"{text} is not between 0 and 1"):
+            share(text)
+
+
+def test_it_imports_the_standard_library_alone():
+    code = (
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import lanser_ops.common.command, lanser_ops.common.device, lanser_ops.common.errors\n"
+        "names = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(names - sys.stdlib_module_names))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "['lanser_ops']\n", done.stderr

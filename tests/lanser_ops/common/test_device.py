@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lanser_ops.common.device import resolve_device
+from lanser_ops.common.errors import InputError
+
+HAS_GPU = torch.cuda.is_available()
+
+
+def test_auto_is_the_gpu_if_there_is_one():
+    assert resolve_device("auto") == ("cuda" if HAS_GPU else "cpu")
+    assert resolve_device("cpu") == "cpu"
+
+
+@pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="--device cuda: torch sees no GPU; use --device cpu"):
+        resolve_device("cuda")

@@ -1,0 +1,27 @@
+"""Which networks there are to choose from. Imports neither torch nor transformers, for the help of the commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# transformers' names of the audio encoders that can be trained.
+AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm")
+
+# He et al. 2016, table 1; a resnet10 has one basic block per stage, at half and a quarter of the width, for CPUs.
+RESNETS: dict[str, dict[str, Any]] = {
+    "resnet50": {
+        "layer_type": "bottleneck", "embedding_size": 64, "hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 6, 3]
+    },
+    "resnet18": {"layer_type": "basic", "embedding_size": 64, "hidden_sizes": [64, 128, 256, 512], "depths": [2] * 4},
+    "resnet10-half": {
+        "layer_type": "basic", "embedding_size": 32, "hidden_sizes": [32, 64, 128, 256], "depths": [1] * 4
+    },
+    "resnet10-quarter": {
+        "layer_type": "basic", "embedding_size": 16, "hidden_sizes": [16, 32, 64, 128], "depths": [1] * 4
+    },
+}  # fmt: skip
+
+
+def peak_rate(is_resnet: bool) -> float:
+    """The default peak learning rate: of a network that starts from random weights, or of a pretrained encoder."""
+    return 1e-3 if is_resnet else 3e-5
