@@ -101,7 +101,7 @@ def test_the_inference_steps_alone_ask_for_a_gpu(described: Described):
     without = {name.split("/")[0] for name, hints in steps.items() if not hints}
     assert with_gpu == {"Transcribe", "Score"}
     assert without == {
-        "Units", "Spread", "PriorPart", "GatherPrior", "Prior", "Label", "Shard", "Count", "Gather", "WriteAccounts",
+        "Units", "Spread", "Label", "Shard", "Count", "WriteStatistics",
     }  # fmt: skip
     assert [hints for hints in asking.values() if hints] == [
         {
