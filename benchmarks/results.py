@@ -58,7 +58,7 @@ class Arm:
 
 
 SCRATCH = Arm("from scratch")
-CORRECTED = ("--prior-correction", "--margin-weighting")
+CORRECTED = ("--prior-strength", "1", "--margin-weighting")
 ARMS = (
     SCRATCH,
     Arm("ekman, hard", "ekman", ("--labels", "hard", *CORRECTED)),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lanser_ops import storage
 from lanser_ops.asr.base import MAX_CLIP_S
 from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, backend_of, resolve
-from lanser_ops.common.command import Parser, positive
+from lanser_ops.common.command import Parser, between, positive
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
 from schemas.specs import CutSpec, PlanSpec, ShardSpec, TranscribeSpec
@@ -113,7 +113,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--val-fraction",
-        type=_fraction,
+        type=between(0, 1),
         default=plan.val_fraction,
         help="of the recordings; default: %(default)g",
     )
@@ -156,8 +156,8 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shard_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--min-score", type=_fraction, default=ShardSpec.min_score, help="default: %(default)s")
-    parser.add_argument("--min-margin", type=_fraction, default=ShardSpec.min_margin, help="default: %(default)s")
+    parser.add_argument("--min-score", type=between(0, 1), default=ShardSpec.min_score, help="default: %(default)s")
+    parser.add_argument("--min-margin", type=between(0, 1), default=ShardSpec.min_margin, help="default: %(default)s")
     add_flag(parser, "--keep-flagged", "keep utterances whose transcript is in doubt")
 
 
@@ -239,10 +239,3 @@ def _of_form(form: re.Pattern[str], example: str) -> Callable[[str], str]:
         return text
 
     return checked
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} does not lie between 0 and 1")
-    return value

@@ -68,7 +68,8 @@ class ScoringKey:
 class LabelSpec:
     """Everything that decides a label, given the transcripts.
 
-    ``prior`` is one of `weak_labels.PRIORS`, ``against`` one of `nli_classes.AGAINST`.
+    ``against`` is one of `nli_classes.AGAINST` (other backends have their own), ``prior`` one of `weak_labels.PRIORS`,
+    and ``prior_strength`` the share of it that is subtracted, from 0 (with ``prior`` none) to 1.
     """
 
     taxonomy: Taxonomy
@@ -76,6 +77,7 @@ class LabelSpec:
     nli_model: ModelRef
     against: str
     prior: str
+    prior_strength: float
 
     @property
     def key(self) -> ScoringKey:

@@ -25,9 +25,8 @@ class TargetSpec:
     Attributes:
         soft: the entailment distribution rather than its argmax.
         temperature: soft targets are p^(1/temperature), normalised; above 1 is flatter.
-        prior_correction: subtract each label's mean log score over the training shards first, as `lanser build
-            --prior corpus` does, since NLI models favour some words whatever was said. Shards that were labelled so
-            are always corrected.
+        prior_strength: relabel with this share of the corpus prior, as `lanser build --prior-strength` does, since
+            NLI models favour some words whatever was said; None keeps the labels and the prior of the shards.
         margin_weighting: weight a sample by the lead of its best label over the runner-up.
         class_balance: weight a sample by the inverse frequency of its labels.
         shuffle: give every sample the targets of a random other one. This control measures what the labels are
@@ -36,23 +35,27 @@ class TargetSpec:
 
     soft: bool = False
     temperature: float = 1.0
-    prior_correction: bool = False
+    prior_strength: float | None = None
     margin_weighting: bool = False
     class_balance: bool = False
     shuffle: bool = False
 
 
 def label_prior(index: Index, spec: TargetSpec) -> tuple[float, ...] | None:
-    """The mean log score of each label over ``index``, the training shards; None if scores stay uncorrected.
+    """What is subtracted from log scores, the mean of ``index``, the training shards, times the strength; None for
+    nothing.
 
     Raises InputError for soft targets from shards whose labels were corrected by another prior, which they do not hold.
     """
-    if spec.prior_correction or index.prior == CORPUS_PRIOR:
-        return log_prior(index.entailment)
+    strength = spec.prior_strength
+    if strength is None and index.prior == CORPUS_PRIOR:
+        strength = index.prior_strength
+    if strength is not None:
+        return tuple(strength * value for value in log_prior(index.entailment)) if strength else None
     if spec.soft and index.prior != NO_PRIOR:
         raise InputError(
             f"the shards were labelled with --prior {index.prior}, which soft labels cannot repeat: add "
-            "--prior-correction for the corpus prior, use --labels hard, or relabel with --prior corpus"
+            "--prior-strength for the corpus prior, use --labels hard, or relabel with --prior corpus"
         )
     return None
 
@@ -66,7 +69,8 @@ def make_targets(index: Index, spec: TargetSpec, prior: Sequence[float] | None, 
     # A prior of zeros corrects nothing, but normalises.
     scores = corrected(index.entailment, (0.0,) * labels if prior is None else prior).astype(np.float64)
     # The labeller's choice holds unless the user asks for a correction that it did not make.
-    relabel = spec.prior_correction and index.prior != CORPUS_PRIOR
+    shards_strength = index.prior_strength if index.prior in (NO_PRIOR, CORPUS_PRIOR) else None
+    relabel = spec.prior_strength not in (None, shards_strength)
     if spec.soft:
         targets = scores ** (1 / spec.temperature)
         targets /= targets.sum(axis=1, keepdims=True)

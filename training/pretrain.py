@@ -45,10 +45,11 @@ def build_parser() -> Parser:
     parser.add_argument("--labels", choices=("hard", "soft"), default="hard")
     parser.add_argument("--temperature", type=positive(float), default=1.0, help="of soft labels; above 1 is flatter")
     parser.add_argument(
-        "--prior-correction",
-        action="store_true",
-        help="subtract each label's mean log score over the shards, as lanser build --prior corpus does; shards that "
-        "were labelled with it are always corrected",
+        "--prior-strength",
+        type=between(0, 1),
+        metavar="S",
+        help="relabel with this share of the corpus prior, as lanser build --prior-strength does; "
+        "default: the labels and the prior of the shards",
     )
     parser.add_argument("--margin-weighting", action="store_true", help="weight samples by the margin of their label")
     parser.add_argument("--class-balance", action="store_true", help="weight samples by the rarity of their label")
@@ -94,7 +95,7 @@ def run(argv: Sequence[str]) -> None:
     if validation:
         _check_alike(index, validation)
     targets = TargetSpec(
-        args.labels == "soft", args.temperature, args.prior_correction, args.margin_weighting, args.class_balance,
+        args.labels == "soft", args.temperature, args.prior_strength, args.margin_weighting, args.class_balance,
         args.shuffle_labels,
     )  # fmt: skip
     prior = label_prior(index, targets)

@@ -29,7 +29,7 @@ class Index:
     """The samples of a set of shards of one taxonomy, in the order of the tars.
 
     ``entailment`` is float32 (samples, labels), never corrected; ``label_index`` int64 and ``margin`` float32 are
-    (samples,) and corrected by ``prior``, the kind of prior that the shards were labelled with.
+    (samples,) and corrected by ``prior_strength`` of ``prior``, the kind of prior that the shards were labelled with.
     """
 
     shards: tuple[str, ...]
@@ -38,6 +38,7 @@ class Index:
     taxonomy: str
     labels: tuple[str, ...]
     prior: str
+    prior_strength: float
     entailment: np.ndarray
     label_index: np.ndarray
     margin: np.ndarray
@@ -85,7 +86,8 @@ def read_index(shards: Sequence[str]) -> Index:
                 )
             if row["prior"] != first["prior"]:
                 raise InputError(
-                    f"{shard}: labelled with --prior {row['prior']}, but {shards[0]} with --prior {first['prior']}; "
+                    f"{shard}: labelled with --prior {row['prior'][0]} --prior-strength {row['prior'][1]:g}, but "
+                    f"{shards[0]} with --prior {first['prior'][0]} --prior-strength {first['prior'][1]:g}; "
                     "relabel the shards with one prior"
                 )
     keys = tuple(row["key"] for row in rows)
@@ -98,7 +100,8 @@ def read_index(shards: Sequence[str]) -> Index:
         keys=keys,
         taxonomy=first["taxonomy"],
         labels=tuple(first["labels"]),
-        prior=first["prior"],
+        prior=first["prior"][0],
+        prior_strength=first["prior"][1],
         entailment=np.array([row["entailment"] for row in rows], np.float32),
         label_index=np.array([row["label_index"] for row in rows], np.int64),
         margin=np.array([row["margin"] for row in rows], np.float32),
@@ -137,7 +140,10 @@ def _members(path: str) -> Iterator[tuple[str, str, bytes]]:
 def _weak_label(content: bytes, name: str) -> dict[str, Any]:
     try:
         sample = json.loads(content)
-        row = {field: sample[field] for field in FIELDS} | {"prior": sample.get("prior", NO_PRIOR)}
+        row = {field: sample[field] for field in FIELDS}
+        kind = sample.get("prior", NO_PRIOR)
+        # Shards of before there was a strength have all of their prior subtracted.
+        row["prior"] = (kind, float(sample.get("prior_strength", 0.0 if kind == NO_PRIOR else 1.0)))
         scores = [float(score) for score in row["entailment"]]
         valid = len(scores) == len(row["labels"]) >= 2 and 0 <= row["label_index"] < len(scores)
         valid = valid and all(map(math.isfinite, [*scores, float(row["margin"])])) and min(scores) >= 0

@@ -16,7 +16,7 @@ import yaml
 from lanser_ops import storage
 from lanser_ops.common.command import Parser, guarded
 from lanser_ops.common.errors import InputError
-from lanser_ops.common.label_scores import average, corrected, margins
+from lanser_ops.common.label_scores import margins
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
 from lanser_ops.labelling.texts import TextScores, score_texts
@@ -26,12 +26,17 @@ from schemas.taxonomy import Taxonomy
 
 MAX_MAP_BYTES = 1_000_000
 MEAN = "mean of them"
+PRIORS_SHOWN = (
+    (weak_labels.NO_PRIOR, 0.0),
+    *((weak_labels.CORPUS_PRIOR, strength) for strength in (0.25, 0.5, 0.75, 1.0)),
+    *((weak_labels.NULL_PRIOR, strength) for strength in (0.5, 1.0)),
+)
 MARGINS = (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 def run(argv: Sequence[str]) -> None:
     parser = Parser(
-        prog="lanser agreement", description="Label texts that people have labelled, and compare, with every prior."
+        prog="lanser agreement", description="Label texts that people have labelled, and compare, with several priors."
     )
     parser.add_argument(
         "--csv",
@@ -42,7 +47,7 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--map", metavar="FILE.yaml", help="the file's labels to the taxonomy's, such as 'grief: sadness'"
     )
-    add_label_options(parser, priors=())
+    add_label_options(parser)
     add_device_options(parser)
     args = parser.parse_args(argv)
     spec = label_spec(args)
@@ -54,35 +59,32 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _compare(text_scores: TextScores, truth: Sequence[int], spec: LabelSpec) -> None:
-    """Print the figures of every template and prior, of every margin, and the confusion matrix of every prior."""
+    """Print the figures of every template and prior; with the chosen prior, those of every margin and the confusion."""
     labels = len(spec.taxonomy.labels)
     rows = {template: text_scores.of_template(index) for index, template in enumerate(spec.templates)}
     if len(rows) > 1:
         rows[MEAN] = text_scores
+    chosen = (spec.prior, spec.prior_strength)
+    priors = sorted({*PRIORS_SHOWN, chosen})
     width = max(len("template"), *map(len, rows))
-    print(f"\n{'template':<{width}}  prior        WA      UA  macro-F1")
+    print(f"\n{'template':<{width}}  prior               WA      UA  macro-F1")
     for name, row in rows.items():
-        counts = {prior: confusion(truth, _ranked(row, prior).argmax(axis=1), labels) for prior in weak_labels.PRIORS}
-        for prior, matrix in counts.items():
-            print(f"{name:<{width}}  {prior:<8}{_figures(matrix)}")
+        for prior, strength in priors:
+            matrix = confusion(truth, row.ranked(prior, strength).argmax(axis=1), labels)
+            mark = "  <- these options" if (prior, strength) == chosen else ""
+            print(f"{name:<{width}}  {prior:<6}  {strength:>6g}{_figures(matrix)}{mark}")
     # From here on all templates count: the last row is their mean, or the only one.
-    ranked = _ranked(text_scores, weak_labels.NO_PRIOR)
+    ranked = text_scores.ranked(*chosen)
     predicted, leads = ranked.argmax(axis=1), margins(ranked)
-    print(f"\n{'margin, without prior':<{width}}  share         WA      UA  macro-F1")
+    print(f"\n{'margin, with these options':<{width}}  share         WA      UA  macro-F1")
     for threshold in MARGINS:
         selected = np.flatnonzero(leads >= threshold)
         if not len(selected):
             break
         figures = _figures(confusion(np.array(truth)[selected].tolist(), predicted[selected].tolist(), labels))
         print(f"{f'at least {threshold:g}':<{width}}  {len(selected) / len(truth):<8.1%}{figures}")
-    for prior, matrix in counts.items():
-        print(f"\nprior {prior}: rows are people's labels, columns the weak labels")
-        print("\n".join(_matrix(matrix, spec.taxonomy)))
-
-
-def _ranked(text_scores: TextScores, prior: str) -> np.ndarray:
-    """What the labels are ranked by with that prior, float32 (texts, labels)."""
-    return corrected(average(text_scores.by_template), text_scores.prior(prior))
+    print(f"\nprior {spec.prior}, strength {spec.prior_strength:g}: rows are people's labels, columns the weak labels")
+    print("\n".join(_matrix(confusion(truth, predicted, labels), spec.taxonomy)))
 
 
 def _figures(counts: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import resources
 
 import numpy as np
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from lanser_ops.common.command import Parser, guarded
 from lanser_ops.common.errors import InputError
-from lanser_ops.common.label_scores import average, corrected
+from lanser_ops.common.label_scores import average
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
 from lanser_ops.labelling.texts import score_texts
@@ -25,21 +26,27 @@ def run(argv: Sequence[str]) -> None:
     parser = Parser(prog="lanser try", description="Show the labels of texts, best first, with their scores.")
     parser.add_argument("texts", nargs="*", metavar="TEXT")
     parser.add_argument("--file", help="a text file, one text per line")
-    add_label_options(parser, priors=(weak_labels.NO_PRIOR, weak_labels.NULL_PRIOR))
+    add_label_options(parser)
     add_device_options(parser)
     args = parser.parse_args(argv)
     texts = [text.strip() for text in [*args.texts, *_lines(args.file)] if text.strip()]
     if not texts:
         raise InputError("no text to label; give some, in quotes, or --file with one per line")
     spec = label_spec(args)
-    text_scores = score_texts(texts, args.nli_model, spec, args.device, args.threads)
-    ranked = corrected(average(text_scores.by_template), text_scores.prior(spec.prior))
+    corpus = [*texts, *reference_sentences()]
+    text_scores = score_texts(texts, args.nli_model, spec, args.device, args.threads, corpus)
+    ranked = text_scores.ranked(spec.prior, spec.prior_strength)
     console = Console()
     console = console if console.is_terminal else Console(width=PLAIN_WIDTH)
     for row, text in enumerate(texts):
         console.print(_table(text, spec, text_scores.by_template[:, row], ranked[row]))
         if text_scores.truncated[row]:
             console.print("  longer than the model reads: its end was ignored")
+
+
+def reference_sentences() -> list[str]:
+    """Everyday sentences of many moods, which stand for the corpus in the corpus prior of a few texts."""
+    return (resources.files("lanser_ops") / "assets" / "reference_sentences.txt").read_text("utf-8").splitlines()
 
 
 def _lines(path: str | None) -> list[str]:

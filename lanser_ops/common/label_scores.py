@@ -74,15 +74,16 @@ def log_prior(entailment: np.ndarray) -> tuple[float, ...]:
     return mean_log_scores([(0, *log_sums(entailment))])
 
 
-def corrected(entailment: np.ndarray, prior: Sequence[float] | None) -> np.ndarray:
-    """The scores that labels are ranked by, float32 (utterances, labels): exp(log s - prior), normalised per row.
+def corrected(entailment: np.ndarray, prior: Sequence[float] | None, strength: float = 1.0) -> np.ndarray:
+    """The scores that labels are ranked by, float32 (utterances, labels): exp(log s - strength prior), rows normalised.
 
     ``entailment`` is float32 (utterances, labels), ``prior`` a mean log score per label (see `log_prior`); None
-    returns ``entailment`` unchanged.
+    returns ``entailment`` unchanged. A ``strength`` of 0.5 subtracts half of the prior: all of it would give every
+    label an equal share of the corpus, which no corpus has.
     """
     if prior is None:
         return entailment
-    lead = log_scores(entailment) - np.asarray(prior, dtype=np.float64)
+    lead = log_scores(entailment) - strength * np.asarray(prior, dtype=np.float64)
     odds = np.exp(lead - lead.max(axis=1, keepdims=True))
     return round_scores(odds / odds.sum(axis=1, keepdims=True))
 

@@ -54,7 +54,9 @@ def label_unit(
         return
     transcripts = out.read_transcripts(unit)
     by_template, truncated = read_scores(out, [out.scores(score_set, unit) for score_set in sets], sets, spec)
-    labels = weak_labels.label_utterances(transcripts, by_template, truncated, spec.taxonomy, prior)
+    labels = weak_labels.label_utterances(
+        transcripts, by_template, truncated, spec.taxonomy, prior, spec.prior_strength
+    )
     out.write_table(name, to_table(labels, LABEL_SCHEMA))
 
 

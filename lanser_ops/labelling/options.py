@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
 from lanser_ops.backends import BUNDLED, LABELLERS, PRODUCTION_NLI, backend_of, resolve
-from lanser_ops.common.command import positive
+from lanser_ops.common.command import between, positive
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
-from lanser_ops.labelling.nli_classes import AGAINST, CONTRADICTION
-from lanser_ops.labelling.weak_labels import NO_PRIOR, PRIORS
+from lanser_ops.labelling.nli_classes import AGAINST, ALL
+from lanser_ops.labelling.weak_labels import CORPUS_PRIOR, NO_PRIOR, PRIOR_STRENGTH, PRIORS
 from schemas.specs import LabelSpec
 from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, check_template, load_taxonomy
 
 AGAINST_HELP = (
-    "what entailment is weighed against: contradiction alone, like the zero-shot pipeline, or all of the NLI model's "
-    "classes, with which a text that says nothing about a label scores it low; "
-    f"default: {CONTRADICTION}"
+    "what entailment is weighed against: all of the NLI model's classes, with which a text that says nothing about a "
+    f"label scores it low, or contradiction alone, like the zero-shot pipeline; default: {ALL}"
 )
 PRIOR_HELP = (
     "subtract what a label scores whatever was said: on average over the corpus, or on an empty text; "
     "default: %(default)s"
 )
+STRENGTH_HELP = (
+    "the share of the prior that is subtracted, from 0 (nothing) to 1 (every label gets about an equal share of the "
+    "corpus); default: %(default)g"
+)
 
 
-def add_label_options(parser: argparse.ArgumentParser, priors: Sequence[str] = PRIORS) -> None:
-    """``priors`` are the choices of --prior; without any, the option is not added."""
+def add_label_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--taxonomy", required=True, help="a shipped name (lanser taxonomies) or a YAML file")
     parser.add_argument(
         "--nli-model",
@@ -41,8 +42,8 @@ def add_label_options(parser: argparse.ArgumentParser, priors: Sequence[str] = P
     )
     # No choices: which values there are depends on the backend, and its scoring() refuses the others.
     parser.add_argument("--against", metavar=f"{{{','.join(AGAINST)}}}", help=AGAINST_HELP)
-    if priors:
-        parser.add_argument("--prior", choices=priors, default=NO_PRIOR, help=PRIOR_HELP)
+    parser.add_argument("--prior", choices=PRIORS, default=CORPUS_PRIOR, help=PRIOR_HELP)
+    parser.add_argument("--prior-strength", type=between(0, 1), default=PRIOR_STRENGTH, metavar="S", help=STRENGTH_HELP)
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
@@ -61,4 +62,7 @@ def label_spec(args: argparse.Namespace) -> LabelSpec:
     model = resolve(LABELLERS, args.nli_model)
     backend = backend_of(LABELLERS, args.nli_model)
     taxonomy, scored, against = backend.scoring(model, taxonomy, templates, args.against)
-    return LabelSpec(taxonomy, scored, model, against, vars(args).get("prior", NO_PRIOR))
+    # Two ways to ask for no correction, which give the same files.
+    is_none = args.prior == NO_PRIOR or args.prior_strength == 0
+    prior, strength = (NO_PRIOR, 0.0) if is_none else (args.prior, args.prior_strength)
+    return LabelSpec(taxonomy, scored, model, against, prior, strength)

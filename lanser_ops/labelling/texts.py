@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from lanser_ops.backends import LABELLERS, backend_of
-from lanser_ops.common.label_scores import average, log_prior
+from lanser_ops.common.label_scores import average, corrected, log_prior
 from lanser_ops.labelling import weak_labels
 from schemas.specs import LabelSpec
 
@@ -21,35 +21,48 @@ STEP = 256
 
 @dataclass(frozen=True)
 class TextScores:
-    """``by_template``: float32 (templates, texts, labels); ``null``: the same for the empty text alone.
+    """``by_template``: float32 (templates, texts, labels); ``null`` and ``corpus``: the same for the empty text alone,
+    and for the texts whose mean is the corpus prior.
 
     ``truncated``: bool (texts,), which texts are longer than the model reads.
     """
 
     by_template: np.ndarray
     null: np.ndarray
+    corpus: np.ndarray
     truncated: np.ndarray
 
     def of_template(self, index: int) -> TextScores:
         """The scores of that template alone."""
-        return TextScores(self.by_template[index : index + 1], self.null[index : index + 1], self.truncated)
+        alone = slice(index, index + 1)
+        return TextScores(self.by_template[alone], self.null[alone], self.corpus[alone], self.truncated)
 
-    def prior(self, kind: str) -> tuple[float, ...] | None:
-        """The mean log scores that a prior of that kind subtracts; the corpus is these texts."""
-        if kind == weak_labels.NO_PRIOR:
-            return None
-        return log_prior(average(self.null if kind == weak_labels.NULL_PRIOR else self.by_template))
+    def ranked(self, prior: str, strength: float) -> np.ndarray:
+        """What the labels are ranked by with that share of that prior, float32 (texts, labels)."""
+        if prior == weak_labels.NO_PRIOR:
+            return average(self.by_template)
+        log_scores = log_prior(average(self.null if prior == weak_labels.NULL_PRIOR else self.corpus))
+        return corrected(average(self.by_template), log_scores, strength)
 
 
-def score_texts(texts: Sequence[str], model_name: str, spec: LabelSpec, device: str, threads: int | None) -> TextScores:
+def score_texts(
+    texts: Sequence[str],
+    model_name: str,
+    spec: LabelSpec,
+    device: str,
+    threads: int | None,
+    corpus: Sequence[str] | None = None,
+) -> TextScores:
     """Score every text for every sentence of ``spec``, equal texts once, with a progress bar on a terminal.
 
-    ``model_name`` is ``[BACKEND:]MODEL``, as --nli-model takes it.
+    ``model_name`` is ``[BACKEND:]MODEL``, as --nli-model takes it. ``corpus`` holds the texts of the corpus prior; by
+    default they are ``texts``.
     """
     labeller = backend_of(LABELLERS, model_name).load(spec, device, threads)
     sentences = weak_labels.sentences(spec.taxonomy, spec.templates)
     hypotheses = sorted({sentence for row in sentences for sentence in row})
-    unique = ["", *dict.fromkeys(text for text in texts if text)]
+    corpus = texts if corpus is None else corpus
+    unique = ["", *dict.fromkeys(text for text in [*texts, *corpus] if text)]
     steps = range(0, len(unique), STEP)
     console = Console(file=sys.stderr)
     quiet = not console.is_terminal or len(unique) <= STEP
@@ -62,5 +75,5 @@ def score_texts(texts: Sequence[str], model_name: str, spec: LabelSpec, device: 
     columns = {hypothesis: entailment[:, column] for column, hypothesis in enumerate(hypotheses)}
     stacked = weak_labels.stack(columns, sentences)
     row_of = {text: row for row, text in enumerate(unique)}
-    rows = [row_of[text] for text in texts]
-    return TextScores(stacked[:, rows], stacked[:, :1], truncated[rows])
+    rows, corpus_rows = ([row_of[text] for text in group] for group in (texts, corpus))
+    return TextScores(stacked[:, rows], stacked[:, :1], stacked[:, corpus_rows], truncated[rows])

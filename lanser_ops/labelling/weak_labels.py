@@ -15,7 +15,10 @@ from lanser_ops.common.label_scores import average, corrected, margins
 from schemas.records import Transcript, WeakLabel
 from schemas.taxonomy import Taxonomy
 
+# Which prior may be subtracted: none, the mean over the corpus, or the score of the empty premise.
 NO_PRIOR, CORPUS_PRIOR, NULL_PRIOR = PRIORS = ("none", "corpus", "null")
+# Measured on human-labelled dialogue: docs/labels.md.
+PRIOR_STRENGTH = 0.5
 # The flag of a transcript that is longer than the labeller reads; the only flag that labelling sets.
 TRUNCATED = "premise_truncated"
 
@@ -44,6 +47,7 @@ def label_utterances(
     truncated: np.ndarray,
     taxonomy: Taxonomy,
     prior: Sequence[float] | None = None,
+    strength: float = 1.0,
 ) -> list[WeakLabel]:
     """The weak label of every transcript: the argmax (the first of equal scores) and its lead over the runner-up.
 
@@ -53,11 +57,11 @@ def label_utterances(
     if not transcripts:
         return []
     entailment = average(by_template)
-    ranked = corrected(entailment, prior)
+    ranked = corrected(entailment, prior, strength)
     best = ranked.argmax(axis=1)
     leads = margins(ranked)
     templates = by_template if len(by_template) > 1 else by_template[:0]
-    template_labels = [corrected(scores, prior).argmax(axis=1) for scores in templates]
+    template_labels = [corrected(scores, prior, strength).argmax(axis=1) for scores in templates]
     return [
         WeakLabel(
             key=transcript.key,

@@ -54,6 +54,7 @@ def label_section(spec: LabelSpec) -> dict[str, Any]:
         "nli_model": model_entry(spec.nli_model),
         "against": spec.against,
         "prior": spec.prior,
+        "prior_strength": spec.prior_strength,
     }
 
 

@@ -123,6 +123,7 @@ def fields_of_all(spec: LabelSpec) -> dict[str, Any]:
         "nli_sha256": spec.nli_model.sha256,
         "against": spec.against,
         "prior": spec.prior,
+        "prior_strength": spec.prior_strength,
     }
 
 

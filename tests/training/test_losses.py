@@ -18,10 +18,25 @@ from training.shards import Index
 SCORES = np.array([[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.6, 0.3, 0.1], [0.4, 0.4, 0.0]], np.float32)
 
 
+def strength(prior: str) -> float:
+    return 0.0 if prior == "none" else 1.0
+
+
 def index(prior="none") -> Index:
     margin = np.array([0.7, 0.4, 0.3, 0.0], np.float32)
     keys = tuple("abcd")
-    return Index(("t",), (4,), keys, "tiny", ("x", "y", "z"), prior, SCORES, np.array([0, 0, 0, 1]), margin)
+    return Index(
+        ("t",),
+        (4,),
+        keys,
+        "tiny",
+        ("x", "y", "z"),
+        prior,
+        0.0 if prior == "none" else 1.0,
+        SCORES,
+        np.array([0, 0, 0, 1]),
+        margin,
+    )
 
 
 def targets_of(prior="none", **options):
@@ -46,9 +61,9 @@ def test_soft_targets_are_distributions_with_a_temperature():
 
 def test_prior_correction_subtracts_the_mean_log_score():
     # The geometric means are 0.58259, 0.22134 and, with the 0 raised to 1e-6, 0.0066874.
-    soft, _ = targets_of(prior_correction=True, soft=True)
+    soft, _ = targets_of(prior_strength=1.0, soft=True)
     assert soft[0] == pytest.approx([1.37318 / 16.7785, 0.451801 / 16.7785, 14.9535 / 16.7785], abs=1e-4)
-    targets, _ = targets_of(prior_correction=True)
+    targets, _ = targets_of(prior_strength=1.0)
     assert targets.argmax(axis=1).tolist() == [2, 2, 2, 1]
 
 
@@ -69,7 +84,7 @@ def labelled(prior: str) -> tuple[Index, list[WeakLabel]]:
     log_prior = mean_log_scores([(0, *log_sums(scores))]) if prior == "corpus" else None
     labels = label_utterances(transcripts, scores[None], np.zeros(len(scores), bool), taxonomy, log_prior)
     index = Index(
-        ("t",), (len(scores),), tuple(label.key for label in labels), "tiny", ("x", "y", "z"), prior,
+        ("t",), (len(scores),), tuple(label.key for label in labels), "tiny", ("x", "y", "z"), prior, strength(prior),
         np.array([label.entailment for label in labels], np.float32),
         np.array([label.label_index for label in labels]), np.array([label.margin for label in labels], np.float32),
     )  # fmt: skip
@@ -80,26 +95,26 @@ def test_the_correction_is_that_of_labelling_with_a_corpus_prior():
     plain, uncorrected_labels = labelled("none")
     _, labels = labelled("corpus")
     assert [label.label for label in labels] != [label.label for label in uncorrected_labels]
-    spec = TargetSpec(prior_correction=True, margin_weighting=True)
+    spec = TargetSpec(prior_strength=1.0, margin_weighting=True)
     targets, weights = make_targets(plain, spec, label_prior(plain, spec), seed=0)
     assert targets.argmax(dim=1).tolist() == [label.label_index for label in labels]
     margins = np.array([label.margin for label in labels])
     assert weights.numpy() == pytest.approx(margins / margins.mean(), rel=1e-5)
 
 
-@pytest.mark.parametrize("prior_correction", [False, True])
-def test_targets_of_shards_with_a_corpus_prior_are_corrected(prior_correction):
+@pytest.mark.parametrize("prior_strength", [None, 1.0])
+def test_targets_of_shards_with_a_corpus_prior_are_corrected(prior_strength):
     corrected_index, labels = labelled("corpus")
     plain, _ = labelled("none")
-    soft = TargetSpec(soft=True, prior_correction=prior_correction)
+    soft = TargetSpec(soft=True, prior_strength=prior_strength)
     targets, _ = make_targets(corrected_index, soft, label_prior(corrected_index, soft), seed=0)
-    asked = TargetSpec(soft=True, prior_correction=True)
+    asked = TargetSpec(soft=True, prior_strength=1.0)
     expected, _ = make_targets(plain, asked, label_prior(plain, asked), seed=0)
     assert torch.allclose(targets, expected)
     assert targets.argmax(dim=1).tolist() == [label.label_index for label in labels]
     best = targets.max(dim=1).values.tolist()
     assert best == pytest.approx([label.score for label in labels], rel=1e-4)
-    hard = TargetSpec(margin_weighting=True, prior_correction=prior_correction)
+    hard = TargetSpec(margin_weighting=True, prior_strength=prior_strength)
     targets, weights = make_targets(corrected_index, hard, label_prior(corrected_index, hard), seed=0)
     assert targets.argmax(dim=1).tolist() == [label.label_index for label in labels]
     margins = np.array([label.margin for label in labels])
@@ -108,9 +123,9 @@ def test_targets_of_shards_with_a_corpus_prior_are_corrected(prior_correction):
 
 def test_soft_labels_of_another_prior_are_refused():
     assert targets_of(prior="null")[0].argmax(axis=1).tolist() == [0, 0, 0, 1]
-    with pytest.raises(InputError, match="labelled with --prior null, which soft labels cannot repeat: add --prior-c"):
+    with pytest.raises(InputError, match="labelled with --prior null, which soft labels cannot repeat: add --prior-s"):
         targets_of(prior="null", soft=True)
-    corrected, _ = targets_of(prior="null", soft=True, prior_correction=True)
+    corrected, _ = targets_of(prior="null", soft=True, prior_strength=1.0)
     assert corrected.argmax(axis=1).tolist() == [2, 2, 2, 1]
 
 

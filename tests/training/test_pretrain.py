@@ -18,7 +18,7 @@ from training.pretrain import main
 ROOT = Path(__file__).parents[2]
 TINY = [
     "--backbone", "resnet10-half", "--device", "cpu", "--batch-size", "4", "--crop-s", "0.4", "--accumulate", "2",
-    "--labels", "soft", "--prior-correction", "--margin-weighting", "--buffer", "5", "--checkpoint-every", "2",
+    "--labels", "soft", "--prior-strength", "1", "--margin-weighting", "--buffer", "5", "--checkpoint-every", "2",
 ]  # fmt: skip
 
 
