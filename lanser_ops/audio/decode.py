@@ -104,6 +104,8 @@ def read_all(stream: BinaryIO, max_seconds: float | None = None) -> np.ndarray:
         total += len(block)
         if limit is not None and total >= limit:
             break
+    if not blocks:  # fewer samples than the resampler gives one for
+        raise AudioError("empty", "too short for a sample at 16 kHz")
     return np.concatenate(blocks)[:limit]
 
 

@@ -135,3 +135,27 @@ def test_manifest_without_rows(tmp_path):
     (tmp_path / "m.csv").write_text("path,text\n")
     with pytest.raises(InputError, match=r"m\.csv: the manifest has no rows"):
         read_sources([str(tmp_path / "m.csv")], "/out")
+
+
+def refusal(tmp_path: Path, name: Path) -> str:
+    with pytest.raises(InputError) as raised:
+        read_sources([str(name)], str(tmp_path / "out"))
+    return str(raised.value)
+
+
+def test_a_tar_without_audio_is_refused(tmp_path):
+    """Bug: an IndexError, from the plan of no rows."""
+    make_tar(tmp_path / "s.tar", {"notes.txt": b"hello"})
+    line = refusal(tmp_path, tmp_path / "s.tar")
+    assert line.startswith(f"--input {tmp_path}/s.tar: no audio in these files (looked for aac, aif, ")
+    make_tar(tmp_path / "with_audio.tar", {"u1.wav": b"x"})
+    assert sources(tmp_path, tmp_path / "*.tar") == ["with_audio.tar/u1.wav"]
+
+
+@pytest.mark.parametrize("name", ["out/a.wav", "out/*.wav", "out/shards"])
+def test_an_input_below_the_output_is_refused(tmp_path, name):
+    """Bug: "Must pass at least one table"."""
+    touch(tmp_path, "out/a.wav", "out/shards/b.tar", "c.wav")
+    assert refusal(tmp_path, tmp_path / name) == (
+        f"--input {tmp_path}/{name}: lies below --output {tmp_path}/out, whose files are never read as input"
+    )
