@@ -187,7 +187,8 @@ def test_messages_name_the_file_as_it_was_given(tmp_path):
         ),
         (
             "\n- \u00e9t\u00e9\n- E\u0301TE\u0301",
-            "4: label 2 '\u00c9T\u00c9' has the same name as label 1 '\u00e9t\u00e9', ignoring case; remove or rename one",
+            "4: label 2 '\u00c9T\u00c9' has the same name as label 1 '\u00e9t\u00e9', "
+            "ignoring case; remove or rename one",
         ),
         (
             "\n- {name: joy, hypothesis: happy}\n- Happy",
