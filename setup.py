@@ -55,7 +55,7 @@ setup(
     },
     entry_points={
         "console_scripts": ["lanser=lanser_ops.cli:main"],
-        "lanser.asr": ["whisper=lanser_ops.asr.whisper"],
+        "lanser.asr": ["transformers=lanser_ops.asr.transformers_asr", "whisper=lanser_ops.asr.whisper"],
         "lanser.labellers": ["nli=lanser_ops.labelling.nli"],
     },
 )
