@@ -146,7 +146,8 @@ class TransformersRecognizer:
 def load_recognizer(spec: TranscribeSpec, device: str, threads: int) -> TransformersRecognizer:
     """Load a model from its directory; float16 on CUDA, float32 on CPU. ``threads`` 0: all cores.
 
-    Sets torch's intra-op threads and silences transformers. Raises InputError, one line, for a model that cannot be loaded as a whole.
+    Sets torch's intra-op threads and silences transformers. Raises InputError, one line, for a model that cannot be
+    loaded as a whole.
     """
     device = resolve_device(device)
     if device == "cpu":

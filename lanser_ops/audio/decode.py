@@ -36,8 +36,8 @@ DEMUXERS = (
     "nistsphere,ogg,rm,tta,voc,w64,wav,wv"
 )
 
-# Demuxers that know how long a file should be, and the seconds that may be missing: none where the header counts
-# samples, a few frames where it counts frames. MP4 and WebM round the length and pad their tracks.
+# Demuxers that know a file's length, and the seconds that may be missing: none where the header counts samples, a few
+# frames where it counts frames. MP4 and WebM round the length and pad their tracks.
 LENGTH_TOLERANCE = {"aiff": 1e-6, "au": 1e-6, "flac": 1e-6, "nistsphere": 1e-6, "mp3": 0.1, "ogg": 0.1}
 
 # How audio files start, to distinguish a broken one from a file that never was audio.
@@ -72,10 +72,9 @@ def decode(stream: BinaryIO) -> Iterator[np.ndarray]:
     """Blocks of mono float32 samples at 16 kHz, each of shape (samples,) and about 10 s long at most.
 
     ``stream`` is a seekable binary stream, read from its start; its name is ignored. Channels are averaged. 16 kHz
-    input passes through unchanged: a PCM_16 sample i becomes i / 32768.
-
-    Raises AudioError, possibly after some blocks, for a file that is broken or not audio; the caller should discard
-    what was decoded. Errors of ``stream.read`` are raised as they are, because they say nothing about the audio.
+    input passes through unchanged: a PCM_16 sample i becomes i / 32768. Raises AudioError, possibly after some blocks
+    (which the caller should discard), for a file that is broken or not audio. Errors of ``stream.read`` are raised as
+    they are, because they say nothing about the audio.
     """
     source = _Source(stream)
     try:
@@ -181,7 +180,7 @@ def _read(source: _Source) -> Iterator[RatedBlock]:
     source.seek(0)
     try:
         # Tags are not needed, and one that is not UTF-8 must not make a file unreadable.
-        container = av.open(source, options={"format_whitelist": DEMUXERS}, metadata_errors="replace")
+        container = av.open(source, "r", options={"format_whitelist": DEMUXERS}, metadata_errors="replace")
     except av.FFmpegError as error:
         raise _unreadable(source, error) from None
     with container:
@@ -236,7 +235,7 @@ def _frames(stream: av.AudioStream, packets: _Packets) -> Iterator[av.AudioFrame
             if packets.failed and packets.kind != "mp3":
                 continue
             try:
-                frames = packet.decode()
+                frames = stream.decode(packet)
             except av.FFmpegError as error:
                 packets.failed += 1
                 packets.last_failed, packets.failure = packets.count, str(error.strerror)
@@ -300,9 +299,8 @@ def _extent(source: _Source, stream: av.AudioStream, packets: _Packets) -> tuple
     if kind == "matroska" and longest is not None:  # it stores no lengths of tracks
         return longest / av.time_base, max(packets.ends.values(), default=0.0)
     stated = kind in LENGTH_TOLERANCE or kind == "mov"
-    if not stated or stream.duration is None or stream.time_base is None:
-        return None, 0.0
-    if kind == "mp3" and not _counts_frames(source):
+    estimated = kind == "mp3" and not _counts_frames(source)
+    if not stated or estimated or stream.duration is None or stream.time_base is None:
         return None, 0.0
     start = float((stream.start_time or 0) * stream.time_base)
     return float(stream.duration * stream.time_base), packets.ends.get(stream.index, start) - start
