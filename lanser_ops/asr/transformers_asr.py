@@ -7,11 +7,11 @@ without heavy imports; recognition is in `transformers_recognizer`.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lanser_ops import models
+from lanser_ops.asr.transformers_config import ADVICE, CTC_SUFFIX, OPTION, architecture_of
 from lanser_ops.backends import BUNDLED
 from lanser_ops.common.device import resolve_device
 from lanser_ops.common.errors import InputError
@@ -20,10 +20,7 @@ from schemas.specs import ModelRef, TranscribeSpec
 if TYPE_CHECKING:
     from lanser_ops.asr.transformers_recognizer import TransformersRecognizer
 
-OPTION = "--asr-model"
-ADVICE = "choose a CTC or encoder-decoder speech recognition model such as facebook/wav2vec2-large-960h-lv60-self"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-CTC_SUFFIX = "ForCTC"
 SEQ2SEQ_ARCHITECTURES = (
     "MoonshineForConditionalGeneration",
     "Speech2TextForConditionalGeneration",
@@ -43,12 +40,6 @@ def resolve(name: str) -> ModelRef:
     if not architecture.endswith(CTC_SUFFIX) and architecture not in SEQ2SEQ_ARCHITECTURES:
         raise InputError(f"{OPTION} {name}: a {architecture} is not supported; {ADVICE}")
     return ref
-
-
-def architecture_of(path: str) -> str:
-    """The class name that the model's config.json states; empty if it states none."""
-    config = json.loads(Path(path, "config.json").read_bytes())
-    return (config.get("architectures") or [""])[0]
 
 
 def language_code(name: str) -> str:
@@ -73,6 +64,6 @@ def load(spec: TranscribeSpec, device: str, threads: int) -> TransformersRecogni
     return load_recognizer(spec, device, threads)
 
 
-def on_gpu(device: str) -> bool:
-    """Whether ``device`` means a GPU that torch sees on this machine."""
-    return resolve_device(device) == "cuda"
+def has_gpu() -> bool:
+    """Whether torch sees a GPU on this machine."""
+    return resolve_device("auto") == "cuda"

@@ -20,7 +20,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from lanser_ops.asr.base import Clip, Hypothesis
 from lanser_ops.asr.batches import decode_in_batches
 from lanser_ops.asr.quality import is_looped
-from lanser_ops.asr.transformers_asr import ADVICE, CTC_SUFFIX, OPTION, architecture_of
+from lanser_ops.asr.transformers_config import ADVICE, CTC_SUFFIX, OPTION, architecture_of
 from lanser_ops.audio.decode import SAMPLE_RATE
 from lanser_ops.common.device import resolve_device
 from lanser_ops.common.errors import InputError
