@@ -31,9 +31,9 @@ def round_score(probability: float) -> float:
 
 
 def round_scores(values: np.ndarray) -> np.ndarray:
-    """``values`` at six significant digits as float32, so that a score reads back the same from JSON and Parquet."""
-    texts = np.char.mod("%.6g", np.asarray(values, dtype=np.float64))
-    return texts.astype(np.float64).astype(np.float32)
+    """`round_score` of every element of ``values``, float32 of the same shape."""
+    rounded = [round_score(value) for value in np.asarray(values, dtype=np.float64).ravel().tolist()]
+    return np.array(rounded, dtype=np.float32).reshape(np.shape(values))
 
 
 def average(stacked: np.ndarray) -> np.ndarray:
