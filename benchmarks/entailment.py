@@ -4,18 +4,18 @@
     python benchmarks/entailment.py out/demo/transcripts/*.parquet --threads 2
     python benchmarks/entailment.py lines.txt --model DIR --count 500 --taxonomy goemotions
 
-Texts come from Parquet or TSV files (the column ``text``; a TSV without a header: its last column) or, from
-any other file, one a line. LanSER scores all of ``--count`` transcripts as one unit in every round. The
-pipeline, which is slower, scores ``--sample`` of them in every round, others each time, taken at even steps
-so that their lengths are alike. In a round all take turns, with a matrix product before and after, so that a
-machine that slows down does so for all. Rates are of all rounds together. "as it comes" is the pipeline with
-no options: one pair at a time, in the type that the weights are stored in.
+Texts come from Parquet or TSV files (the column ``text``; of a TSV without a header the last column) or, from any
+other file, one per line. LanSER scores all of ``--count`` transcripts as one unit in every round. The pipeline, which
+is slower, scores ``--sample`` of them in every round, different ones each time, taken at even steps so that their
+lengths are similar. In a round all take turns, with a matrix product before and after, so that a machine that slows
+down does so for all. Rates are over all rounds. "without options" is the pipeline as it is by default: one pair at a
+time, in the type that the weights are stored in.
 
-Rate: floating-point operations of the real pairs (fill and padding are not counted) per second,
+Rate: floating-point operations of the real pairs (rows that fill up a batch, and padding, are not counted) per second,
     sum over pairs of  2 * W * L + 4 * L^2 * hidden * layers
-with L the pair's tokens and W the weights of the linear layers, without embeddings, pooler and classifier; as
-a share of the median rate of torch.matmul (float32, 2048^3) in the same run on the same threads. What LanSER
-leaves out of the last layer, and of transcripts that come again, does not count.
+with L the pair's tokens and W the weights of the linear layers, without embeddings, pooler and classifier; as a share
+of the median rate of torch.matmul (float32, 2048^3) in the same run on the same threads. What LanSER does not compute,
+of the last layer and of repeated transcripts, does not count.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ import torch
 from transformers import ZeroShotClassificationPipeline, pipeline
 from transformers.utils.logging import disable_progress_bar
 
+from lanser_ops.backends import BUNDLED
+from lanser_ops.labelling import nli
 from lanser_ops.labelling.fast_encoder import BERT_LIKE
-from lanser_ops.labelling.nli import load_scorer, score
-from lanser_ops.models import BUNDLED, resolve_nli
+from lanser_ops.labelling.nli_scorer import load_scorer
 from schemas.taxonomy import DEFAULT_TEMPLATE, hypotheses, load_taxonomy
 
 BATCH_SIZES = (1, 8, 16, 32, 64)
-AS_IT_COMES = "pipeline as it comes"
+WITHOUT_OPTIONS = "pipeline without options"
 OURS = "LanSER"
 MATMUL = 2048
 HEADS = ("pooler", "classifier", "classification_head")
@@ -48,57 +49,57 @@ HEADS = ("pooler", "classifier", "classification_head")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("texts", type=Path, nargs="+", help="Parquet, TSV or one transcript a line")
+    parser.add_argument("texts", type=Path, nargs="+", help="Parquet, TSV or one transcript per line")
     parser.add_argument("--model", default=BUNDLED, help="bundled, a directory or a hub id")
     parser.add_argument("--taxonomy", default="goemotions")
     parser.add_argument("--count", type=int, default=500, help="transcripts")
-    parser.add_argument("--sample", type=int, default=12, help="transcripts that the pipeline gets in a round")
+    parser.add_argument("--sample", type=int, default=12, help="transcripts that the pipeline scores per round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
 
     disable_progress_bar()
     texts = evenly([text for file in args.texts for text in read_texts(file) if text], args.count)
-    first = [text not in texts[:place] for place, text in enumerate(texts)]
+    is_first = [text not in texts[:index] for index, text in enumerate(texts)]
     labels = hypotheses(load_taxonomy(args.taxonomy), DEFAULT_TEMPLATE)
-    model = resolve_nli(args.model).path
+    model = nli.resolve(args.model).path
     scorer = load_scorer(model, "cpu", args.threads)
     classify = {dtype: load_pipeline(model, dtype) for dtype in ("auto", torch.float32)}
-    cost, cost_of_ours = pair_operations(classify[torch.float32], texts, labels, scorer.max_length)
+    cost, cost_of_ours = pair_operations(classify[torch.float32], texts, labels, scorer.classifier.max_length)
 
-    ours: dict[str, np.ndarray] = {}
+    rounds: dict[str, np.ndarray] = {}
     totals: dict[str, np.ndarray] = {}  # pairs, operations, seconds
     matmul: list[float] = []
     largest_difference = 0.0
 
     def measure(name: str, operations: np.ndarray, run: Callable[[], np.ndarray]) -> np.ndarray:
         start = time.perf_counter()
-        found = run()
-        spent = (found.size, operations.sum(), time.perf_counter() - start)
-        totals[name] = totals.get(name, 0) + np.array(spent)
-        return found
+        scores = run()
+        counts = (scores.size, operations.sum(), time.perf_counter() - start)
+        totals[name] = totals.get(name, 0) + np.array(counts)
+        return scores
 
-    score(scorer, texts[:2], labels)
+    scorer.score(texts[:2], labels)
     torch.set_num_threads(args.threads)
     step = math.ceil(len(texts) / args.sample)
     for turn in range(args.rounds):
         matmul.append(matmul_rate())
-        found = measure(OURS, cost_of_ours[first], lambda: score(scorer, texts, labels).entailment)
-        torch.set_num_threads(args.threads)  # the scorer leaves one
-        assert np.array_equal(ours.setdefault(OURS, found), found)
+        scores = measure(OURS, cost_of_ours[is_first], lambda: scorer.score(texts, labels).entailment)
+        torch.set_num_threads(args.threads)  # the scorer leaves them at one
+        assert np.array_equal(rounds.setdefault(OURS, scores), scores)
         matmul.append(matmul_rate())
         chosen = slice(turn % step, None, step)
         for name, dtype, size in [
-            (AS_IT_COMES, "auto", 1),
+            (WITHOUT_OPTIONS, "auto", 1),
             *((f"pipeline, float32, batch size {size}", torch.float32, size) for size in BATCH_SIZES),
         ]:
             run = partial(zero_shot, classify[dtype], texts[chosen], labels, size)
-            peer = measure(name, cost[chosen], run)
+            expected = measure(name, cost[chosen], run)
             if dtype is torch.float32:
-                largest_difference = max(largest_difference, np.abs(peer - found[chosen]).max())
+                largest_difference = max(largest_difference, np.abs(expected - scores[chosen]).max())
         matmul.append(matmul_rate())
 
-    print(f"{len(texts)} transcripts ({sum(first)} different) x {len(labels)} labels, {args.threads} threads, "
+    print(f"{len(texts)} transcripts ({sum(is_first)} different) x {len(labels)} labels, {args.threads} threads, "
           f"torch {torch.__version__};")  # fmt: skip
     print(f"pipeline: {args.rounds} x {len(texts[::step])} of the transcripts; weights stored as "
           f"{classify['auto'].model.dtype}")  # fmt: skip
@@ -114,8 +115,8 @@ def main() -> None:
 
 
 def evenly(texts: list[str], count: int) -> list[str]:
-    """``count`` of ``texts`` at even steps, so that as many are said twice as in all of them."""
-    return [texts[place * len(texts) // count] for place in range(count)] if len(texts) > count else texts
+    """``count`` of ``texts`` at even steps, so that as many of them are repeated as of all."""
+    return [texts[index * len(texts) // count] for index in range(count)] if len(texts) > count else texts
 
 
 def read_texts(file: Path) -> list[str]:
@@ -144,7 +145,7 @@ def zero_shot(classify: ZeroShotClassificationPipeline, texts: list[str], labels
 def pair_operations(
     classify: ZeroShotClassificationPipeline, texts: list[str], labels: list[str], max_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Floating-point operations of each pair (texts, labels), as the top of this file has it: all, and LanSER's."""
+    """Floating-point operations of each pair (texts, labels), as defined at the top of this file: all, and LanSER's."""
     tokenizer, config = classify.tokenizer, classify.model.config
     premises, ends = ([len(ids) for ids in tokenizer(part, add_special_tokens=False).input_ids]
                       for part in (texts, labels))  # fmt: skip
@@ -156,10 +157,10 @@ def pair_operations(
         if isinstance(module, torch.nn.Linear) and not any(head in name for head in HEADS)
     )
     width, layers = config.hidden_size, config.num_hidden_layers
-    whole = 2 * weights * tokens + 4 * tokens**2 * width * layers
-    # Keys and values of the last layer are needed of every token, all else of the first token alone.
-    spared = 2 * (weights / layers - 2 * width**2) * (tokens - 1) + 4 * width * tokens * (tokens - 1)
-    return whole, whole - spared if config.model_type in BERT_LIKE else whole
+    complete = 2 * weights * tokens + 4 * tokens**2 * width * layers
+    # In the last layer, keys and values are needed for every token, everything else for the first token alone.
+    skipped = 2 * (weights / layers - 2 * width**2) * (tokens - 1) + 4 * width * tokens * (tokens - 1)
+    return complete, complete - skipped if config.model_type in BERT_LIKE else complete
 
 
 def matmul_rate() -> float:

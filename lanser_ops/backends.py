@@ -2,14 +2,14 @@
 
 A backend is whatever an entry point of the group ``lanser.asr`` or ``lanser.labellers`` names: a module or object with
 the functions of `lanser_ops.asr.base.AsrBackend` or `lanser_ops.labelling.base.LabellerBackend`. Those that ship are
-declared in setup.py like anybody else's; docs/extending.md shows how to add one.
+declared in pyproject.toml like anybody else's; docs/extending.md shows how to add one.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, distributions
 from typing import Any
 
 from lanser_ops.common.errors import InputError
@@ -18,6 +18,8 @@ from schemas.specs import ModelRef
 ASR, LABELLERS = "lanser.asr", "lanser.labellers"
 DEFAULTS = {ASR: "whisper", LABELLERS: "nli"}
 BUNDLED = "bundled"
+# What messages recommend for a real corpus.
+PRODUCTION_ASR, PRODUCTION_NLI = "large-v3-turbo", "FacebookAI/roberta-large-mnli"
 
 
 def split_name(group: str, name: str) -> tuple[str, str]:
@@ -37,18 +39,26 @@ def split_name(group: str, name: str) -> tuple[str, str]:
 @lru_cache
 def load_backend(group: str, name: str) -> Any:
     """The backend of that name. Raises InputError, one line, where none is installed or it cannot be imported."""
-    found = entry_points(group=group, name=name)
-    if not found:
-        names = ", ".join(sorted({entry.name for entry in entry_points(group=group)})) or "none"
+    installed = _installed(group)
+    if name not in installed:
         raise InputError(
-            f"no backend {name!r} is installed (entry points of {group!r}: {names}); "
+            f"no backend {name!r} is installed (entry points of {group!r}: {', '.join(sorted(installed)) or 'none'}); "
             "install the package that has it, or write ./NAME for a path with a colon"
         )
-    entry = next(iter(found))
     try:
-        return entry.load()
+        return installed[name].load()
     except (ImportError, AttributeError) as error:
-        raise InputError(f"backend {name!r} ({entry.value}) cannot be loaded: {error}") from None
+        raise InputError(f"backend {name!r} ({installed[name].value}) cannot be loaded: {error}") from None
+
+
+def _installed(group: str) -> dict[str, EntryPoint]:
+    """The entry points of ``group``, by name.
+
+    `importlib.metadata.entry_points` would read only one of two copies of a package's metadata, and where the working
+    directory is on the path, an old ``lanser.egg-info`` there would win over the installed one.
+    """
+    entries = [entry for distribution in distributions() for entry in distribution.entry_points if entry.group == group]
+    return {entry.name: entry for entry in reversed(entries)}
 
 
 @lru_cache

@@ -1,18 +1,21 @@
 """Every private interface of Beam and botocore that lanser depends on, in one place.
 
-Each is here because the public interface lacks something; what, is said at each. tests/lanser_ops/test_beam_compat.py
-checks that they are still what they were when Beam is upgraded.
+Each is here because the public interface lacks something; each function says what. tests/lanser_ops/test_beam_compat.py
+fails if an upgrade of Beam changes one of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import shlex
 import sys
 import threading
+from collections.abc import Iterator
 from functools import cache
+from typing import Any, cast
 
 from apache_beam.internal import cloudpickle_pickler
 from apache_beam.internal.cloudpickle import cloudpickle
@@ -24,11 +27,32 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+__all__ = ["ModelHandler", "RunInference"]
+
 # Loggers that print the traces of an error that ends the job, which the command itself reports in one line.
 TRACE_LOGGERS = ("apache_beam.runners.common", "apache_beam.runners.portability", "apache_beam.runners.worker")
 # Beam's names of the threads that serve a worker process.
 WORKER_THREADS = frozenset({"run_worker", "beam_control_read", "read_grpc_client_inputs"})
 WORKER_DIED = "Channel closed prematurely"
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """Let imports of torch fail during the block, unless it is loaded already."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # Python's own mark for a module that must not be imported
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+
+
+# Beam's model manager imports torch, if it is installed, to measure GPU memory. lanser does not use the manager, and
+# recognition, which comes first in a job, needs no torch: without it a job and each of its workers start 1.2 s sooner.
+with _without_torch():
+    from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 
 def direct_runner(options: PipelineOptions, workers: int, verbose: bool) -> fn_runner.FnApiRunner:
@@ -54,14 +78,15 @@ def direct_runner(options: PipelineOptions, workers: int, verbose: bool) -> fn_r
 
 def pickle_relative_paths() -> None:
     """Keep this machine's paths out of what Beam pickles: it would store each lambda with the path of its file."""
-    cloudpickle_pickler.DEFAULT_CONFIG.filepath_interceptor = cloudpickle.get_relative_path
+    config: Any = cloudpickle_pickler.DEFAULT_CONFIG
+    config.filepath_interceptor = cloudpickle.get_relative_path
 
 
 def known_flags(parser: argparse.ArgumentParser) -> None:
     """Add every option that Beam knows to ``parser``: Beam itself drops a mistyped one silently."""
     for options in PipelineOptions.__subclasses__():
         try:
-            options._add_argparse_args(parser)
+            options._add_argparse_args(cast(Any, parser))
         except argparse.ArgumentError:
             continue
 
@@ -70,7 +95,7 @@ def filesystem_options() -> PipelineOptions:
     """The options of Beam's filesystems, set to empty ones if none were set: its S3 filesystem accepts no None."""
     if FileSystems._pipeline_options is None:
         FileSystems.set_options(PipelineOptions([]))
-    return FileSystems._pipeline_options
+    return cast(PipelineOptions, FileSystems._pipeline_options)
 
 
 def skip_google_credentials() -> None:

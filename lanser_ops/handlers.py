@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from apache_beam.ml.inference.base import ModelHandler
-
 from lanser_ops.asr.base import Recognizer
 from lanser_ops.asr.transcribe import transcribe_unit
 from lanser_ops.backends import ASR, LABELLERS, backend_of, resolve_same
+from lanser_ops.beam_compat import ModelHandler
+from lanser_ops.beam_metrics import record
 from lanser_ops.labelling.base import Labeller, Scores
 from lanser_ops.labelling.label import score_null, score_unit
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.process import release_memory, tune_process
 from schemas.specs import CutSpec, LabelSpec, ScoreSet, TranscribeSpec
-from schemas.units import UnitRun
+from schemas.units import StageCounts, UnitRun
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
 
     def share_model_across_processes(self) -> bool:
         """On a GPU the workers of a machine take turns with one model; on CPUs each has its own."""
-        return backend_of(ASR, self._model_name).on_gpu(self._worker.device)
+        return _is_on_gpu(ASR, self._model_name, self._worker.device)
 
     def run_inference(
         self, batch: Sequence[UnitRun], model: Recognizer, inference_args: dict[str, Any] | None = None
@@ -61,8 +61,8 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
         cut = CutSpec(self._spec.min_duration_s, self._spec.max_duration_s)
         for run in batch:
             start = time.monotonic()
-            transcribe_unit(self._worker.out, run.unit, self._worker.roots, model, cut)
-            yield run.timed("transcribe", start)
+            counts = transcribe_unit(self._worker.out, run.unit, self._worker.roots, model, cut)
+            yield record(run, "transcribe", start, counts)
 
     def get_metrics_namespace(self) -> str:
         return "lanser_transcribe"
@@ -108,7 +108,7 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LazyScorer]):
 
     def share_model_across_processes(self) -> bool:
         """As with the recogniser: on a GPU the workers of a machine use one model."""
-        return backend_of(LABELLERS, self._model_name).on_gpu(self._worker.device)
+        return _is_on_gpu(LABELLERS, self._model_name, self._worker.device)
 
     def run_inference(
         self, batch: Sequence[UnitRun], model: LazyScorer, inference_args: dict[str, Any] | None = None
@@ -122,7 +122,11 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LazyScorer]):
             if run.unit.index == self._null_unit:
                 pairs += score_null(self._worker.out, self._sets, model.score)
             release_memory()
-            yield replace(run.timed("score", start), pairs_scored=pairs)
+            yield replace(record(run, "score", start, StageCounts(pairs=pairs)), pairs_scored=pairs)
 
     def get_metrics_namespace(self) -> str:
         return "lanser_score"
+
+
+def _is_on_gpu(group: str, model_name: str, device: str) -> bool:
+    return device == "cuda" or (device == "auto" and backend_of(group, model_name).has_gpu())

@@ -1,8 +1,7 @@
-"""Tars, member by member: those that lanser writes fast, those of others through `tarfile`.
+"""Tars, member by member: lanser's own on a fast path, those of other writers through `tarfile`.
 
-A header of lanser's is plain ustar without times and owners: name, size and checksum are all that differs.
-Making it from a template takes a tenth of the time that `tarfile` takes, which matters where a shard is
-rewritten at the speed of a copy.
+A header that lanser writes is plain ustar without times and owners: only name, size and checksum differ. Making it
+from a template takes a tenth of the time of `tarfile`, which matters where a shard is rewritten at the speed of a copy.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 BLOCK = tarfile.BLOCKSIZE
-# Written at once: enough that a system call does not count, and little enough to write beside the making.
+# Bytes per write: enough to make the system call negligible, few enough to overlap writing with making the next.
 CHUNK_BYTES = 2 << 20
-# Pieces that one system call takes (IOV_MAX on Linux is 1024).
+# Buffers per system call (IOV_MAX on Linux is 1024).
 MAX_WRITTEN = 1000
 Buffer = bytes | memoryview
 
@@ -34,12 +33,12 @@ _FILL = [bytes(count) for count in range(BLOCK)]
 
 
 class BrokenTar(Exception):
-    """A tar that does not go on as a tar must; the text says where."""
+    """A tar that is damaged or ends too early; the text says where."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A regular file in a tar: ``size`` bytes from ``offset`` on."""
+    """A regular file in a tar: ``size`` bytes at ``offset``."""
 
     name: str
     offset: int
@@ -64,9 +63,9 @@ def header(name: bytes, size: int) -> bytes:
 
 
 def read_members(stream: BinaryIO) -> Iterator[Member]:
-    """The regular files of a tar, in order; ``stream`` may be moved between two of them.
+    """The regular files of a tar, in order; the caller may seek in ``stream`` between two of them.
 
-    Raises BrokenTar where the tar ends before its end, or is none.
+    Raises BrokenTar for a tar that is cut off or damaged, and for anything else that is not a tar.
     """
     offset = 0
     while len(block := _block(stream, offset)) == BLOCK:
@@ -80,7 +79,7 @@ def read_members(stream: BinaryIO) -> Iterator[Member]:
 
 
 def is_end(stream: BinaryIO, offset: int) -> bool:
-    """Whether the archive ends there: `tarfile` takes a damaged header for the end, a real one is a block of zeros."""
+    """Whether the archive ends at ``offset``, with a block of zeros; `tarfile` takes a damaged header for the end."""
     return _block(stream, offset) == _ZEROS
 
 
@@ -90,7 +89,7 @@ def _block(stream: BinaryIO, offset: int) -> bytes:
 
 
 def _foreign_members(stream: BinaryIO, offset: int) -> Iterator[Member]:
-    """What follows from ``offset`` on: members whose headers lanser did not write, and the end."""
+    """The members from ``offset`` on, the first of which has a header that lanser did not write."""
     stream.seek(offset)
     try:
         with tarfile.open(fileobj=stream, mode="r:") as tar:
@@ -105,35 +104,36 @@ def _foreign_members(stream: BinaryIO, offset: int) -> Iterator[Member]:
 
 
 def write_tar(stream: BinaryIO, members: Iterable[tuple[bytes, Buffer]]) -> None:
-    """Write (name, content) members as a whole tar.
+    """Write (name, content) members as a complete tar.
 
-    The next members are made in a thread of their own while the last ones are written; content that is a view
-    of a mapped file is never copied in between. An error half-way leaves the tar without its end, so that nobody
-    takes it for a whole one.
+    The next members are made in a thread while the previous ones are written; content that is a view of a mapped file
+    is never copied in between. An error half-way leaves the tar without its end, so that no reader takes it for a
+    complete one.
     """
     chunks = _chunks(members)
     with ThreadPoolExecutor(1, thread_name_prefix="tar-members") as pool:
-        # This way round: a write lets go of the interpreter at once, making things lets go after 5 ms.
-        making = pool.submit(next, chunks, None)
-        while (pieces := making.result()) is not None:
-            making = pool.submit(next, chunks, None)
+        # Members are made in the thread, not written: a write releases the interpreter lock at once, Python code only
+        # after 5 ms.
+        next_chunk = pool.submit(next, chunks, None)
+        while (pieces := next_chunk.result()) is not None:
+            next_chunk = pool.submit(next, chunks, None)
             _write(stream, pieces)
 
 
 def _chunks(members: Iterable[tuple[bytes, Buffer]]) -> Iterator[list[Buffer]]:
-    """The tar in pieces, about CHUNK_BYTES at a time; its end is a part of the last."""
+    """The tar as lists of buffers, each of about CHUNK_BYTES; the end of the archive is in the last."""
     pieces: list[Buffer] = []
-    done = waiting = 0
+    done = pending = 0
     for name, content in members:
         size = len(content)
         fill = -size % BLOCK
         pieces += (header(name, size), content, _FILL[fill])
-        waiting += BLOCK + size + fill
-        if waiting >= CHUNK_BYTES or len(pieces) >= MAX_WRITTEN:
+        pending += BLOCK + size + fill
+        if pending >= CHUNK_BYTES or len(pieces) >= MAX_WRITTEN:
             yield pieces
-            done += waiting
-            pieces, waiting = [], 0
-    pieces.append(bytes(2 * BLOCK + -(done + waiting + 2 * BLOCK) % tarfile.RECORDSIZE))
+            done += pending
+            pieces, pending = [], 0
+    pieces.append(bytes(2 * BLOCK + -(done + pending + 2 * BLOCK) % tarfile.RECORDSIZE))
     yield pieces
 
 
@@ -142,6 +142,6 @@ def _write(stream: BinaryIO, pieces: list[Buffer]) -> None:
         stream.write(b"".join(pieces))
         return
     written = os.writev(stream.fileno(), pieces)
-    if written < sum(map(len, pieces)):  # a disk that is full says so when asked again
+    if written < sum(map(len, pieces)):  # a full disk reports its error at the next write
         stream.write(b"".join(pieces)[written:])
         stream.flush()

@@ -5,29 +5,31 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from lanser_ops import beam_compat
-from lanser_ops.asr import whisper
-from lanser_ops.backends import BUNDLED
+from lanser_ops.backends import BUNDLED, PRODUCTION_ASR, PRODUCTION_NLI
 from lanser_ops.common.errors import InputError
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_units
 from lanser_ops.corpus.sources import read_sources
 from lanser_ops.handlers import Worker
-from lanser_ops.labelling import nli, score_store
+from lanser_ops.labelling import score_store
 from lanser_ops.output import attempts, dataset, lock, report, resume
 from lanser_ops.output.directory import PLAN, OutputDir
 from lanser_ops.output.progress import watch
 from lanser_ops.output.statistics import UnitCounts, total
 from lanser_ops.shards import relabel
 from lanser_ops.shards.relabel import ShardSource
+from pipelines.beam_options import direct_workers, is_described_only, is_direct, parse_beam_flags, runs_elsewhere
 from pipelines.checks import check_order, check_origin, check_places
 from pipelines.job_spec import JobSpec
-from pipelines.options import RunOptions, is_described_only, is_direct, runs_elsewhere
+from pipelines.options import RunOptions
 from pipelines.transforms import CountUnits, Label, RewriteShards, Score, Transcribe, Unpack, WriteShards
 from schemas.specs import ScoreSet
 from schemas.units import UnitRun
@@ -47,30 +49,42 @@ def run_job(job: JobSpec, options: RunOptions, test_pipeline: beam.Pipeline | No
     """Plan where needed, run what is not done yet, write the statistics, say what came out."""
     beam_compat.quiet_beam(options.verbose)
     logging.getLogger("lanser_ops").setLevel(logging.INFO)
+    beam_options = options.beam or parse_beam_flags([])
+    if runs_elsewhere(beam_options):
+        check_places(job, OutputDir(options.output))
+        beam_compat.pickle_relative_paths()
     with contextlib.ExitStack() as stack:
-        if runs_elsewhere(options.beam):
-            check_places(job, OutputDir(options.output))
-            beam_compat.pickle_relative_paths()
         try:
             out = stack.enter_context(lock.hold(options.output))
         except OSError as error:
             raise InputError(f"--output {options.output}: cannot be written to ({_reason(error)})") from None
-        _run(job, options, out, test_pipeline)
+        _run(job, options, beam_options, out, test_pipeline)
 
 
-def _run(job: JobSpec, options: RunOptions, out: OutputDir, test_pipeline: beam.Pipeline | None) -> None:
+def _run(
+    job: JobSpec,
+    options: RunOptions,
+    beam_options: PipelineOptions,
+    out: OutputDir,
+    test_pipeline: beam.Pipeline | None,
+) -> None:
     preparation = _prepare(job, out, options.overwrite)
     for line in [*_bundled_lines(job), *preparation.done.lines()]:
         print(line, flush=True)
     start = time.monotonic()
-    units = [run.unit for run in preparation.runs]
+    workers = options.workers or direct_workers(beam_options)
+    cores = (os.cpu_count() or 1) // workers if is_direct(beam_options) else 1
+    roots = () if job.shards else tuple(preparation.content["plan"]["roots"])
+    worker = Worker(out, roots, options.device, options.threads or max(1, cores))
+    # Without a runner of ours the choice is Beam's --runner.
+    runner = beam_compat.direct_runner(beam_options, workers, options.verbose) if is_direct(beam_options) else None
     with (
         _interrupted(out),
-        watch(out, units, job.stages[-1], job.taxonomy),
-        test_pipeline or beam.Pipeline(runner=_runner(options), options=options.beam) as pipeline,
+        watch(out, [run.unit for run in preparation.runs], job.stages[-1], job.taxonomy),
+        test_pipeline or beam.Pipeline(runner=runner, options=beam_options) as pipeline,
     ):
-        _add_stages(pipeline, _as_workers_see(job), preparation, out, options)
-    if is_described_only(options.beam):
+        _add_stages(pipeline, _as_workers_see(job), preparation, worker, options.hints)
+    if is_described_only(beam_options):
         print("the job is described, not run")
     else:
         report.print_closing_lines(out, job.taxonomy, time.monotonic() - start)
@@ -99,19 +113,19 @@ def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
 
 
 def _add_stages(
-    pipeline: beam.Pipeline, job: JobSpec, preparation: Preparation, out: OutputDir, options: RunOptions
+    pipeline: beam.Pipeline, job: JobSpec, preparation: Preparation, worker: Worker, hints: dict[str, str]
 ) -> None:
     """The graph of the job. The ASR model is not loaded if every unit is transcribed already."""
     content = preparation.content
-    worker = Worker(out, () if job.shards else tuple(content["plan"]["roots"]), options.device, options.threads)
+    sharded = resume.stored(content, "shard", job.taxonomy) is not None
     null_unit = preparation.runs[0].unit.index
     runs = pipeline | "Units" >> beam.Create(preparation.runs, reshuffle=False) | "Spread" >> beam.Reshuffle()
     if job.transcribe and not preparation.done.all("transcribe"):
-        runs |= "Transcribe" >> Transcribe(worker, job.asr_name, job.transcribe, options.hints)
+        runs |= "Transcribe" >> Transcribe(worker, job.asr_name, job.transcribe, hints)
     if job.shards:
         runs |= "Unpack" >> Unpack(worker)
     if job.label and job.score:
-        runs |= "Score" >> Score(worker, job.nli_name, job.label, preparation.sets, null_unit, options.hints)
+        runs |= "Score" >> Score(worker, job.nli_name, job.label, preparation.sets, null_unit, hints)
         runs |= "Label" >> Label(worker, job.label, preparation.sets, null_unit)
     if job.label and job.shard and job.shards:
         runs |= "Shard" >> RewriteShards(worker, job.label, job.shard)
@@ -119,8 +133,8 @@ def _add_stages(
         runs |= "Shard" >> WriteShards(worker, job.label, job.shard, content["transcribe"]["asr_model"]["id"])
     (
         runs
-        | "Count" >> CountUnits(worker, job.taxonomy)
-        | "WriteStatistics" >> beam.Map(_write_statistics, out=out, content=content, taxonomy=job.taxonomy)
+        | "Count" >> CountUnits(worker, job.taxonomy, sharded)
+        | "WriteStatistics" >> beam.Map(_write_statistics, out=worker.out, content=content, taxonomy=job.taxonomy)
     )
 
 
@@ -161,13 +175,6 @@ def _write_statistics(
     attempts.clear(out)
 
 
-def _runner(options: RunOptions) -> object:
-    """None leaves the choice to Beam's --runner."""
-    if not is_direct(options.beam):
-        return None
-    return beam_compat.direct_runner(options.beam, options.workers, options.verbose)
-
-
 def _as_workers_see(job: JobSpec) -> JobSpec:
     """``job`` without the paths of its models on this machine: a worker finds them by name, and knows the hash."""
     spec, label = job.transcribe, job.label
@@ -201,13 +208,11 @@ def _sections(job: JobSpec, out: OutputDir, source: ShardSource | None) -> tuple
 
 
 def _bundled_lines(job: JobSpec) -> Iterator[str]:
+    advice = "small and bundled for a quick start; for production"
     if job.transcribe and job.asr_name == BUNDLED:
-        yield (
-            f"ASR: {whisper.BUNDLED_ID}, small and bundled for a quick start; "
-            f"for production --asr-model {whisper.PRODUCTION}"
-        )
-    if job.score and job.nli_name == BUNDLED:
-        yield f"NLI: {nli.BUNDLED_ID}, small and bundled for a quick start; for production --nli-model {nli.PRODUCTION}"
+        yield f"ASR: {job.transcribe.asr_model.id}, {advice} --asr-model {PRODUCTION_ASR}"
+    if job.label and job.score and job.nli_name == BUNDLED:
+        yield f"NLI: {job.label.nli_model.id}, {advice} --nli-model {PRODUCTION_NLI}"
 
 
 def _reason(error: OSError) -> str:

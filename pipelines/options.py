@@ -6,29 +6,22 @@ Those of labels, which commands without a pipeline have too, are in `lanser_ops.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from apache_beam.options.pipeline_options import (
-    GoogleCloudOptions,
-    PipelineOptions,
-    SetupOptions,
-    StandardOptions,
-    TestOptions,
-)
-
-from lanser_ops import beam_compat, storage, stores
-from lanser_ops.asr import whisper
+from lanser_ops import storage
 from lanser_ops.asr.base import MAX_CLIP_S
-from lanser_ops.backends import ASR, BUNDLED, backend_of, resolve
+from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, backend_of, resolve
 from lanser_ops.common.command import Parser, positive
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
 from schemas.specs import CutSpec, PlanSpec, ShardSpec, TranscribeSpec
 
-DIRECT_RUNNERS = (None, "DirectRunner", "direct")
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
 # Dataflow's name for the GPU that serves Whisper and an NLI model at the lowest price, and for its driver.
 ACCELERATOR = "type:nvidia-l4;count:1;install-nvidia-driver"
 ACCELERATOR_FORM = re.compile(
@@ -41,19 +34,21 @@ RAM_FORM = re.compile(r"[1-9][0-9]*(\.[0-9]+)?[KMGT]i?B")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a job runs, none of which decides an output; ``beam`` is what goes on to Beam.
+    """How a job runs, none of which decides an output.
 
-    ``hints`` are Beam's resource hints for the inference steps, by name; empty where no GPU is asked for.
+    ``workers`` and ``threads`` are None where the user gave none. ``hints`` are Beam's resource hints for the inference
+    steps, by name; empty where no GPU is asked for. ``beam`` is None where no option goes to Beam, so that Beam is not
+    imported before everything else is checked.
     """
 
     output: str
     overwrite: bool
     device: str
-    workers: int
-    threads: int
+    workers: int | None
+    threads: int | None
     verbose: bool
     hints: dict[str, str]
-    beam: PipelineOptions
+    beam: PipelineOptions | None
 
 
 def job_parser(command: str, description: str) -> Parser:
@@ -71,7 +66,7 @@ def job_parser(command: str, description: str) -> Parser:
     parser.add_argument(
         "--threads",
         type=positive(int),
-        help="threads a worker; default: cores / workers, and 1 where the runner starts a worker a core",
+        help="threads per worker; default: cores / workers, or 1 where the runner starts one worker per core",
     )
     parser.add_argument(
         "--accelerator",
@@ -130,7 +125,7 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
         "--asr-model",
         default=BUNDLED,
         help="'bundled', a faster-whisper directory (also in gs:// or s3://) or a hub id "
-        f"such as {whisper.PRODUCTION}; default: %(default)s",
+        f"such as {PRODUCTION_ASR}; default: %(default)s",
     )
     parser.add_argument(
         "--language",
@@ -168,39 +163,23 @@ def add_shard_options(parser: argparse.ArgumentParser) -> None:
 
 def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
     """Parse ``argv``; what our parser does not know must be an option of Beam's."""
-    args, unknown = parser.parse_known_args(argv)
-    beam = PipelineOptions(_checked_beam_flags(unknown))
-    stores.set_options(beam)  # models and input are looked at before there is a pipeline
-    # On Dataflow Beam would pickle __main__ too; everything that a worker needs lies in the package.
-    beam.view_as(SetupOptions).save_main_session = False
-    direct = beam.get_all_options()
-    workers = args.workers or direct.get("direct_num_workers") or 1
-    cores = (os.cpu_count() or 1) // workers if is_direct(beam) else 1
+    args, flags = parser.parse_known_args(argv)
+    beam = None
+    if flags:
+        from pipelines.beam_options import parse_beam_flags
+
+        beam = parse_beam_flags(flags)
     hints = {"accelerator": args.accelerator, "min_ram": args.min_ram or (args.accelerator and MIN_RAM)}
     return args, RunOptions(
         output=storage.absolute(args.output),
         overwrite=args.overwrite,
         device=args.device,
-        workers=workers,
-        threads=args.threads or max(1, cores),
+        workers=args.workers,
+        threads=args.threads,
         verbose=args.verbose,
         hints={name: value for name, value in hints.items() if value},
         beam=beam,
     )
-
-
-def is_direct(beam: PipelineOptions) -> bool:
-    return beam.view_as(StandardOptions).runner in DIRECT_RUNNERS
-
-
-def runs_elsewhere(beam: PipelineOptions) -> bool:
-    """Whether the workers are machines that see nothing of this one's disks."""
-    return "Dataflow" in (beam.view_as(StandardOptions).runner or "")
-
-
-def is_described_only(beam: PipelineOptions) -> bool:
-    """Whether Dataflow's job is written down (a template, a dry run) and somebody else is to start it."""
-    return bool(beam.view_as(GoogleCloudOptions).template_location or beam.view_as(TestOptions).dry_run)
 
 
 def plan_options(args: argparse.Namespace) -> PlanSpec:
@@ -244,18 +223,7 @@ def shard_spec(args: argparse.Namespace) -> ShardSpec:
     return ShardSpec(args.min_score, args.min_margin, args.keep_flagged)
 
 
-def _checked_beam_flags(flags: list[str]) -> list[str]:
-    """``flags``, if Beam knows them all: Beam itself drops a mistyped one without a word."""
-    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    beam_compat.known_flags(known)
-    known.error = lambda message: (_ for _ in ()).throw(InputError(message))
-    _, unknown = known.parse_known_args(flags)
-    if unknown:
-        raise InputError(f"unknown option {unknown[0]}; neither lanser nor Beam has it")
-    return flags
-
-
-def _one_of(values: dict[str, bool]):
+def _one_of(values: dict[str, bool]) -> Callable[[str], bool]:
     def value(text: str) -> bool:
         if text not in values:
             raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(values)}")
@@ -264,7 +232,7 @@ def _one_of(values: dict[str, bool]):
     return value
 
 
-def _of_form(form: re.Pattern, example: str):
+def _of_form(form: re.Pattern[str], example: str) -> Callable[[str], str]:
     def checked(text: str) -> str:
         if not form.fullmatch(text):
             raise argparse.ArgumentTypeError(f"{text!r} is not of the form {example}")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import apache_beam as beam
+from typing import TYPE_CHECKING
 
 from lanser_ops import storage
 from lanser_ops.common.command import guarded
 from lanser_ops.labelling.options import add_label_options, label_spec
 from pipelines import options
-from pipelines.job import run_job
 from pipelines.job_spec import JobSpec
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 
 def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
@@ -34,6 +35,8 @@ def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None =
         score=True,
         shard=options.shard_spec(args),
     )
+    from pipelines.job import run_job  # imports Beam: not for --help or a mistyped option
+
     run_job(job, run_options, test_pipeline)
 
 

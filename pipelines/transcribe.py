@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import apache_beam as beam
+from typing import TYPE_CHECKING
 
 from lanser_ops.common.command import guarded
 from pipelines import options
-from pipelines.job import run_job
 from pipelines.job_spec import Inputs, JobSpec
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 
 def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
@@ -23,6 +24,8 @@ def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None =
         transcribe=options.transcribe_spec(args),
         asr_name=args.asr_model,
     )
+    from pipelines.job import run_job  # imports Beam: not for --help or a mistyped option
+
     run_job(job, run_options, test_pipeline)
 
 

@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterator, Mapping
 
 import apache_beam as beam
-from apache_beam.ml.inference.base import RunInference
 
+from lanser_ops.beam_compat import RunInference
+from lanser_ops.beam_metrics import record
+from lanser_ops.common.label_scores import mean_log_scores
 from lanser_ops.handlers import ScoreHandler, TranscribeHandler, Worker
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.label import corpus_sums, label_unit, null_sums
@@ -22,7 +24,7 @@ from lanser_ops.output.statistics import UnitCounts, count_unit
 from lanser_ops.shards import relabel
 from lanser_ops.shards.write import shard_unit
 from schemas.specs import LabelSpec, ScoreSet, ShardSpec, TranscribeSpec
-from schemas.units import UnitRun
+from schemas.units import ShardTar, StageCounts, UnitRun
 
 
 @beam.typehints.with_input_types(UnitRun)
@@ -94,7 +96,7 @@ class Label(beam.PTransform):
                 units
                 | "PriorPart" >> beam.FlatMap(_prior_part, self._worker, self._spec, self._sets, self._null_unit)
                 | "GatherPrior" >> beam.combiners.ToList()
-                | "Prior" >> beam.Map(weak_labels.mean_log_scores)
+                | "Prior" >> beam.Map(mean_log_scores)
             )
         return units | beam.Map(_label, worker=self._worker, sets=self._sets, spec=self._spec, prior=prior)
 
@@ -131,12 +133,12 @@ class RewriteShards(beam.PTransform):
 class CountUnits(beam.PTransform):
     """(counts, run) of every unit, counted from its files, in one list."""
 
-    def __init__(self, worker: Worker, taxonomy: str | None):
+    def __init__(self, worker: Worker, taxonomy: str | None, sharded: bool):
         super().__init__()
-        self._worker, self._taxonomy = worker, taxonomy
+        self._worker, self._taxonomy, self._sharded = worker, taxonomy, sharded
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
-        counted = units | beam.Map(_count, worker=self._worker, taxonomy=self._taxonomy)
+        counted = units | beam.Map(_count, worker=self._worker, taxonomy=self._taxonomy, sharded=self._sharded)
         return counted | beam.combiners.ToList()
 
 
@@ -149,10 +151,15 @@ def _prior_part(
         yield run.unit.index, *null_sums(worker.out, sets, spec)
 
 
+def _tar(run: UnitRun) -> ShardTar:
+    if run.tar is None:
+        raise ValueError(f"unit {run.unit.index} has no shard that it is read from: give UnitRun(unit, tar)")
+    return run.tar
+
+
 def _unpack(run: UnitRun, worker: Worker) -> UnitRun:
     start = time.monotonic()
-    relabel.unpack_unit(worker.out, run.tar)
-    return run.timed("unpack", start)
+    return record(run, "unpack", start, relabel.unpack_unit(worker.out, _tar(run)))
 
 
 def _label(
@@ -160,20 +167,19 @@ def _label(
 ) -> UnitRun:
     start = time.monotonic()
     label_unit(worker.out, run.unit, sets, spec, prior)
-    return run.timed("label", start)
+    return record(run, "label", start, StageCounts())
 
 
 def _shard(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec, asr_model: str) -> UnitRun:
     start = time.monotonic()
-    shard_unit(worker.out, run.unit, worker.roots, spec, shard_spec, asr_model)
-    return run.timed("shard", start)
+    counts = shard_unit(worker.out, run.unit, worker.roots, spec, shard_spec, asr_model)
+    return record(run, "shard", start, counts)
 
 
 def _rewrite(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec) -> UnitRun:
     start = time.monotonic()
-    relabel.rewrite_unit(worker.out, run.tar, spec, shard_spec)
-    return run.timed("shard", start)
+    return record(run, "shard", start, relabel.rewrite_unit(worker.out, _tar(run), spec, shard_spec))
 
 
-def _count(run: UnitRun, worker: Worker, taxonomy: str | None) -> tuple[UnitCounts, UnitRun]:
-    return count_unit(worker.out, run.unit, taxonomy), run
+def _count(run: UnitRun, worker: Worker, taxonomy: str | None, sharded: bool) -> tuple[UnitCounts, UnitRun]:
+    return count_unit(worker.out, run.unit, taxonomy, sharded), run

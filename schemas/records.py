@@ -1,7 +1,6 @@
 """The rows of the Parquet files, each a dataclass with its pyarrow schema beside it.
 
-A column is named here and nowhere else: writers take the dataclasses, readers take the names of
-their fields.
+Columns are named only here: writers take the dataclasses, readers the names of their fields.
 """
 
 from __future__ import annotations
@@ -9,12 +8,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
 SCHEMA_VERSION = 1
 
-# Why an utterance is not in the shards. Texts for people; the keys are what the Parquet holds.
+# Why an utterance is not in the shards: the values in Parquet files, and texts for people.
 REASONS = {
     "not_audio": "the content is not audio that a decoder knows",
     "no_audio_track": "a container without an audio track",
@@ -22,8 +26,8 @@ REASONS = {
     "not_finite": "samples that are NaN or infinite",
     "decode_error": "the decoder gave up in the middle",
     "broken_tar": "what comes after the tar's last whole member is lost",
-    "bad_sample": "a shard's sample that is not as lanser writes them",
-    "gave_up": "in a unit that was set aside: a worker died on it at every try",
+    "bad_sample": "a sample of a shard that lanser did not write",
+    "gave_up": "in a unit that was set aside because a worker died on it at every attempt",
     "missing": "the file is not there or cannot be read",
     "bad_range": "start_s and end_s do not lie in the recording",
     "too_long": "a row with a transcript is longer than one utterance may be",
@@ -35,6 +39,7 @@ REASONS = {
     "repetition": "flagged: the transcript repeats itself",
     "low_logprob": "flagged: the recogniser was unsure of most words",
     "subtitle_phrase": "flagged: a phrase that recognisers invent on non-speech",
+    "transcript_truncated": "flagged: the recogniser reached its token limit before the end of the utterance",
     "premise_truncated": "flagged: the transcript is longer than the labeller reads",
     "low_score": "the best label's score is under --min-score",
     "low_margin": "the best label's lead is under --min-margin",
@@ -43,10 +48,10 @@ REASONS = {
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One row of the plan: a file, a stretch of a file, or a member of a tar.
+    """One row of the plan: a file, a range of a file, or a member of a tar.
 
-    ``root`` indexes the dataset's list of input roots and ``path`` is relative to it; ``source`` is the
-    name under which the row appears in every output. ``offset`` and ``bytes`` delimit a tar member.
+    ``root`` indexes the dataset's list of input roots and ``path`` is relative to it; ``source`` is the name of the
+    row in every output. ``offset`` and ``bytes`` delimit a tar member; times are seconds.
     """
 
     unit: int
@@ -67,7 +72,7 @@ class Transcript:
     """One utterance with its text. Times are seconds from the start of ``source``.
 
     ``avg_logprob``, ``no_speech_prob`` and ``compression_ratio`` are Whisper's (Radford et al. 2022,
-    section 4.5); they are null where the transcript came with the input. ``flags`` names doubts.
+    section 4.5); they are null where the transcript came with the input. ``flags`` are reasons to doubt the text.
     """
 
     key: str
@@ -88,9 +93,9 @@ class Transcript:
 class WeakLabel:
     """The label of one utterance: argmax of ``entailment``, P(entailment) in taxonomy order.
 
-    With a prior correction, ``score`` and ``margin`` are the corrected ones. The two ``template_`` fields are
-    empty with one template; with several they hold, for each, the label that it alone would give and its
-    P(entailment), of which ``entailment`` is the mean.
+    With a prior correction, ``score`` and ``margin`` are corrected. The two ``template_`` fields are empty with one
+    template; with several they hold, for each, the label that it alone would give and its P(entailment), of which
+    ``entailment`` is the mean.
     """
 
     key: str
@@ -178,13 +183,13 @@ REJECT_SCHEMA = pa.schema(
 
 
 def utterance_key(source: str, start_s: float | None, end_s: float | None) -> str:
-    """16 hex digits that name an utterance: a hash of its source, start and end (to the millisecond).
+    """The key of an utterance, 16 hex digits: a hash of its source, start and end (to the millisecond).
 
     >>> utterance_key("a/b.wav", 0.0, 2.5)
     'c3e6ca389c9480c0'
     """
-    stretch = "\0".join("" if seconds is None else f"{seconds:.3f}" for seconds in (start_s, end_s))
-    return hashlib.sha256(f"{source}\0{stretch}".encode()).hexdigest()[:16]
+    times = "\0".join("" if seconds is None else f"{seconds:.3f}" for seconds in (start_s, end_s))
+    return hashlib.sha256(f"{source}\0{times}".encode()).hexdigest()[:16]
 
 
 def make_reject(
@@ -192,18 +197,18 @@ def make_reject(
 ) -> Reject:
     """A reject under the key that the utterance would have had.
 
-    Raises KeyError for a reason that REASONS does not list, so that no output holds an unexplained one.
+    Raises KeyError for a reason that is not in REASONS, so that every reason in an output is explained.
     """
     key = utterance_key(source, start_s, end_s)
     return Reject(key, source, start_s, end_s, stage, reason, detail or REASONS[reason])
 
 
-def to_table(rows: Iterable[object], schema: pa.Schema) -> pa.Table:
+def to_table(rows: Iterable[DataclassInstance], schema: pa.Schema) -> pa.Table:
     """Dataclass rows as a pyarrow table of ``schema`` (columns in the schema's order)."""
     return pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
 
 
-def from_table(table: pa.Table, cls: type) -> list:
+def from_table(table: pa.Table, cls: type[Record]) -> list[Record]:
     """The rows of ``table`` as dataclasses of type ``cls``; columns that ``cls`` lacks are ignored."""
     names = [field.name for field in fields(cls)]
     columns = [table.column(name).to_pylist() for name in names]

@@ -68,7 +68,7 @@ class ScoringKey:
 class LabelSpec:
     """Everything that decides a label, given the transcripts.
 
-    ``prior`` is one of `weak_labels.PRIORS`, ``against`` one of `nli.AGAINST`.
+    ``prior`` is one of `weak_labels.PRIORS`, ``against`` one of `nli_classes.AGAINST`.
     """
 
     taxonomy: Taxonomy

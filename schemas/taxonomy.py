@@ -10,8 +10,8 @@ A taxonomy file is YAML:
     template: "This person feels {}."     # optional
     source: Ekman (1992)                  # optional
 
-The order of the labels is their class index. Files come from users, so one is composed into YAML nodes only
-and checked node by node: no Python object is ever built from it, and every message can give the line.
+The order of the labels is their class index. Files come from users, so a file is composed into YAML nodes only and
+checked node by node: no Python object is ever built from it, and every message can name the line.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ DEFAULT_TEMPLATE = "This person feels {}."
 
 MAX_BYTES = 1_000_000
 MAX_LABELS = 1000
-# A hypothesis longer than this would leave no room for the transcript in an NLI model's input.
+# A longer hypothesis would leave little room for the transcript in an NLI model's input.
 MAX_CHARACTERS = 200
 MAX_SOURCE_CHARACTERS = 2000
-# A taxonomy needs four levels (file, labels, label, text); deeper files only waste the stack.
+# A taxonomy has four levels (file, labels, label, text); parsing a deeper file only uses up the stack.
 MAX_DEPTH = 8
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -57,7 +57,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Label:
-    """A class of a taxonomy and the words that stand for it in a hypothesis."""
+    """A class of a taxonomy, and the words that name it in a hypothesis."""
 
     name: str
     hypothesis: str
@@ -65,7 +65,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """Labels in class-index order; ``template`` is None where the file leaves the choice to the caller."""
+    """Labels in class-index order; ``template`` is None where the file has none."""
 
     name: str
     labels: tuple[Label, ...]
@@ -74,28 +74,28 @@ class Taxonomy:
 
 
 class TaxonomyError(ValueError):
-    """A taxonomy or template that cannot be used: one line that names file, label and reason."""
+    """A taxonomy or template that cannot be used: one line with file, label and reason."""
 
 
 def shipped_taxonomies() -> list[str]:
-    """The names of the taxonomies that come with the package, sorted."""
+    """The names of the taxonomies in this package, sorted."""
     files = (resources.files("schemas") / "taxonomies").iterdir()
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
 def load_taxonomy(name_or_path: str) -> Taxonomy:
-    """A shipped taxonomy by its name, or the one in a local YAML file.
+    """The shipped taxonomy of that name, or the one in a local YAML file.
 
     A shipped name wins over a file of that name in the working directory; write ``./ekman`` for the file.
-    For a remote file, read the bytes and give them to `parse_taxonomy`.
+    For a remote file, read the bytes and pass them to `parse_taxonomy`.
 
     Raises:
         TaxonomyError: no such taxonomy or file, or a file that `parse_taxonomy` refuses.
     """
     shipped = shipped_taxonomies()
     if name_or_path in shipped:
-        file = resources.files("schemas") / "taxonomies" / f"{name_or_path}.yaml"
-        return parse_taxonomy(file.read_bytes(), file.name)
+        resource = resources.files("schemas") / "taxonomies" / f"{name_or_path}.yaml"
+        return parse_taxonomy(resource.read_bytes(), resource.name)
     looks_like_path = "/" in name_or_path or name_or_path.lower().endswith((".yaml", ".yml"))
     if not looks_like_path and not os.path.isfile(name_or_path):
         raise TaxonomyError(
@@ -112,15 +112,15 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
 def parse_taxonomy(text: str | bytes, where: str) -> Taxonomy:
     """The taxonomy in ``text``, the content of a taxonomy file; ``where`` names that file in messages.
 
-    Names, hypotheses, template and source are stripped and brought to Unicode NFC, so that a word typed on
-    two systems is one label.
+    Names, hypotheses, template and source are stripped and normalised to Unicode NFC, so that the same word typed on
+    two systems is the same label.
 
     Raises:
-        TaxonomyError: not UTF-8, not YAML, over 1 MB, or not a taxonomy as the top of this module has it.
+        TaxonomyError: not UTF-8, not YAML, over 1 MB, or not a taxonomy as described at the top of this module.
     """
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(data) > MAX_BYTES:
-        raise TaxonomyError(f"{where}: is larger than {MAX_BYTES:,} bytes; this is no list of labels")
+        raise TaxonomyError(f"{where}: is larger than {MAX_BYTES:,} bytes, too large for a list of labels")
     try:
         root = _compose(data.decode("utf-8"), where)
     except UnicodeDecodeError as error:
@@ -150,7 +150,7 @@ def parse_taxonomy(text: str | bytes, where: str) -> Taxonomy:
 def check_template(template: str, what: str = "template") -> str:
     """The template, stripped and in Unicode NFC, if it has exactly one ``{}`` and no other brace.
 
-    ``what`` begins the message: where the template was given, such as ``--template``.
+    ``what`` begins the error message: where the template comes from, such as ``--template``.
 
     Raises:
         TaxonomyError: any other template.
@@ -158,13 +158,13 @@ def check_template(template: str, what: str = "template") -> str:
     template = _clean(template, what)
     count = template.count("{}")
     if re.search(r"[{}]", template.replace("{}", "")):
-        found = "braces other than {}"
+        fault = "braces other than {}"
     elif count != 1:
-        found = "no {}" if count == 0 else f"{{}} {count} times"
+        fault = "no {}" if count == 0 else f"{{}} {count} times"
     else:
         return template
     advice = f"put one {{}} where the emotion goes, as in {_show(DEFAULT_TEMPLATE)}"
-    raise TaxonomyError(f"{what} {_show(template)} has {found}; {advice}")
+    raise TaxonomyError(f"{what} {_show(template)} has {fault}; {advice}")
 
 
 def hypotheses(taxonomy: Taxonomy, template: str) -> list[str]:
@@ -178,7 +178,7 @@ def hypotheses(taxonomy: Taxonomy, template: str) -> list[str]:
 
 
 def fingerprint(taxonomy: Taxonomy) -> str:
-    """SHA-256, as hex, of name, labels, hypotheses and template: what decides the labels given."""
+    """SHA-256, as hex, of name, labels, hypotheses and template: everything that decides a label."""
     content = {
         "name": taxonomy.name,
         "labels": [[label.name, label.hypothesis] for label in taxonomy.labels],
@@ -189,11 +189,11 @@ def fingerprint(taxonomy: Taxonomy) -> str:
 
 
 class _Composer(yaml.SafeLoader):
-    """Composes nodes, and refuses what could make a small file large, deep or typed."""
+    """Composes nodes, and refuses what could expand a small file, nest it deeply or construct objects from it."""
 
     depth = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()
         if event.anchor is not None or getattr(event, "tag", None) is not None:
             raise _error(
@@ -216,18 +216,19 @@ def _compose(text: str, where: str) -> yaml.Node | None:
         line = text.count("\n", 0, error.position) + 1
         reason = f"has the control character U+{error.character:04X}; remove it"
         raise TaxonomyError(f"{where}:{line}: {reason}") from None
-    composer.name = where  # every mark, and so every message, carries it
+    composer.name = where  # which every mark, and so every message, contains
     try:
         return composer.get_single_node()
     except yaml.MarkedYAMLError as error:
-        line = (error.problem_mark or error.context_mark).line + 1
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
         reason = ", ".join(part for part in (error.context, error.problem) if part)
         raise TaxonomyError(f"{where}:{line}: is not valid YAML: {reason}") from None
     except TaxonomyError:
         raise
-    except (ValueError, OverflowError):  # what chr() makes of the escape "\UFFFFFFFF"
+    except (ValueError, OverflowError):  # raised by chr() for the escape "\UFFFFFFFF"
         line = composer.line + 1
-        raise TaxonomyError(f"{where}:{line}: is not valid YAML: an escape is no Unicode character") from None
+        raise TaxonomyError(f"{where}:{line}: is not valid YAML: an escape is not a Unicode character") from None
     finally:
         composer.dispose()
 
@@ -236,7 +237,7 @@ def _labels(node: yaml.Node) -> tuple[Label, ...]:
     if _kind(node) == "null":
         raise _error(node, "labels is empty; at least two are needed")
     if not isinstance(node, yaml.SequenceNode):
-        raise _error(node, f"labels is {_kind(node)}; it must be a list, one '- name' a line")
+        raise _error(node, f"labels is {_kind(node)}; it must be a list, one '- name' per line")
     if len(node.value) < 2:
         count = "one label" if node.value else "no labels"
         raise _error(node, f"labels holds {count}; at least two are needed")
@@ -248,13 +249,13 @@ def _labels(node: yaml.Node) -> tuple[Label, ...]:
     for number, item in enumerate(node.value, start=1):
         label = _label(item, number)
         this = f"label {number} {_show(label.name)}"
-        # Case is put aside: many NLI models are uncased, and would score two such labels alike.
+        # Case does not count: many NLI models are uncased, and would score two such labels alike.
         other = by_name.setdefault(_fold(label.name), this)
         if other is not this:
-            raise _error(item, f"{this} has the same name as {other}, case aside; remove or rename one")
+            raise _error(item, f"{this} has the same name as {other}, ignoring case; remove or rename one")
         other = by_hypothesis.setdefault(_fold(label.hypothesis), this)
         if other is not this:
-            same = f"the same hypothesis {_show(label.hypothesis)} as {other}, case aside"
+            same = f"the same hypothesis {_show(label.hypothesis)} as {other}, ignoring case"
             raise _error(item, f"{this} has {same}; give each its own")
         labels.append(label)
     return tuple(labels)
@@ -275,7 +276,7 @@ def _label(node: yaml.Node, number: int) -> Label:
 
 
 def _mapping(node: yaml.Node, what: str, keys: tuple[str, ...]) -> dict[str, yaml.Node]:
-    """The values of a mapping by key; any key but ``keys``, and any key twice, is refused."""
+    """The values of a mapping by key; keys that are not in ``keys``, and repeated keys, are refused."""
     known = ", ".join(keys)
     if not isinstance(node, yaml.MappingNode):
         raise _error(node, f"{what} is {_kind(node)}; it must be a mapping with the keys {known}")
@@ -305,19 +306,19 @@ def _text(node: yaml.Node, what: str, limit: int = MAX_CHARACTERS) -> str:
 
 
 def _clean(text: str, what: str, limit: int = MAX_CHARACTERS) -> str:
-    """The text stripped and in NFC, if it is one line of something readable."""
+    """The text stripped and in NFC, if it is a single line of at most ``limit`` readable characters."""
     text = text.strip()
     if not text:
         raise TaxonomyError(f"{what} is empty")
-    # Before normalising, whose time is quadratic in a run of combining marks.
+    # Checked before normalising, which takes quadratic time in a run of combining marks.
     if len(text) > limit:
         raise TaxonomyError(f"{what} {_show(text)} has {len(text)} characters; at most {limit} are allowed")
     text = unicodedata.normalize("NFC", text)
     for character in text:
         # Cc: control, Cs: half a surrogate pair (not encodable), Zl and Zp: line and paragraph separators.
         if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
-            found = f"a line break or control character (U+{ord(character):04X})"
-            raise TaxonomyError(f"{what} {_show(text)} has {found}; remove it")
+            fault = f"a line break or control character (U+{ord(character):04X})"
+            raise TaxonomyError(f"{what} {_show(text)} has {fault}; remove it")
     return text
 
 
@@ -330,7 +331,9 @@ def _kind(node: yaml.Node) -> str:
 
 
 def _at(marked: yaml.Node | yaml.Event, message: str) -> str:
-    return f"{marked.start_mark.name}:{marked.start_mark.line + 1}: {message}"
+    mark = marked.start_mark
+    assert mark is not None, "nodes and events that were parsed from text have marks"
+    return f"{mark.name}:{mark.line + 1}: {message}"
 
 
 def _error(marked: yaml.Node | yaml.Event, message: str) -> TaxonomyError:
@@ -338,5 +341,5 @@ def _error(marked: yaml.Node | yaml.Event, message: str) -> TaxonomyError:
 
 
 def _show(text: str) -> str:
-    """The text quoted, on one line, and cut if it is long."""
+    """The text quoted, on one line, and shortened if it is long."""
     return repr(text if len(text) <= 60 else text[:59] + "…")

@@ -39,6 +39,20 @@ class ShardTar:
 
 
 @dataclass(frozen=True)
+class StageCounts:
+    """What a stage did to a unit in this run: zeros where the unit was done already.
+
+    ``rejects`` counts by reason; ``audio_s`` is the length of the utterances, rejects included, in seconds.
+    """
+
+    utterances: int = 0
+    audio_s: float = 0.0
+    pairs: int = 0
+    samples: int = 0
+    rejects: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class UnitRun:
     """A unit on its way through the stages, with the seconds that each stage took in this run.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import io
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -50,13 +52,37 @@ def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return corpus
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture(scope="session")
 def lanser():
-    """Run ``lanser …`` in a process of its own; returns the finished process, its output as text."""
+    """Run ``lanser …`` in this process, which has loaded the libraries already."""
+    from lanser_ops import cli
 
-    def run(*argv: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    def run(*argv: str | Path) -> Outcome:
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            status = cli.main(list(map(str, argv)))
+        return Outcome(status, stdout.getvalue(), stderr.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def lanser_process():
+    """Run ``lanser …`` in a process of its own, as a user does."""
+
+    def run(*argv: str | Path) -> Outcome:
         command = [sys.executable, "-m", "lanser_ops", *map(str, argv)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=cwd or REPOSITORY, timeout=500)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=500)
+        return Outcome(done.returncode, done.stdout, done.stderr)
 
     return run
 
@@ -88,18 +114,18 @@ def digests():
 
 
 def _listens(port: int) -> bool:
-    with socket.socket() as tried:
-        return tried.connect_ex(("localhost", port)) == 0
+    with socket.socket() as connection:
+        return connection.connect_ex(("localhost", port)) == 0
 
 
 @pytest.fixture(scope="session")
 def listens():
-    """Whether somebody listens on a port of this machine."""
+    """Whether a server listens on a port of this machine."""
     return _listens
 
 
 def serve(command: list[str], port: int) -> Iterator[str]:
-    """A server of ``command`` on ``port`` of this machine while it is wanted; its URL."""
+    """Run ``command``, a server on ``port`` of this machine, until the generator is closed; its URL."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
@@ -114,12 +140,12 @@ def serve(command: list[str], port: int) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def free_ports():
-    """So many ports of this machine that nobody listens on."""
+    """That many free ports of this machine."""
 
     def of(count: int) -> list[int]:
         with contextlib.ExitStack() as stack:
-            opened = [stack.enter_context(socket.create_server(("localhost", 0))) for _ in range(count)]
-            return [one.getsockname()[1] for one in opened]
+            sockets = [stack.enter_context(socket.create_server(("localhost", 0))) for _ in range(count)]
+            return [listener.getsockname()[1] for listener in sockets]
 
     return of
 
@@ -157,7 +183,7 @@ def gcs(gcs_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
     """A folder of the emulator that no other test has; this process and those that it starts are connected."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from lanser_ops import storage, stores
+    from lanser_ops import stores
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
     stores.set_options(PipelineOptions([]))
@@ -168,7 +194,7 @@ def gcs(gcs_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
 @pytest.fixture(scope="session")
 def upload():
     """Copy a local folder to a folder of a store."""
-    from lanser_ops import storage, stores
+    from lanser_ops import storage
 
     def to(folder: Path, root: str) -> None:
         for path in sorted(folder.rglob("*")):
@@ -181,7 +207,7 @@ def upload():
 @pytest.fixture(scope="session")
 def stored_digests():
     """`digests` of a folder of a store."""
-    from lanser_ops import storage, stores
+    from lanser_ops import storage
 
     def of(root: str) -> dict[str, str]:
         return {

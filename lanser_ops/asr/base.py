@@ -1,7 +1,7 @@
-"""What a speech recognition backend takes and gives.
+"""The interface of a speech recognition backend.
 
-A backend is a module (or object) with the functions of `AsrBackend`; an entry point of the group ``lanser.asr`` names
-it, and ``--asr-model BACKEND:MODEL`` chooses it.
+A backend is a module (or object) with the functions of `AsrBackend`. An entry point of the group ``lanser.asr`` names
+it, and ``--asr-model BACKEND:MODEL`` selects it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from schemas.specs import ModelRef, TranscribeSpec
 
-# No recogniser is given more at once; longer recordings are cut before.
+# Longer recordings are cut before they are recognised.
 MAX_CLIP_S = 30.0
 
 
@@ -22,8 +22,8 @@ MAX_CLIP_S = 30.0
 class Clip:
     """One utterance to recognise: float32 samples at 16 kHz.
 
-    ``language`` is a code such as ``en`` where the input names one. ``speech_probability`` is the highest speech
-    probability that the voice activity detector gave any 32 ms of it.
+    ``language`` is what the input states, a code such as ``en`` or a name; None if it states none.
+    ``speech_probability`` is the highest that the voice activity detector gave any 32 ms of it.
     """
 
     samples: np.ndarray
@@ -33,7 +33,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why an utterance is no transcript: ``reason`` is one of `schemas.records.REASONS`."""
+    """Why an utterance has no transcript: ``reason`` is one of `schemas.records.REASONS`."""
 
     reason: str
     detail: str
@@ -43,9 +43,9 @@ class Rejection:
 class Hypothesis:
     """What was recognised in one utterance.
 
-    The numbers are those of `schemas.records.Transcript`. Every backend gives ``avg_logprob`` (natural logarithm, mean
-    over tokens): a transcript without it counts as one that came with the input. The others may be None. ``flags`` are
-    doubts and ``rejection`` is a verdict, both by the backend, which knows its own numbers.
+    The numbers are those of `schemas.records.Transcript`. ``avg_logprob`` (natural logarithm, mean over tokens) is
+    required, because a transcript without it counts as one that came with the input; the others may be None. The
+    backend, which knows what its numbers mean, states doubts as ``flags`` and refuses an utterance by ``rejection``.
     """
 
     text: str
@@ -58,7 +58,7 @@ class Hypothesis:
 
 
 class Recognizer(Protocol):
-    """A loaded model. ``pool_seconds`` is how much audio it is given at once, to be batched as it likes."""
+    """A loaded model. ``pool_seconds`` is how much audio one call of ``recognize`` gets, to batch as it sees fit."""
 
     pool_seconds: float
 
@@ -71,21 +71,21 @@ class AsrBackend(Protocol):
     """The functions of a backend's module."""
 
     def resolve(self, name: str) -> ModelRef:
-        """The model of that name, its files on this machine. Raises InputError, one line, where there is none."""
+        """The model of that name, with its files on this machine. Raises InputError, one line, if there is none."""
         ...
 
     def language_code(self, name: str) -> str | None:
-        """The code under which the backend knows a language given as code, region or English name; None if unknown."""
+        """The backend's code for a language given as a code, with or without a region, or by name; None if unknown."""
         ...
 
     def check(self, spec: TranscribeSpec) -> None:
-        """Raise InputError for options that the model of ``spec`` cannot serve, before a job starts."""
+        """Raise InputError, before a job starts, for options that the model of ``spec`` does not support."""
         ...
 
     def load(self, spec: TranscribeSpec, device: str, threads: int) -> Recognizer:
         """Load ``spec.asr_model`` from its path. ``device`` is ``auto``, ``cpu`` or ``cuda``."""
         ...
 
-    def on_gpu(self, device: str) -> bool:
-        """Whether ``device`` means a GPU on this machine; worker processes then share one model."""
+    def has_gpu(self) -> bool:
+        """Whether the backend finds a GPU on this machine, so that ``auto`` means ``cuda``."""
         ...

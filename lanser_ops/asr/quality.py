@@ -1,25 +1,18 @@
-"""What recognisers invent: loops, words over noise, subtitles. Text and numbers in, flags out."""
+"""Signs in a text that a recogniser made it up: loops, doubled sentences, too many words, subtitle phrases."""
 
 from __future__ import annotations
 
 import re
-from typing import Protocol
 
-# Where the voice activity detector is not sure, Whisper's own no-speech probability decides: over noise, tones and
-# music-like sound it was 0.75 and more, over RAVDESS at most 0.5.
-SURE_SPEECH_PROBABILITY = 0.97
-MAX_NO_SPEECH = 0.6
-# Whisper's own limits, Radford et al. 2022, section 4.5.
-MAX_COMPRESSION_RATIO = 2.4
-MIN_AVG_LOGPROB = -1.0
-# Fast speech reaches some five words a second; more is worth a second look, far more is no speech.
-FAST_WORDS_PER_SECOND = 5.0
+# Fast speech reaches some five words per second; far more is not speech.
 MAX_WORDS_PER_SECOND = 8.0
-# A sentence of this many words is not said twice in a row by chance.
+# Below this duration, the number of words per second says little.
+MIN_RATE_SECONDS = 0.5
+# Speakers do not repeat a sentence of this many words by chance.
 MIN_DOUBLED_WORDS = 5
-# The same run of words this often in a row is a loop; single words may be said thrice ("no, no, no").
+# How often a run of so many words may be said in a row ("no, no, no"); more is a loop.
 MAX_REPEATS = {1: 5, 2: 3, 3: 3, 4: 2, 5: 2, 6: 2, 7: 2, 8: 2}
-# What Whisper learned from the ends of subtitled videos and says over non-speech.
+# Whisper learned these from the ends of subtitled videos and outputs them for non-speech.
 SUBTITLE_PHRASES = frozenset(
     {
         "thanks for watching",
@@ -39,22 +32,18 @@ SUBTITLE_PHRASES = frozenset(
 )
 
 
-class Heard(Protocol):
-    """The part of a hypothesis that is judged here."""
-
-    text: str
-    avg_logprob: float
-    no_speech_prob: float
-    compression_ratio: float
-
-
 def words_of(text: str) -> list[str]:
     """Lower-case words without punctuation."""
     return re.sub(r"[^\w\s]", "", text.lower().replace("-", " ").replace(".", " ")).split()
 
 
+def is_faster(text: str, seconds: float, words_per_second: float) -> bool:
+    """Whether ``text``, said in ``seconds``, has more than ``words_per_second``."""
+    return len(words_of(text)) > words_per_second * max(seconds, MIN_RATE_SECONDS)
+
+
 def repeats_itself(text: str) -> bool:
-    """True where a run of one to eight words stands too often in a row (see MAX_REPEATS)."""
+    """Whether a run of one to eight words occurs too often in a row (see MAX_REPEATS)."""
     words = words_of(text)
     for size, most in MAX_REPEATS.items():
         for first in range(len(words) - size * (most + 1) + 1):
@@ -64,39 +53,17 @@ def repeats_itself(text: str) -> bool:
     return False
 
 
-def says_all_twice(text: str) -> bool:
-    """True where the second half of the words is the first half again."""
+def is_doubled(text: str) -> bool:
+    """Whether the second half of the words repeats the first."""
     words = words_of(text)
     half = len(words) // 2
     return half >= MIN_DOUBLED_WORDS and words[:half] == words[half:]
 
 
-def looks_wrong(heard: Heard, seconds: float, unfinished: bool) -> bool:
-    """True where decoding the utterance again, in the full window, is worth its time."""
-    return (
-        unfinished
-        or heard.compression_ratio > MAX_COMPRESSION_RATIO
-        or heard.avg_logprob < MIN_AVG_LOGPROB
-        or len(words_of(heard.text)) > FAST_WORDS_PER_SECOND * max(seconds, 0.5)
-        or repeats_itself(heard.text)
-        or says_all_twice(heard.text)
-        or not heard.text
-    )
+def is_looped(text: str, seconds: float) -> bool:
+    """Whether ``text`` repeats itself, or has more words than can be said in ``seconds``."""
+    return repeats_itself(text) or is_faster(text, seconds, MAX_WORDS_PER_SECOND)
 
 
-def flags_of(heard: Heard, seconds: float) -> tuple[str, ...]:
-    """Doubts about a transcript, by the names in `schemas.records.REASONS`."""
-    flags = []
-    too_fast = len(words_of(heard.text)) > MAX_WORDS_PER_SECOND * max(seconds, 0.5)
-    if heard.compression_ratio > MAX_COMPRESSION_RATIO or repeats_itself(heard.text) or too_fast:
-        flags.append("repetition")
-    if heard.avg_logprob < MIN_AVG_LOGPROB:
-        flags.append("low_logprob")
-    if " ".join(words_of(heard.text)) in SUBTITLE_PHRASES:
-        flags.append("subtitle_phrase")
-    return tuple(flags)
-
-
-def is_words_over_noise(heard: Heard, speech_probability: float) -> bool:
-    """True where neither the detector (``speech_probability``) nor the recogniser is sure that somebody speaks."""
-    return speech_probability < SURE_SPEECH_PROBABILITY and heard.no_speech_prob > MAX_NO_SPEECH
+def is_subtitle_phrase(text: str) -> bool:
+    return " ".join(words_of(text)) in SUBTITLE_PHRASES

@@ -1,4 +1,4 @@
-"""One work unit from source rows to transcripts and rejects: decode, cut, recognise, judge."""
+"""Transcribe a work unit: from source rows to transcripts and rejects."""
 
 from __future__ import annotations
 
@@ -12,41 +12,51 @@ from lanser_ops.audio.decode import is_silent
 from lanser_ops.corpus.plan import read_unit
 from lanser_ops.output import attempts
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.output.rejects import write_transcripts
+from lanser_ops.output.rejects import count_reasons, write_transcripts
 from lanser_ops.process import release_memory
 from schemas.records import TRANSCRIPT_SCHEMA, Reject, SourceRow, Transcript, make_reject, to_table, utterance_key
 from schemas.specs import CutSpec
-from schemas.units import Unit
+from schemas.units import StageCounts, Unit
 
-# Below this Silero's highest window is not worth asking the recogniser: of 1,440 acted RAVDESS clips the
-# lowest maximum is 0.35, of 600 clips of noise and tones two thirds stay under 0.3.
+# If no 32 ms window reaches this speech probability of Silero's, recognition is not worth its time: of 1,440 acted
+# RAVDESS clips the lowest maximum is 0.35, of 600 clips of noise and tones two thirds stay below 0.3.
 MIN_SPEECH_PROBABILITY = 0.2
 
 log = logging.getLogger(__name__)
 
 
-def transcribe_unit(out: OutputDir, unit: Unit, roots: Sequence[str], recognizer: Recognizer, spec: CutSpec) -> None:
+def transcribe_unit(
+    out: OutputDir, unit: Unit, roots: Sequence[str], recognizer: Recognizer, spec: CutSpec
+) -> StageCounts:
     """Write the unit's transcripts and its rejects, unless they exist.
 
-    A unit that was begun `attempts.MAX_TRIES` times and never finished is set aside: all of it is rejects.
+    A unit that was begun `attempts.MAX_TRIES` times and never finished is set aside: all its rows become rejects.
     """
     if out.exists(out.transcripts(unit)):
-        return
+        return StageCounts()
     rows = read_unit(out, unit)
     if attempts.used_up(out, unit):
         log.warning("unit %d is set aside after %d tries: %d rejects", unit.index, attempts.MAX_TRIES, len(rows))
-        write_transcripts(out, unit, to_table([], TRANSCRIPT_SCHEMA), set_aside(rows, attempts.GAVE_UP))
+        rejects = set_aside(rows, attempts.GAVE_UP)
+        write_transcripts(out, unit, to_table([], TRANSCRIPT_SCHEMA), rejects)
         attempts.forget(out, unit)
-        return
+        return _counts([], rejects)
     with attempts.attempt(out, unit):
         transcripts, rejects = transcribe_rows(rows, roots, recognizer, spec)
         write_transcripts(out, unit, to_table(transcripts, TRANSCRIPT_SCHEMA), rejects)
+    return _counts(transcripts, rejects)
+
+
+def _counts(transcripts: Sequence[Transcript], rejects: Sequence[Reject]) -> StageCounts:
+    audio_s = sum(transcript.duration_s for transcript in transcripts)
+    audio_s += sum(row.end_s - row.start_s for row in rejects if row.start_s is not None and row.end_s is not None)
+    return StageCounts(len(transcripts) + len(rejects), audio_s, rejects=count_reasons(rejects))
 
 
 def transcribe_rows(
     rows: Sequence[SourceRow], roots: Sequence[str], recognizer: Recognizer, spec: CutSpec
 ) -> tuple[list[Transcript], list[Reject]]:
-    """Transcripts and rejects of ``rows``, each sorted by key. Every second of audio is in one or the other."""
+    """Transcripts and rejects of ``rows``, each sorted by key. Every second of audio is in exactly one of them."""
     transcripts: dict[str, Transcript] = {}
     rejects: list[Reject] = []
     seen: set[str] = set()
@@ -92,7 +102,7 @@ def transcribe_rows(
 
 
 def set_aside(rows: Sequence[SourceRow], detail: str) -> list[Reject]:
-    """A reject for every row of a unit on which workers die, sorted as those of `transcribe_rows` are."""
+    """A reject for every row of a unit on which workers die, in the order of `transcribe_rows`."""
     return _in_order([row_reject(row, "gave_up", detail) for row in rows])
 
 
@@ -105,7 +115,7 @@ def _reject(utterance: Utterance, reason: str, detail: str = "") -> Reject:
 
 
 def _transcript(utterance: Utterance, text: str, hypothesis: Hypothesis | None) -> Transcript:
-    """``hypothesis`` is None where the transcript came with the input."""
+    """The transcript's row; ``hypothesis`` is None if the text came with the input."""
     row, start_s, end_s = utterance.row, utterance.start_s, utterance.end_s
     return Transcript(
         key=utterance_key(row.source, start_s, end_s),
@@ -124,7 +134,7 @@ def _transcript(utterance: Utterance, text: str, hypothesis: Hypothesis | None) 
 
 
 def _pools(items: Iterable[Utterance | Reject], pool_seconds: float) -> Iterator[list[Utterance | Reject]]:
-    """Runs of items of about ``pool_seconds`` of audio; where they end depends on the items alone."""
+    """Consecutive items with about ``pool_seconds`` of audio; the boundaries depend on the items alone."""
     pool: list[Utterance | Reject] = []
     seconds = 0.0
     for item in items:

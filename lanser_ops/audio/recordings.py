@@ -1,4 +1,4 @@
-"""From source rows to audio: which stretches of which recordings, decoded once each."""
+"""The audio of source rows: which stretches of which recordings, each recording decoded once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def by_recording(rows: Sequence[SourceRow]) -> Iterator[list[SourceRow]]:
 
 
 def is_broken_tar(row: SourceRow) -> bool:
-    """True for the row that `lanser_ops.corpus.sources` gives a tar whose end it could not read."""
+    """Whether `lanser_ops.corpus.sources` made this row for a tar whose end it could not read."""
     return row.offset is None and row.path.lower().endswith(".tar")
 
 
 def open_recording(row: SourceRow, roots: Sequence[str]) -> BinaryIO:
-    """Open the file of ``row``, or the tar member that it names. Raises OSError."""
+    """Open the file of ``row``, or the member of a tar that it names. Raises OSError."""
     path = storage.join(roots[row.root], row.path)
     if row.offset is None:
         return storage.open_seekable(path)
@@ -36,7 +36,7 @@ def open_recording(row: SourceRow, roots: Sequence[str]) -> BinaryIO:
 
 
 def decode_recording(row: SourceRow, roots: Sequence[str]) -> Iterator[np.ndarray]:
-    """Blocks of float32 samples at 16 kHz. Raises AudioError or OSError, perhaps after some blocks."""
+    """Blocks of float32 samples at 16 kHz. Raises AudioError or OSError, possibly after some blocks."""
     with open_recording(row, roots) as stream:
         yield from decode(stream)
 
@@ -58,29 +58,29 @@ def between(blocks: Iterable[np.ndarray], first: int, last: int | None) -> Itera
 
 
 def cut_blocks(blocks: Iterable[np.ndarray], ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
-    """(index, samples) of every [start, end) range, as soon as the blocks have passed its end.
+    """(index, samples) of every [start, end) range in samples, as soon as the blocks have passed its end.
 
-    Ranges may overlap and come in any order; one that reaches past the last block is cut short, and one
-    that starts there gives no samples. Memory holds the ranges that are under way, nothing else. An
-    error of ``blocks`` comes through after the ranges that were whole.
+    Ranges may overlap and come in any order. A range that extends past the last block is cut short, and one that starts
+    after it has no samples. Only ranges in progress are held in memory. An error of ``blocks`` is raised after the
+    ranges that were complete.
     """
     waiting = sorted(range(len(ranges)), key=lambda index: ranges[index])
     waiting.reverse()
-    under_way: dict[int, list[np.ndarray]] = {}
+    in_progress: dict[int, list[np.ndarray]] = {}
     position = 0
     for block in blocks:
         stop = position + len(block)
         while waiting and ranges[waiting[-1]][0] < stop:
-            under_way[waiting.pop()] = []
-        for index in list(under_way):
+            in_progress[waiting.pop()] = []
+        for index in list(in_progress):
             start, end = ranges[index]
-            under_way[index].append(block[max(0, start - position) : max(0, end - position)])
+            in_progress[index].append(block[max(0, start - position) : max(0, end - position)])
             if end <= stop:
-                yield index, np.concatenate(under_way.pop(index))
+                yield index, np.concatenate(in_progress.pop(index))
         position = stop
-        if not waiting and not under_way:
+        if not waiting and not in_progress:
             return
-    for index, pieces in under_way.items():
+    for index, pieces in in_progress.items():
         yield index, np.concatenate(pieces)
     for index in reversed(waiting):
         yield index, np.zeros(0, np.float32)

@@ -1,8 +1,8 @@
 """Speech and pauses: which stretches of a recording are utterances.
 
-The voice activity detector is the Silero VAD (v6) that faster-whisper carries: one speech probability
-for every 32 ms window. A recording is cut in a stream, so hours-long ones need no more memory than
-short ones, and what is cut out tiles the recording: every second lies in an utterance or in a gap.
+The voice activity detector is the Silero VAD (v6) that comes with faster-whisper: one speech probability per 32 ms
+window. A recording is cut as a stream, so one of many hours needs no more memory than a short one. Utterances and gaps
+tile the recording: every sample lies in exactly one of them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps, get_vad_model
 
 from lanser_ops.audio.decode import SAMPLE_RATE
 
-WINDOW = 512  # samples, the VAD's own
+WINDOW = 512  # samples per speech probability of the VAD
 # Recordings up to Whisper's window stay whole unless --max-duration asks for less.
 WHOLE_S = 30.0
 MAX_UTTERANCE_S = 20.0
-# A pause this long ends an utterance that has reached the length worth a label on its own.
+# A pause this long ends an utterance that is long enough for a label of its own.
 PAUSE_S = 0.3
 AIM_MIN_S = 2.0
 AIM_MAX_S = 15.0
-# Pauses longer than this are cut out; shorter ones are shared between their neighbours.
+# Longer pauses become gaps; shorter ones are divided between their neighbours.
 MAX_INNER_PAUSE_S = 1.0
 PAD_S = 0.2
 BUFFER_S = 120.0
@@ -31,7 +31,7 @@ BUFFER_S = 120.0
 
 @dataclass(frozen=True)
 class Stretch:
-    """Samples [start, end) of a recording; ``samples`` is None for a gap, which holds no speech."""
+    """Samples [start, end) of a recording at 16 kHz; ``samples`` is None for a gap, which holds no speech."""
 
     start: int
     end: int
@@ -48,25 +48,28 @@ def speech_probability(samples: np.ndarray) -> float:
 def segment(blocks: Iterable[np.ndarray], max_duration_s: float | None = None) -> Iterator[Stretch]:
     """Cut a recording into utterances and gaps, in order, without overlap, covering all of it.
 
-    ``blocks`` are consecutive float32 samples at 16 kHz. A recording of up to ``max_duration_s`` (by
-    default 30 s) is one utterance as it is. A longer one is cut at pauses into utterances of at most
-    ``max_duration_s`` (by default 20 s), of 2 to 15 s where its pauses allow.
+    ``blocks`` are consecutive float32 samples at 16 kHz. A recording of up to ``max_duration_s`` (by default 30 s)
+    becomes a single utterance. A longer one is cut at pauses into utterances of at most ``max_duration_s`` (by default
+    20 s), of 2 to 15 s where its pauses allow. Speech is cut only where it goes on for that long without a pause.
     """
     whole = int((max_duration_s or WHOLE_S) * SAMPLE_RATE)
     longest = max_duration_s or MAX_UTTERANCE_S
     buffer, origin, reached = np.zeros(0, np.float32), 0, 0
     capacity = max(whole + 1, int(max(BUFFER_S, 3 * longest) * SAMPLE_RATE))
-    held = int((longest + 2 * PAD_S + 1.0) * SAMPLE_RATE)
+    # What ends closer than this to the end of the buffer may continue after it.
+    open_end = int((longest + 2 * PAD_S + 1.0) * SAMPLE_RATE)
     for block in blocks:
         buffer = np.concatenate([buffer, block])
-        # Whole buffers of one size, so that the cuts do not depend on the size of the decoder's blocks.
+        # Buffers of one size, so that the cuts do not depend on the size of the decoder's blocks.
         while len(buffer) > capacity:
-            # What ends close to the edge of the buffer may go on beyond it: leave it for the next round.
-            settled = [span for span in utterance_spans(buffer[:capacity], longest) if span[1] <= capacity - held]
-            for start, end in settled:
+            spans = utterance_spans(buffer[:capacity], longest)
+            complete = [span for span in spans if span[1] <= capacity - open_end]
+            for start, end in complete:
                 yield from _with_gap(reached, origin + start, origin + end, buffer[start:end])
                 reached = origin + end
-            cut = settled[-1][1] if settled else capacity - held
+            # Whatever is not complete is left for the next round, from its start.
+            pending = min([capacity - open_end, *(start for start, _ in spans)])
+            cut = complete[-1][1] if complete else pending
             buffer, origin = buffer[cut:], origin + cut
     total = origin + len(buffer)
     if total <= whole:
@@ -87,19 +90,18 @@ def _with_gap(reached: int, start: int, end: int, samples: np.ndarray) -> Iterat
 
 
 def utterance_spans(samples: np.ndarray, longest_s: float) -> list[tuple[int, int]]:
-    """[start, end) of the utterances of a stretch of audio, each at most ``longest_s`` long."""
+    """[start, end) in samples of the utterances in ``samples`` (float32, 16 kHz), each at most ``longest_s`` long."""
     options = VadOptions(
         min_silence_duration_ms=int(PAUSE_S * 1000),
         speech_pad_ms=int(PAD_S * 1000),
         max_speech_duration_s=longest_s,
         min_speech_duration_ms=100,
     )
-    found = [(speech["start"], speech["end"]) for speech in get_speech_timestamps(samples, options)]
     longest, inner = int(longest_s * SAMPLE_RATE), int(MAX_INNER_PAUSE_S * SAMPLE_RATE)
     aim_min, aim_max = int(AIM_MIN_S * SAMPLE_RATE), min(longest, int(AIM_MAX_S * SAMPLE_RATE))
     spans: list[tuple[int, int]] = []
-    for start, end in found:
-        end = min(end, start + longest)
+    for speech in get_speech_timestamps(samples, options):
+        start, end = speech["start"], min(speech["end"], speech["start"] + longest)
         if spans:
             first, last = spans[-1]
             short = last - first < aim_min or end - start < aim_min
@@ -107,7 +109,7 @@ def utterance_spans(samples: np.ndarray, longest_s: float) -> list[tuple[int, in
                 spans[-1] = (first, end)
                 continue
         spans.append((start, end))
-    # A pause too short for a row of its own is shared by its neighbours, where neither grows too long.
+    # A pause too short to be a gap is divided between its neighbours, where neither becomes too long.
     for index in range(1, len(spans)):
         (first, last), (start, end) = spans[index - 1], spans[index]
         middle = (last + start) // 2

@@ -1,4 +1,4 @@
-"""``lanser taxonomies``: what taxonomies ship, or one of them in full."""
+"""``lanser taxonomies``: the shipped taxonomies, or one taxonomy in full."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, hypotheses, load_t
 
 
 def run(argv: Sequence[str]) -> None:
-    made = Parser(prog="lanser taxonomies", description="List the shipped taxonomies, or show one in full.")
-    made.add_argument("taxonomy", nargs="?", help="a shipped name or a YAML file")
-    args = made.parse_args(argv)
+    parser = Parser(prog="lanser taxonomies", description="List the shipped taxonomies, or show one in full.")
+    parser.add_argument("taxonomy", nargs="?", help="a shipped name or a YAML file")
+    args = parser.parse_args(argv)
     if args.taxonomy is None:
         for name in shipped_taxonomies():
             taxonomy = load_taxonomy(name)

@@ -11,34 +11,35 @@ from rich.table import Table
 
 from lanser_ops.common.command import Parser, guarded
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.label_scores import average, corrected
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
 from lanser_ops.labelling.texts import score_texts
 from schemas.specs import LabelSpec
 
-# Where the output is no terminal: wide enough for a label, its scores and a few templates.
+# Where the output is not a terminal: wide enough for a label, its scores and a few templates.
 PLAIN_WIDTH = 160
 
 
 def run(argv: Sequence[str]) -> None:
-    made = Parser(prog="lanser try", description="Show the labels of texts, best first, with their scores.")
-    made.add_argument("texts", nargs="*", metavar="TEXT")
-    made.add_argument("--file", help="a text file, one text a line")
-    add_label_options(made, priors=(weak_labels.NO_PRIOR, weak_labels.NULL_PRIOR))
-    add_device_options(made)
-    args = made.parse_args(argv)
+    parser = Parser(prog="lanser try", description="Show the labels of texts, best first, with their scores.")
+    parser.add_argument("texts", nargs="*", metavar="TEXT")
+    parser.add_argument("--file", help="a text file, one text per line")
+    add_label_options(parser, priors=(weak_labels.NO_PRIOR, weak_labels.NULL_PRIOR))
+    add_device_options(parser)
+    args = parser.parse_args(argv)
     texts = [text.strip() for text in [*args.texts, *_lines(args.file)] if text.strip()]
     if not texts:
-        raise InputError("no text to label; give some, in quotes, or --file with one a line")
+        raise InputError("no text to label; give some, in quotes, or --file with one per line")
     spec = label_spec(args)
-    found = score_texts(texts, args.nli_model, spec, args.device, args.threads)
-    ranked = weak_labels.corrected(weak_labels.average(found.by_template), found.prior(spec.prior))
+    text_scores = score_texts(texts, args.nli_model, spec, args.device, args.threads)
+    ranked = corrected(average(text_scores.by_template), text_scores.prior(spec.prior))
     console = Console()
     console = console if console.is_terminal else Console(width=PLAIN_WIDTH)
     for row, text in enumerate(texts):
-        console.print(_table(text, spec, found.by_template[:, row], ranked[row]))
-        if found.truncated[row]:
-            console.print("  longer than the model reads: its end did not count")
+        console.print(_table(text, spec, text_scores.by_template[:, row], ranked[row]))
+        if text_scores.truncated[row]:
+            console.print("  longer than the model reads: its end was ignored")
 
 
 def _lines(path: str | None) -> list[str]:
@@ -55,17 +56,17 @@ def _table(text: str, spec: LabelSpec, by_template: np.ndarray, ranked: np.ndarr
     """``by_template`` is float32 (templates, labels), ``ranked`` (labels,) what the labels are sorted by."""
     table = Table(title=escape(text), title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("label")
-    corrected = spec.prior != weak_labels.NO_PRIOR
-    columns = [("corrected", ranked)] if corrected else []
-    if corrected or len(by_template) > 1:
-        columns.append(("entailment", weak_labels.average(by_template[:, None])[0]))
-    if len(by_template) > 1 or not corrected:
+    has_prior = spec.prior != weak_labels.NO_PRIOR
+    columns = [("corrected", ranked)] if has_prior else []
+    if has_prior or len(by_template) > 1:
+        columns.append(("entailment", average(by_template[:, None])[0]))
+    if len(by_template) > 1 or not has_prior:
         columns += list(zip(map(escape, spec.templates), by_template, strict=True))
     for name, _ in columns:
         table.add_column(name, justify="right")
-    for place in np.argsort(-ranked, kind="stable"):
-        scores = [f"{column[place]:.4f}" for _, column in columns]
-        table.add_row(escape(spec.taxonomy.labels[place].name), *scores)
+    for index in np.argsort(-ranked, kind="stable"):
+        scores = [f"{column[index]:.4f}" for _, column in columns]
+        table.add_row(escape(spec.taxonomy.labels[index].name), *scores)
     return table
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from lanser_ops import storage
 from lanser_ops.common.errors import InputError
 
-# `bytes` saves asking the store for the size of every file.
+# With `bytes`, the store need not be asked for the size of every file.
 COLUMNS = pa.schema(
     [
         ("path", pa.string()),
@@ -29,7 +29,7 @@ COLUMNS = pa.schema(
 )
 
 
-# None of the readers uses Arrow's own threads: `storage.read_table` says why.
+# The readers do not use Arrow's own threads; see `storage.read_table` for the reason.
 def _read_csv(stream: BinaryIO, delimiter: str = ",") -> pa.Table:
     return pa.csv.read_csv(
         stream,
@@ -58,8 +58,8 @@ def _read_jsonl(stream: BinaryIO) -> pa.Table:
 
 def _read_parquet(stream: BinaryIO) -> pa.Table:
     file = pq.ParquetFile(stream)
-    there = [name for name in COLUMNS.names if name in file.schema_arrow.names]
-    return file.read(columns=there, use_threads=False)
+    columns = [name for name in COLUMNS.names if name in file.schema_arrow.names]
+    return file.read(columns=columns, use_threads=False)
 
 
 READERS: dict[str, Callable[[BinaryIO], pa.Table]] = {
@@ -71,15 +71,15 @@ READERS: dict[str, Callable[[BinaryIO], pa.Table]] = {
 
 
 def read_manifest(path: str) -> pa.Table:
-    """The manifest as a table of COLUMNS, absent columns null.
+    """The manifest as a table of COLUMNS; absent columns are null.
 
-    Raises InputError where it cannot be read, has no ``path`` column, or a row has no path.
+    Raises InputError if it cannot be read, has no rows or no ``path`` column, or if a row has no path.
     """
     extension = posixpath.splitext(path)[1].lower().lstrip(".")
     try:
         with storage.open_read(path) as stream:
             table = READERS[extension](stream)
-        # The JSONL reader adds every column of its schema; one without a value is one that is not there.
+        # The JSONL reader adds every column of its schema, so a column without any value counts as absent.
         present = [name for name in table.column_names if table.column(name).null_count < len(table)]
         if not len(table):
             raise InputError(f"--input {path}: the manifest has no rows")
@@ -96,9 +96,8 @@ def read_manifest(path: str) -> pa.Table:
         raise InputError(f"--input {path}: not a readable {extension} manifest: {reason}") from None
     table = pa.table(columns, schema=COLUMNS)
     for name in ("start_s", "end_s"):
-        at = COLUMNS.names.index(name)
-        column = table.column(name)
-        table = table.set_column(at, COLUMNS.field(name), pc.if_else(pc.is_nan(column), None, column))
+        index, column = COLUMNS.names.index(name), table.column(name)
+        table = table.set_column(index, COLUMNS.field(name), pc.if_else(pc.is_nan(column), None, column))
     missing = pc.index(pc.fill_null(pc.equal(table.column("path"), ""), True), True).as_py()
     if missing >= 0:
         raise InputError(f"--input {path}: row {missing + 1} has no path")
@@ -106,24 +105,24 @@ def read_manifest(path: str) -> pa.Table:
 
 
 def resolve_paths(paths: pa.ChunkedArray, home: str) -> pa.Array:
-    """Full paths: relative ones lie below ``home``, the manifest's folder; ``..`` and ``.`` are folded."""
+    """Full paths: relative ones are below ``home``, the manifest's folder; ``..`` and ``.`` are resolved."""
     paths = paths.combine_chunks()
     rooted = pc.or_(pc.starts_with(paths, "/"), pc.match_substring_regex(paths, r"^[a-zA-Z][a-zA-Z0-9+.-]*://"))
     full = pc.if_else(rooted, paths, pc.binary_join_element_wise(home, paths, "/"))
     dotted = pc.match_substring_regex(full, r"(^|/)\.\.?(/|$)|[^:/]//")
     if not pc.any(dotted).as_py():
         return full
-    folded = [_fold(path) for path in full.filter(dotted).to_pylist()]
-    return pc.replace_with_mask(full, dotted, pa.array(folded, pa.string()))
+    resolved = [_normalize(path) for path in full.filter(dotted).to_pylist()]
+    return pc.replace_with_mask(full, dotted, pa.array(resolved, pa.string()))
 
 
-def _fold(path: str) -> str:
+def _normalize(path: str) -> str:
     scheme, mark, rest = path.rpartition("://")
     return scheme + mark + posixpath.normpath(rest)
 
 
 def common_folder(paths: pa.Array) -> str:
-    """The deepest folder that holds every path. Of sorted strings, first and last share the least."""
+    """The deepest folder that contains every path: that of the first and the last in sorted order."""
     limits = pc.min_max(paths)
     first, last = limits["min"].as_py().split("/")[:-1], limits["max"].as_py().split("/")[:-1]
     shared = 0

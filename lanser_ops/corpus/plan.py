@@ -1,7 +1,7 @@
-"""Sources to work units: hash order, balanced by bytes, a whole source file in train or in val.
+"""Cut sources into work units: in hash order, balanced by bytes, each source file either in train or in val.
 
-The same sources give the same plan in whatever order they were named. The plan is one Parquet file with
-a row group a unit, so a worker reads the rows of its own unit and no others.
+The same sources give the same plan, in whatever order they were named. The plan is one Parquet file with a row group
+per unit, so a worker reads the rows of its own unit alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from schemas.specs import PlanSpec
 from schemas.units import Unit
 
 UNITS_KEY = b"lanser.units"
-# So that a few workers have about equal work on a corpus that would fit in one shard.
+# Enough to share out a corpus that would fit in one shard among a few workers.
 MIN_UNITS = 16
 HASH_CHUNK_ROWS = 65_536
 
@@ -29,9 +29,9 @@ HASH_CHUNK_ROWS = 65_536
 def make_plan(sources: Sources, spec: PlanSpec) -> tuple[pa.Table, list[Unit]]:
     """Cut ``sources`` into units.
 
-    Returns the plan (SOURCE_SCHEMA, sorted by unit) and the units in order, train before val. A file is
-    in val if the hash of its name falls into the last ``val_fraction`` of the hash range, so it stays
-    there when the corpus grows; with two files or more and a fraction above 0, at least one is.
+    Returns the plan (SOURCE_SCHEMA, sorted by unit) and the units in order, train before val. A file is in val if the
+    hash of its name falls into the last ``val_fraction`` of the hash range, so it stays there when the corpus grows.
+    With two files or more and a fraction above 0, at least one file is in val.
     """
     table, hashes = _in_hash_order(sources.rows)
     names = table.column("source").combine_chunks()
@@ -55,7 +55,7 @@ def make_plan(sources: Sources, spec: PlanSpec) -> tuple[pa.Table, list[Unit]]:
 
 
 def encode_plan(plan: pa.Table, units: list[Unit]) -> bytes:
-    """The plan as a Parquet file with one row group a unit; the units themselves are in its metadata."""
+    """The plan as a Parquet file with one row group per unit, and the units themselves in its metadata."""
     described = [[unit.split, unit.sources, unit.bytes] for unit in units]
     schema = SOURCE_SCHEMA.with_metadata({UNITS_KEY: json.dumps(described)})
     sink = pa.BufferOutputStream()
@@ -81,7 +81,7 @@ def read_unit(out: OutputDir, unit: Unit) -> list[SourceRow]:
 
 
 def _in_hash_order(rows: pa.Table) -> tuple[pa.Table, np.ndarray]:
-    """Rows sorted by the hash of their file, then by place and content; and the hash of every row."""
+    """The rows sorted by the hash of their file's name, then by their columns; and the hash of every row."""
     source = rows.column("source")
     hashes = np.empty(len(rows), dtype=np.uint64)
     for first in range(0, len(rows), HASH_CHUNK_ROWS):
@@ -117,7 +117,7 @@ def _cut(file_bytes: np.ndarray, train_files: int, count: int) -> tuple[np.ndarr
     val_files = len(file_bytes) - train_files
     if not val_files or not train_files:
         return _balanced(file_bytes, count), ["train" if train_files else "val"] * count
-    count = max(count, 2)  # a unit is one split's alone
+    count = max(count, 2)  # a unit belongs to one split
     share = float(file_bytes[train_files:].sum() / file_bytes.sum())
     val_units = min(max(1, round(count * share)), count - 1, val_files)
     train_units = min(count - val_units, train_files)
@@ -131,13 +131,13 @@ def _cut(file_bytes: np.ndarray, train_files: int, count: int) -> tuple[np.ndarr
 
 
 def _balanced(file_bytes: np.ndarray, count: int) -> np.ndarray:
-    """Cut files, in order, into exactly ``count`` runs of about equal bytes, none of them empty."""
+    """The run of every file: files, in order, in exactly ``count`` runs of about equal bytes, none of them empty."""
     files = len(file_bytes)
     ends = np.cumsum(file_bytes, dtype=np.float64)
     middles = ends - file_bytes / 2
     firsts = np.searchsorted(middles, ends[-1] * np.arange(count) / count)
     firsts[0] = 0
     index = np.arange(count)
-    firsts = np.maximum.accumulate(firsts - index) + index  # at least one file in every run before
-    firsts = np.minimum(firsts, files - count + index)  # and one left for every run after
+    firsts = np.maximum.accumulate(firsts - index) + index  # at least one file in every earlier run
+    firsts = np.minimum(firsts, files - count + index)  # and at least one left for every later run
     return np.searchsorted(firsts, np.arange(files), side="right") - 1

@@ -1,7 +1,7 @@
-"""What ``--input`` names, as one table of source rows: folders, globs, manifests and tars of audio.
+"""Expand ``--input`` (folders, globs, manifests and tars of audio) to one table of source rows.
 
-The table has the columns of `schemas.records.SOURCE_SCHEMA` but ``unit``, which the plan adds.
-A manifest of millions of rows stays in Arrow columns; nothing here makes a Python object a row.
+The table has the columns of `schemas.records.SOURCE_SCHEMA` except ``unit``, which the plan adds. A manifest of
+millions of rows stays in Arrow columns; nothing here creates a Python object per row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lanser_ops import storage
+from lanser_ops import storage, tar
 from lanser_ops.common.errors import InputError
 from lanser_ops.corpus import manifests
 from schemas.records import SOURCE_SCHEMA
@@ -61,7 +61,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class _Listing:
-    """What one input gave: rows below one root. Only a manifest may name one file more than once."""
+    """Rows of one input below one root. Only a manifest may list a file more than once."""
 
     root: str
     rows: pa.Table
@@ -69,10 +69,10 @@ class _Listing:
 
 
 def read_sources(inputs: list[str], output: str) -> Sources:
-    """Expand ``inputs`` (see `--input`) to source rows; files below ``output`` are never taken.
+    """Expand ``inputs`` (see `--input`) to source rows, without the files below ``output``.
 
-    The result does not depend on the order of ``inputs``. Raises InputError, one line, for an input
-    that does not exist, holds no audio, or is a manifest that cannot be read.
+    The result does not depend on the order of ``inputs``. Raises InputError, one line, for an input that does not
+    exist, holds no audio, or is a manifest that cannot be read.
     """
     listings: list[_Listing] = []
     for name in sorted({storage.absolute(name) for name in inputs}):
@@ -86,7 +86,7 @@ def read_sources(inputs: list[str], output: str) -> Sources:
 
 
 def full_paths(rows: pa.Table, roots: tuple[str, ...]) -> pa.Array:
-    """The path to open for every row."""
+    """The full path of every row's file."""
     prefix = pa.array([storage.join(root, "") if root else "" for root in roots]).take(
         rows.column("root").combine_chunks()
     )
@@ -102,36 +102,43 @@ def _extension(path: str) -> str:
 
 
 def _expand(name: str, output: str) -> list[_Listing]:
+    files, root = _find_files(name)
+    listings = _list_files(files, root, output)
+    if any(len(listing.rows) for listing in listings):
+        return listings
+    if files and all(path.startswith(output + "/") for path in files):
+        raise InputError(f"--input {name}: lies below --output {output}, whose files are never read as input")
+    place = "this folder" if root == name else "these files"
+    raise InputError(f"--input {name}: no audio in {place} (looked for {', '.join(sorted(AUDIO_EXTENSIONS))} and tar)")
+
+
+def _find_files(name: str) -> tuple[dict[str, int], str]:
+    """Sizes by path of the files that ``name`` stands for, and the folder that their names are relative to."""
     if not storage.is_remote(name) and os.path.isdir(name):
-        return _expand_folder(name, output)
+        return _files_of_folder(name), name
     size = storage.file_size(name)
-    found = {name: size} if size is not None else storage.match_glob(name)
-    if found:
+    files = {name: size} if size is not None else storage.match_glob(name)
+    if files:
         root = posixpath.dirname(name)
         while any(char in root for char in "*?[") and not storage.exists(root):
             root = posixpath.dirname(root)
-        return _expand_files(found, root, output)
+        return files, root
     if storage.is_remote(name) and storage.list_files(name):
-        return _expand_folder(name, output)
+        return _files_of_folder(name), name
     raise InputError(f"--input {name}: no such file or folder, and no file matches it as a pattern")
 
 
-def _expand_folder(name: str, output: str) -> list[_Listing]:
-    files = {
+def _files_of_folder(name: str) -> dict[str, int]:
+    return {
         path: size
         for path, size in storage.list_files(name).items()
         if _extension(path) in AUDIO_EXTENSIONS | {"tar"}
         and not any(part.startswith(".") for part in path[len(name) + 1 :].split("/"))
     }
-    listings = _expand_files(files, name, output)
-    if not any(len(listing.rows) for listing in listings):
-        raise InputError(
-            f"--input {name}: no audio in this folder (looked for {', '.join(sorted(AUDIO_EXTENSIONS))} and tar)"
-        )
-    return listings
 
 
-def _expand_files(files: dict[str, int], root: str, output: str) -> list[_Listing]:
+def _list_files(files: dict[str, int], root: str, output: str) -> list[_Listing]:
+    """The rows of ``files`` that are not below ``output``."""
     listings, plain = [], []
     for path, size in sorted(files.items()):
         if path.startswith(output + "/"):
@@ -152,7 +159,7 @@ def _below(path: str, root: str) -> str:
 
 
 def _printable(name: str) -> str:
-    """File names that are not UTF-8 reach us with surrogates, which no Parquet column takes."""
+    """``name`` without the surrogates that stand for bytes outside UTF-8, which a Parquet column cannot hold."""
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -161,17 +168,17 @@ def _file_row(path: str, size: int) -> dict:
 
 
 def _index_tar(path: str, relative: str, size: int) -> pa.Table:
-    """A row for every audio member; one for the tar itself where it is broken, to become a reject."""
+    """A row for every audio member, and one for the tar itself if it is broken, which becomes a reject."""
     rows = []
     try:
-        with storage.open_read(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            for member in tar:
+        with storage.open_read(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+            for member in archive:
                 if member.isfile() and _extension(member.name) in AUDIO_EXTENSIONS:
                     source = _printable(f"{relative}/{member.name}")
-                    where = {"offset": member.offset_data, "bytes": member.size}
-                    rows.append({"root": 0, "path": relative, "source": source, **where})
-            whole = tar.is_end(stream, tar.offset)
-    except InputError:  # a store that lets nobody in says nothing of the tar
+                    place = {"offset": member.offset_data, "bytes": member.size}
+                    rows.append({"root": 0, "path": relative, "source": source, **place})
+            whole = tar.is_end(stream, archive.offset)
+    except InputError:  # the store refused access, which says nothing about the tar
         raise
     except (tarfile.TarError, OSError, EOFError, ValueError):
         whole = False
@@ -181,7 +188,7 @@ def _index_tar(path: str, relative: str, size: int) -> pa.Table:
 
 
 def _manifest_listings(path: str) -> list[_Listing]:
-    """Rows of a manifest, below its own folder; rows that lie elsewhere below the folder they share."""
+    """Rows of a manifest: those below its own folder, and the others below the deepest folder that they share."""
     table = manifests.read_manifest(path)
     home = posixpath.dirname(path)
     table = table.set_column(0, "path", manifests.resolve_paths(table.column("path"), home))
@@ -205,18 +212,18 @@ def _manifest_listings(path: str) -> list[_Listing]:
 
 
 def _sizes(part: pa.Table, paths: pa.Array) -> pa.Array:
-    """Bytes of every row: as the manifest says, or of the stretch at 16 kHz PCM_16, or of the file."""
+    """Bytes of every row: the manifest's number, else those of the stretch as 16 kHz PCM_16, else the file's."""
     stretch = pc.multiply(pc.subtract(part.column("end_s"), part.column("start_s")), 32000.0)
     stretch = pc.cast(pc.max_element_wise(stretch, 0.0, skip_nulls=False), pa.int64(), safe=False)
     known = pc.coalesce(part.column("bytes"), stretch).combine_chunks()
     if not known.null_count:
         return known
-    asked = paths.filter(pc.is_null(known))
-    sizes = np.empty(len(asked), dtype=np.int64)
+    unknown = paths.filter(pc.is_null(known))
+    sizes = np.empty(len(unknown), dtype=np.int64)
     with ThreadPoolExecutor(STAT_THREADS) as pool:
         step = 65_536
-        for first in range(0, len(asked), step):
-            chunk = asked.slice(first, step).to_pylist()
+        for first in range(0, len(unknown), step):
+            chunk = unknown.slice(first, step).to_pylist()
             remote = bool(chunk) and storage.is_remote(chunk[0])
             sizes[first : first + len(chunk)] = list(
                 pool.map(_remote_size, chunk) if remote else map(_local_size, chunk)
@@ -240,10 +247,10 @@ def _without_overlap(listings: list[_Listing]) -> list[_Listing]:
     if len(listings) == 1:
         return listings
     seen: set[tuple[str, int | None]] = set()
-    kept = []
-    for listing in sorted(listings, key=lambda one: (not one.manifest, len(one.root), one.root)):
+    distinct = []
+    for listing in sorted(listings, key=lambda listing: (not listing.manifest, len(listing.root), listing.root)):
         if listing.manifest:
-            kept.append(listing)
+            distinct.append(listing)
             if any(not other.manifest for other in listings):
                 paths = full_paths(listing.rows.set_column(0, "root", _constant(0, listing)), (listing.root,))
                 seen.update((path, None) for path in paths.unique().to_pylist())
@@ -253,12 +260,12 @@ def _without_overlap(listings: list[_Listing]) -> list[_Listing]:
         places = list(zip(names, offsets, strict=True))
         fresh = [place not in seen for place in places]
         seen.update(places)
-        kept.append(_Listing(listing.root, listing.rows.filter(pa.array(fresh, pa.bool_())), manifest=False))
-    return kept
+        distinct.append(_Listing(listing.root, listing.rows.filter(pa.array(fresh, pa.bool_())), manifest=False))
+    return distinct
 
 
 def _distinct_names(rows: pa.Table, roots: tuple[str, ...]) -> pa.Table:
-    """Where two roots hold a file of the same relative name, put the root's own name before it."""
+    """Prefix relative names that occur below several roots with the name of the root."""
     if len(roots) == 1:
         return rows
     counts = rows.group_by("source").aggregate([("root", "count_distinct")])
@@ -274,7 +281,7 @@ def _distinct_names(rows: pa.Table, roots: tuple[str, ...]) -> pa.Table:
 
 
 def _distinct_suffixes(roots: tuple[str, ...]) -> list[str]:
-    """The shortest run of last folder names that tells all roots apart."""
+    """The shortest suffixes of the roots, of equally many folders, that differ from each other."""
     parts = [root.split("/") for root in roots]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-length:]).lstrip("/") for part in parts]

@@ -1,1 +1,1 @@
-"""Transcripts to weak labels: the backend protocol, the backends, and the arithmetic on stored scores."""
+"""Transcripts to weak labels: the backend protocol, the backends, and what is done with stored scores."""

@@ -1,7 +1,7 @@
-"""What a labeller backend takes and gives.
+"""The interface of a labeller backend.
 
-A backend is a module (or object) with the functions of `LabellerBackend`; an entry point of the group
-``lanser.labellers`` names it, and ``--nli-model BACKEND:MODEL`` chooses it.
+A backend is a module (or object) with the functions of `LabellerBackend`. An entry point of the group
+``lanser.labellers`` registers it, and ``--nli-model BACKEND:MODEL`` selects it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from schemas.taxonomy import Taxonomy
 
 @dataclass(frozen=True)
 class Scores:
-    """``entailment``: float32 (premises, hypotheses), each passed through ``round_score``.
+    """``entailment``: float32 (premises, hypotheses), rounded by `lanser_ops.common.label_scores.round_scores`.
 
     ``truncated``: bool (premises,), whether a premise lost tokens at its end before at least one hypothesis.
-    ``pairs_scored``: pairs that went through the model, equal premises counted once.
+    ``pairs_scored``: model inputs that were computed, equal premises counted once: pairs of premise and hypothesis,
+    or premises alone where a single pass of the model scores all hypotheses.
     """
 
     entailment: np.ndarray
@@ -33,28 +34,34 @@ class Labeller(Protocol):
     """A loaded model."""
 
     def score(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Scores:
-        """A score from 0 to 1 of every hypothesis given every premise; a premise may be empty."""
+        """Score every hypothesis given every premise, from 0 to 1; a premise may be empty.
+
+        A score depends on its premise and its hypothesis alone. Stored scores are shared between taxonomies, so
+        hypotheses may come from another taxonomy than the one that the model was loaded for.
+        """
         ...
 
 
-# A labeller's `score`, wherever the model lives.
+# A labeller's `score`, wherever the model runs.
 Score = Callable[[Sequence[str], Sequence[str]], Scores]
 
 
 class LabellerBackend(Protocol):
-    """The functions of a backend's module."""
+    """The functions of a backend's module. Importing it must be cheap: every ``--help`` may do so."""
 
     def resolve(self, name: str) -> ModelRef:
-        """The model of that name, its files on this machine. Raises InputError, one line, where there is none."""
+        """The model of that name, with its files on this machine. Raises InputError, one line, if there is none."""
         ...
 
     def scoring(
         self, model: ModelRef, taxonomy: Taxonomy, templates: Sequence[str], against: str | None
-    ) -> tuple[tuple[str, ...], str]:
-        """The templates that are scored and what a score is weighed against, as `LabelSpec` holds them.
+    ) -> tuple[Taxonomy, tuple[str, ...], str]:
+        """The taxonomy, templates and ``against`` of the `LabelSpec`.
 
-        ``templates`` (possibly none) and ``against`` (possibly None) are what the user gave. Raises InputError for what
-        the model cannot score, before a job starts; no weights are read.
+        ``templates`` (possibly empty) and ``against`` (possibly None) are the user's options. The taxonomy that is
+        returned may have other hypotheses than the one given: scores are stored by hypothesis, so a hypothesis must
+        mean the same in every taxonomy. Raises InputError for what the model cannot score; this runs before a job
+        starts and reads no weights.
         """
         ...
 
@@ -62,19 +69,6 @@ class LabellerBackend(Protocol):
         """Load ``spec.nli_model`` from its path. ``device`` is ``auto``, ``cpu`` or ``cuda``."""
         ...
 
-    def on_gpu(self, device: str) -> bool:
-        """Whether ``device`` means a GPU on this machine; worker processes then share one model."""
+    def has_gpu(self) -> bool:
+        """Whether the backend finds a GPU on this machine, so that ``auto`` means ``cuda``."""
         ...
-
-
-def round_score(probability: float) -> float:
-    """``probability`` at 6 significant digits, which decimal text and float32 both carry unchanged.
-
-    float32 keeps any decimal of 6 digits (C's FLT_DIG) in its normal range, so a score is the same number
-    whether it comes from JSON or from a Parquet float32 column: ``round_score(float32(round_score(p)))``
-    equals ``round_score(p)``. Below that range, where digits are lost, the result is 0.
-
-    >>> round_score(0.123456789)
-    0.123457
-    """
-    return float(f"{probability:.6g}") if probability >= 1.2e-38 else 0.0

@@ -1,4 +1,4 @@
-"""One work unit from transcripts to stored scores and weak labels. Each step is skipped where its file exists."""
+"""One work unit from transcripts to stored scores and weak labels. A step whose file exists is skipped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lanser_ops.common.label_scores import average, log_sums
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.base import Score
 from lanser_ops.labelling.score_store import read_scores, write_scores
@@ -16,9 +17,9 @@ from schemas.units import Unit
 
 
 def score_unit(out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], score: Score) -> int:
-    """Write the scores of the unit's transcripts for every hypothesis of every set that lacks them.
+    """Write the scores of the unit's transcripts, for every set that has none of this unit yet.
 
-    Returns how many pairs the labeller scored for it.
+    Returns the number of pairs that the labeller scored.
     """
     pairs = 0
     for score_set in sets:
@@ -30,7 +31,7 @@ def score_unit(out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], score: Scor
 
 
 def score_null(out: OutputDir, sets: Sequence[ScoreSet], score: Score) -> int:
-    """Write the scores of the empty premise, for every set that lacks them; returns the pairs scored."""
+    """Write the scores of the empty premise, for every set that has none yet; returns the number of pairs scored."""
     return sum(
         _score(out, out.null_scores(score_set), [""], [""], score_set, score)
         for score_set in sets
@@ -47,7 +48,7 @@ def _score(out: OutputDir, name: str, keys: Sequence[str], texts: list[str], sco
 def label_unit(
     out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], spec: LabelSpec, prior: Sequence[float] | None
 ) -> None:
-    """Write the unit's labels, from its stored scores. ``prior`` is a log score per label, None for none."""
+    """Write the unit's labels, from its stored scores. ``prior`` is a mean log score per label, None for none."""
     name = out.labels(spec.taxonomy.name, unit)
     if out.exists(name):
         return
@@ -58,17 +59,17 @@ def label_unit(
 
 
 def corpus_sums(out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], spec: LabelSpec) -> tuple[int, tuple[float, ...]]:
-    """The unit's part of the corpus prior: how many utterances count, and their sums of log scores.
+    """The unit's part of the corpus prior: the number of utterances that count, and their sums of log scores.
 
-    An utterance with a flag does not count: whether it is in the shards depends on --keep-flagged, and the
-    prior of a corpus must be the same before and after it was made into shards.
+    Flagged utterances do not count: whether they are in the shards depends on --keep-flagged, and a corpus must have
+    the same prior before and after it is written to shards.
     """
     by_template, truncated = read_scores(out, [out.scores(score_set, unit) for score_set in sets], sets, spec)
     flagged = np.array([bool(transcript.flags) for transcript in out.read_transcripts(unit)], dtype=bool)
-    return weak_labels.log_sums(weak_labels.average(by_template)[~(truncated | flagged)])
+    return log_sums(average(by_template)[~(truncated | flagged)])
 
 
 def null_sums(out: OutputDir, sets: Sequence[ScoreSet], spec: LabelSpec) -> tuple[int, tuple[float, ...]]:
-    """The null prior in the same form: the empty premise counts once."""
+    """The null prior in the form of `corpus_sums`: the empty premise counts as one utterance."""
     by_template, _ = read_scores(out, [out.null_scores(score_set) for score_set in sets], sets, spec)
-    return weak_labels.log_sums(weak_labels.average(by_template))
+    return log_sums(average(by_template))

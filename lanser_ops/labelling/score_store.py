@@ -1,7 +1,7 @@
-"""Stored entailment scores: sets of hypotheses that were scored together, a file a unit.
+"""Stored scores: sets of hypotheses that were scored together, one file per unit.
 
-A score depends on the model, what entailment is weighed against, the transcript and the hypothesis, so it is kept
-by these: another taxonomy that shares hypotheses, another prior or another threshold asks the model nothing twice.
+A score depends on its `ScoringKey`, the transcript and the hypothesis, and is stored under these: another taxonomy that
+shares hypotheses, another prior or another threshold never runs the model twice on a pair.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def make_set(key: ScoringKey, hypotheses: Collection[str]) -> tuple[ScoreSet, by
 
 
 def add_set(out: OutputDir, key: ScoringKey, hypotheses: Collection[str]) -> ScoreSet:
-    """The set of these hypotheses, which ``out`` has from now on."""
+    """The set of these hypotheses, written to ``out``."""
     score_set, text = make_set(key, hypotheses)
     out.write_bytes(out.sentences(score_set), text)
     return score_set
 
 
 def needed_sets(out: OutputDir, spec: LabelSpec) -> tuple[ScoreSet, ...]:
-    """The stored sets that hold hypotheses of ``spec``, and a new one for those that none holds."""
+    """The stored sets that hold hypotheses of ``spec``, and a new set for those that are in none."""
     needed = {sentence for row in weak_labels.sentences(spec.taxonomy, spec.templates) for sentence in row}
     sets = []
     for name in sorted(out.names("scores")):
@@ -55,7 +55,7 @@ def needed_sets(out: OutputDir, spec: LabelSpec) -> tuple[ScoreSet, ...]:
 
 
 def write_scores(out: OutputDir, name: str, keys: Sequence[str], entailment: np.ndarray, truncated: np.ndarray) -> None:
-    """Write ``entailment``, float32 (utterances, hypotheses), and which premises were cut, bool (utterances,)."""
+    """Write ``entailment``, float32 (utterances, hypotheses), and which premises were truncated, bool (utterances,)."""
     offsets = pa.array(np.arange(len(entailment) + 1, dtype=np.int32) * entailment.shape[1])
     rows = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(entailment).reshape(-1)))
     table = pa.table([pa.array(keys, pa.string()), rows, pa.array(truncated)], schema=SCORE_SCHEMA)
@@ -65,12 +65,12 @@ def write_scores(out: OutputDir, name: str, keys: Sequence[str], entailment: np.
 def read_scores(
     out: OutputDir, names: Sequence[str], sets: Sequence[ScoreSet], spec: LabelSpec
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stored scores, float32 (templates, utterances, labels), and which premises were cut, bool (utterances,).
+    """Stored scores, float32 (templates, utterances, labels), and which premises were truncated, bool (utterances,).
 
-    ``names`` are the files to read, one for every set.
+    ``names`` are the files to read, one per set.
     """
     columns: dict[str, np.ndarray] = {}
-    truncated: np.ndarray | bool = False
+    truncated = np.zeros((), dtype=bool)
     for name, score_set in zip(names, sets, strict=True):
         table = out.read_table(name)
         scores = table.column("scores").combine_chunks().flatten().to_numpy()

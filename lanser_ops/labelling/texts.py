@@ -11,38 +11,38 @@ from rich.console import Console
 from rich.progress import track
 
 from lanser_ops.backends import LABELLERS, backend_of
+from lanser_ops.common.label_scores import average, log_prior
 from lanser_ops.labelling import weak_labels
 from schemas.specs import LabelSpec
 
-# Texts scored between two steps of the progress bar.
+# Texts scored between two updates of the progress bar.
 STEP = 256
 
 
 @dataclass(frozen=True)
 class TextScores:
-    """``by_template``: float32 (templates, texts, labels); ``null``: the same of the empty text alone.
+    """``by_template``: float32 (templates, texts, labels); ``null``: the same for the empty text alone.
 
-    ``truncated``: bool (texts,), which texts were longer than the model reads.
+    ``truncated``: bool (texts,), which texts are longer than the model reads.
     """
 
     by_template: np.ndarray
     null: np.ndarray
     truncated: np.ndarray
 
-    def of_template(self, place: int) -> TextScores:
-        """What there would be with that template alone."""
-        return TextScores(self.by_template[place : place + 1], self.null[place : place + 1], self.truncated)
+    def of_template(self, index: int) -> TextScores:
+        """The scores of that template alone."""
+        return TextScores(self.by_template[index : index + 1], self.null[index : index + 1], self.truncated)
 
     def prior(self, kind: str) -> tuple[float, ...] | None:
-        """What a prior of that kind takes off here; the corpus is these texts."""
+        """The mean log scores that a prior of that kind subtracts; the corpus is these texts."""
         if kind == weak_labels.NO_PRIOR:
             return None
-        scores = self.null if kind == weak_labels.NULL_PRIOR else self.by_template
-        return weak_labels.mean_log_scores([(0, *weak_labels.log_sums(weak_labels.average(scores)))])
+        return log_prior(average(self.null if kind == weak_labels.NULL_PRIOR else self.by_template))
 
 
 def score_texts(texts: Sequence[str], model_name: str, spec: LabelSpec, device: str, threads: int | None) -> TextScores:
-    """Score every text for every sentence of ``spec``, equal texts once, with a bar on a terminal.
+    """Score every text for every sentence of ``spec``, equal texts once, with a progress bar on a terminal.
 
     ``model_name`` is ``[BACKEND:]MODEL``, as --nli-model takes it.
     """
@@ -59,7 +59,8 @@ def score_texts(texts: Sequence[str], model_name: str, spec: LabelSpec, device: 
     ]
     entailment = np.concatenate([part.entailment for part in parts])
     truncated = np.concatenate([part.truncated for part in parts])
-    stacked = weak_labels.stack({one: entailment[:, place] for place, one in enumerate(hypotheses)}, sentences)
-    places = {text: place for place, text in enumerate(unique)}
-    rows = [places[text] for text in texts]
+    columns = {hypothesis: entailment[:, column] for column, hypothesis in enumerate(hypotheses)}
+    stacked = weak_labels.stack(columns, sentences)
+    row_of = {text: row for row, text in enumerate(unique)}
+    rows = [row_of[text] for text in texts]
     return TextScores(stacked[:, rows], stacked[:, :1], truncated[rows])

@@ -68,6 +68,17 @@ class OutputDir:
         """The hypotheses of a score set, and what their scores depend on."""
         return f"scores/{score_set.name}/{SENTENCES}"
 
+    def marker(self, stage: str, unit: Unit, taxonomy: str | None) -> str:
+        """The file that marks ``stage`` (``transcribe``, ``unpack``, ``label``, ``shard``) as done for the unit.
+
+        A unit without samples has no shard. Raises ValueError where the stage needs a taxonomy and there is none.
+        """
+        if stage in ("transcribe", "unpack"):
+            return self.transcripts(unit)
+        if taxonomy is None:
+            raise ValueError(f"the stage {stage!r} concerns one taxonomy")
+        return self.shard(taxonomy, unit) if stage == "shard" else self.labels(taxonomy, unit)
+
     def path(self, name: str) -> str:
         return storage.join(self.root, name)
 

@@ -23,6 +23,8 @@ from lanser_ops.output.directory import OutputDir
 
 LOCK = "job.lock"
 EXPIRY_S = 300.0
+# The jobs of this process that hold a lock; one that could not remove its lock is over all the same.
+_running: set[str] = set()
 RENEW_S = 60.0
 
 
@@ -51,12 +53,14 @@ def hold(root: str) -> Iterator[OutputDir]:
     own = _Owner(uuid.uuid4().hex[:12], socket.gethostname(), os.getpid(), _started(os.getpid()), 0.0)
     out = OutputDir(root, own.job)
     _acquire(out, own)
+    _running.add(own.job)
     stop = threading.Event()
     thread = threading.Thread(target=_renew, args=(out, own, stop), name="job-lock", daemon=True)
     thread.start()
     try:
         yield out
     finally:
+        _running.discard(own.job)
         stop.set()
         thread.join(timeout=RENEW_S)
         storage.clear_temporary(root, own.job)
@@ -66,27 +70,41 @@ def hold(root: str) -> Iterator[OutputDir]:
 
 
 def _acquire(out: OutputDir, own: _Owner) -> None:
-    other = _owner(out)
-    if other is not None:
-        if _is_alive(other):
+    if out.exists(LOCK):
+        other = _owner(out)
+        if other and _is_alive(other):
             raise InputError(
                 f"--output {out.root}: another lanser job writes there (process {other.pid} on {other.host}); wait "
                 "until it has ended, or choose another --output. The lock of a job that was killed on another machine "
                 f"expires by itself, this one in {max(1, round(other.expires - time.time()))} s"
             )
-        storage.clear_temporary(out.root, other.job)
-        with contextlib.suppress(OSError):
-            out.delete([LOCK])
+        if other:
+            storage.clear_temporary(out.root, other.job)
+        _remove_stale(out, other, own)
     if storage.is_remote(out.root):
         _write(out, own)
-    else:  # of two jobs that start at the same moment, one creates the file
-        os.makedirs(out.root, exist_ok=True)
+    else:  # of two jobs that start at the same moment, one can create the link
+        out.write_bytes(f"{LOCK}.{own.job}", _content(own))
         with contextlib.suppress(FileExistsError):
-            descriptor = os.open(out.path(LOCK), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(_content(own))
+            os.link(out.path(f"{LOCK}.{own.job}"), out.path(LOCK))
+        os.remove(out.path(f"{LOCK}.{own.job}"))
     if _read(out) != own.job:
         raise InputError(f"--output {out.root}: another lanser job has just started there; wait until it has ended")
+
+
+def _remove_stale(out: OutputDir, stale: _Owner | None, own: _Owner) -> None:
+    """Remove the lock of ``stale``, and no lock that a third job has put there since."""
+    if storage.is_remote(out.root):
+        with contextlib.suppress(OSError):
+            out.delete([LOCK])
+        return
+    aside = out.path(f"{LOCK}.{own.job}.stale")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(out.path(LOCK), aside)
+        if _parsed(storage.read_bytes(aside)) != stale:
+            with contextlib.suppress(FileExistsError):
+                os.link(aside, out.path(LOCK))
+        os.remove(aside)
 
 
 def _renew(out: OutputDir, own: _Owner, stop: threading.Event) -> None:
@@ -105,8 +123,16 @@ def _write(out: OutputDir, own: _Owner) -> None:
 
 def _owner(out: OutputDir) -> _Owner | None:
     try:
-        return _Owner(**json.loads(out.read_bytes(LOCK))) if out.exists(LOCK) else None
-    except (FileNotFoundError, ValueError, TypeError):  # released just now, or not a lock of this version
+        return _parsed(out.read_bytes(LOCK))
+    except FileNotFoundError:  # just released
+        return None
+
+
+def _parsed(content: bytes) -> _Owner | None:
+    """None for what is not a lock of this version."""
+    try:
+        return _Owner(**json.loads(content))
+    except (ValueError, TypeError):
         return None
 
 
@@ -116,6 +142,8 @@ def _read(out: OutputDir) -> str | None:
 
 
 def _is_alive(owner: _Owner) -> bool:
+    if owner.host == socket.gethostname() and owner.pid == os.getpid() and owner.started == _started(owner.pid):
+        return owner.job in _running
     if owner.host == socket.gethostname():
         return owner.started == _started(owner.pid) != ""
     return time.time() < owner.expires

@@ -80,7 +80,11 @@ class _Watcher:
 
     def _update(self) -> None:
         existing = self._out.names()
-        done = [unit for unit in self._units if self.finished or self._marker(unit) in existing]
+        done = [
+            unit
+            for unit in self._units
+            if self.finished or self._out.marker(self._stage, unit, self._taxonomy) in existing
+        ]
         size = sum(unit.bytes for unit in done)
         hours = self._hours([unit for unit in self._units if self._out.transcripts(unit) in existing])
         status = f"{len(done)}/{len(self._units)} units, {hours:.2f} h of audio"
@@ -96,14 +100,6 @@ class _Watcher:
 
     def _last_line(self, size: int) -> bool:
         return size == self._total and self._printed < 1
-
-    def _marker(self, unit: Unit) -> str:
-        if self._stage == "transcribe":
-            return self._out.transcripts(unit)
-        assert self._taxonomy is not None, "stages after transcription have a taxonomy"
-        if self._stage == "shard":
-            return self._out.shard(self._taxonomy, unit)
-        return self._out.labels(self._taxonomy, unit)
 
     def _hours(self, units: Sequence[Unit]) -> float:
         for unit in units:

@@ -6,7 +6,8 @@ run again. Two attempts at one unit write the same bytes, and neither removes wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
@@ -35,6 +36,11 @@ def write_transcripts(out: OutputDir, unit: Unit, transcripts: pa.Table, rejects
     if not out.exists(out.transcripts(unit)):
         replace_rejects(out, unit, lambda stage: not is_shard_stage(stage), rejects)
         out.write_table(out.transcripts(unit), transcripts)
+
+
+def count_reasons(rejects: Iterable[Reject]) -> tuple[tuple[str, int], ...]:
+    """How many of ``rejects`` have each reason, sorted by reason."""
+    return tuple(sorted(Counter(reject.reason for reject in rejects).items()))
 
 
 def write_shard_rejects(out: OutputDir, unit: Unit, taxonomy: str, rejects: list[Reject]) -> None:

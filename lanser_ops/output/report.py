@@ -16,32 +16,38 @@ from schemas.records import REASONS
 MARK = "Written by lanser"
 
 
-def print_accounts(account: dict[str, Any], taxonomy: str | None) -> None:
+def print_statistics(statistics: dict[str, Any], taxonomy: str | None) -> None:
     """Counts, labels, and rejects with their reasons."""
-    hours = account["hours"]
+    hours, samples = statistics["hours"], statistics["samples"]
+    counts = [f"{statistics['transcripts']} transcripts"]
+    if taxonomy:
+        counts.append(f"{samples} samples" if samples else f"{statistics['labelled']} labelled")
+    counts.append(f"{sum(statistics['rejects'].values())} rejects")
     print(
-        f"\n{account['sources']} sources, {account['utterances']} utterances: "
-        f"{account['transcripts']} transcripts"
-        + (f", {account['samples']} samples" if taxonomy else "")
-        + f", {sum(account['rejects'].values())} rejects; {hours['audio']:.2f} h of audio"
-        + (f", {hours['samples']:.2f} h in samples" if taxonomy else "")
+        f"\n{statistics['sources']} sources, {statistics['utterances']} utterances: {', '.join(counts)}; "
+        f"{hours['audio']:.2f} h of audio" + (f", {hours['samples']:.2f} h in samples" if samples else "")
     )
     if taxonomy:
         print(f"\nlabels ({taxonomy})")
-        for label, count in account["labels"].items():
-            print(f"  {label:<24} {count:>7}  {count / max(1, account['samples']):>6.1%}")
-    if account["rejects"]:
+        for label, count in statistics["labels"].items():
+            print(f"  {label:<24} {count:>7}  {count / _labels(statistics):>6.1%}")
+    if statistics["rejects"]:
         print("\nrejects")
-        for reason, count in sorted(account["rejects"].items(), key=lambda item: (-item[1], item[0])):
+        for reason, count in sorted(statistics["rejects"].items(), key=lambda item: (-item[1], item[0])):
             print(f"  {reason:<24} {count:>7}  {REASONS[reason]}")
 
 
+def _labels(statistics: dict[str, Any]) -> int:
+    """How many labels there are, at least 1: what shares are of."""
+    return max(1, sum(statistics["labels"].values()))
+
+
 def print_closing_lines(out: OutputDir, taxonomy: str | None, wall_s: float) -> None:
-    """The accounts, seconds by stage, and what to do next."""
+    """The statistics, seconds by stage, and what to do next."""
     content = read_dataset(out)
-    account = content["taxonomies"][taxonomy]["accounts"] if taxonomy else content["accounts"]
-    print_accounts(account, taxonomy)
-    spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in account["seconds"].items())
+    statistics = content["taxonomies"][taxonomy]["accounts"] if taxonomy else content["accounts"]
+    print_statistics(statistics, taxonomy)
+    spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in statistics["seconds"].items())
     print(f"\n{wall_s:.1f} s in this run" + (f" (all workers together: {spent})" if spent else ""))
     place = out.root if storage.is_remote(out.root) else min(out.root, os.path.relpath(out.root), key=len)
     program = sys.argv[0] if os.path.basename(sys.argv[0]) == "lanser" else "lanser"
@@ -63,15 +69,16 @@ def write_documents(out: OutputDir) -> None:
 
 
 def statistics_by_taxonomy(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Accounts by taxonomy; under the empty name those of the transcripts, where there is nothing else."""
-    found = {name: one["accounts"] for name, one in content.get("taxonomies", {}).items() if "accounts" in one}
-    return found or ({"": content["accounts"]} if "accounts" in content else {})
+    """Statistics by taxonomy; under the empty name those of the transcripts, if there is nothing else."""
+    taxonomies = content.get("taxonomies", {})
+    by_name = {name: entry["accounts"] for name, entry in taxonomies.items() if "accounts" in entry}
+    return by_name or ({"": content["accounts"]} if "accounts" in content else {})
 
 
 def _tables(content: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """(heading, rows) of everything that is reported; both documents show the same."""
     tables = [("How it was made", _origin(content))]
-    for name, account in statistics_by_taxonomy(content).items():
+    for name, statistics in statistics_by_taxonomy(content).items():
         title = name or "transcripts"
         if name:
             label = content["taxonomies"][name]["label"]
@@ -82,32 +89,42 @@ def _tables(content: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
                     f"against {label['against']}, prior {label['prior']}",
                 )
             )
-        hours = account["hours"]
-        counts = [(key, str(account[key])) for key in ("sources", "utterances", "transcripts", "samples")]
-        counts += [(f"{split} samples", str(count)) for split, count in account["splits"].items()]
-        counts += [("hours of audio", str(hours["audio"])), ("hours in the shards", str(hours["samples"]))]
-        tables.append((f"{title}: counts", counts))
-        if "template_agreement" in account:
-            shares = account["template_agreement"]
-            rows = [(f"{one!r} alone gives the label", f"{share:.1%}") for one, share in shares["with_label"].items()]
+        tables.append((f"{title}: counts", _counts(statistics)))
+        if "template_agreement" in statistics:
+            shares = statistics["template_agreement"]
+            rows = [
+                (f"{alone!r} alone gives the label", f"{share:.1%}") for alone, share in shares["with_label"].items()
+            ]
             rows.append(("two templates pick the same label", f"{shares['pairwise']:.1%}"))
             tables.append((f"{title}: agreement of templates", rows))
-        if account["labels"]:
-            share = max(1, account["samples"])
-            rows = [(label, f"{count} ({count / share:.1%})") for label, count in account["labels"].items()]
+        if statistics["labels"]:
+            total = _labels(statistics)
+            rows = [(label, f"{count} ({count / total:.1%})") for label, count in statistics["labels"].items()]
             tables.append((f"{title}: labels", rows))
-        if account["rejects"]:
-            rows = [(f"{reason}: {REASONS[reason]}", str(count)) for reason, count in account["rejects"].items()]
+        if statistics["rejects"]:
+            rows = [(f"{reason}: {REASONS[reason]}", str(count)) for reason, count in statistics["rejects"].items()]
             tables.append((f"{title}: rejects", rows))
     return tables
+
+
+def _counts(statistics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Counts of samples only where there are shards."""
+    names = ["sources", "utterances", "transcripts", *([] if not statistics["labelled"] else ["labelled"])]
+    rows = [(name, str(statistics[name])) for name in names]
+    rows.append(("hours of audio", str(statistics["hours"]["audio"])))
+    if statistics["samples"]:
+        rows += [("samples", str(statistics["samples"]))]
+        rows += [(f"{split} samples", str(count)) for split, count in statistics["splits"].items()]
+        rows += [("hours in the shards", str(statistics["hours"]["samples"]))]
+    return rows
 
 
 def _origin(content: dict[str, Any]) -> list[tuple[str, str]]:
     """Where the audio and its transcripts come from."""
     if "unpack" in content:
         shards = content["unpack"]
-        heard = ", ".join(shards["asr_models"]) or "none: transcripts were given"
-        return [("shards", ", ".join(shards["inputs"])), ("speech recognition", heard)]
+        models = ", ".join(shards["asr_models"]) or "none: transcripts came with the input"
+        return [("shards", ", ".join(shards["inputs"])), ("speech recognition", models)]
     plan, asr = content["plan"], content["transcribe"]
     return [
         ("input", ", ".join(plan["inputs"])),

@@ -116,19 +116,14 @@ def finished(
 ) -> Done:
     """Which units have the files of ``stages`` (``transcribe``, ``unpack``, ``score``, ``label``, ``shard``)."""
     existing = out.names()
-    files = {
-        "transcribe": lambda unit: [out.transcripts(unit)],
-        "unpack": lambda unit: [out.transcripts(unit)],
-        "score": lambda unit: [out.scores(score_set, unit) for score_set in sets],
-        "label": lambda unit: [out.labels(taxonomy, unit)],
-        "shard": lambda unit: [out.shard(taxonomy, unit)],
-    }
+
+    def is_done(stage: str, unit: Unit) -> bool:
+        if stage == "score":
+            return all(out.scores(score_set, unit) in existing for score_set in sets)
+        return out.marker(stage, unit, taxonomy) in existing
+
     return Done(
-        len(units),
-        {
-            stage: frozenset(unit.index for unit in units if all(name in existing for name in files[stage](unit)))
-            for stage in stages
-        },
+        len(units), {stage: frozenset(unit.index for unit in units if is_done(stage, unit)) for stage in stages}
     )
 
 
@@ -148,8 +143,8 @@ def written_names(out: OutputDir, taxonomy: str | None, stages: set[str]) -> lis
         "label": [f"labels/{inside}"],
         "shard": [f"shards/{inside}"],
     }
-    wanted = tuple(prefix for stage in stages for prefix in prefixes[stage])
-    return [name for name in out.names() if name.startswith(wanted) and _is_ours(name)]
+    written = tuple(prefix for stage in stages for prefix in prefixes[stage])
+    return [name for name in out.names() if name.startswith(written) and _is_ours(name)]
 
 
 def _is_ours(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What came in, what came out, what did not and why: counted from the files, so right after a resume too."""
+"""What went in, what came out, what did not and why: counted from the files, so correct after a resume too."""
 
 from __future__ import annotations
 
@@ -30,13 +30,17 @@ class Agreement:
 
 @dataclass(frozen=True)
 class UnitCounts:
-    """One unit's part of the accounts. ``labels`` counts the samples in its shard."""
+    """One unit's part of the statistics.
+
+    ``labels`` counts the labels of the samples in its shard, or of all its labelled utterances before there is one.
+    """
 
     unit: int
     split: str
     sources: int
     utterances: int
     transcripts: int
+    labelled: int
     samples: int
     audio_s: float
     sample_s: float
@@ -45,8 +49,12 @@ class UnitCounts:
     agreement: Agreement
 
 
-def count_unit(out: OutputDir, unit: Unit, taxonomy: str | None) -> UnitCounts:
-    """Read the unit's Parquet files. Without a taxonomy, what is transcribed is counted, no samples."""
+def count_unit(out: OutputDir, unit: Unit, taxonomy: str | None, sharded: bool) -> UnitCounts:
+    """Read the unit's Parquet files.
+
+    Without a taxonomy only what is transcribed is counted; samples are counted if the taxonomy is ``sharded``, that is
+    if its labels have been made into shards.
+    """
     transcripts = out.read_table(out.transcripts(unit), ["key", "duration_s"])
     durations = dict(
         zip(transcripts.column("key").to_pylist(), transcripts.column("duration_s").to_pylist(), strict=True)
@@ -77,9 +85,10 @@ def count_unit(out: OutputDir, unit: Unit, taxonomy: str | None) -> UnitCounts:
         unit.sources,
         utterances,
         len(durations),
-        sum(labels.values()),
+        len(labelled),
+        sum(labels.values()) if sharded else 0,
         audio_s,
-        sample_s,
+        sample_s if sharded else 0.0,
         tuple(sorted(reasons.items())),
         tuple(sorted(labels.items())),
         _agreement(labelled),
@@ -102,39 +111,40 @@ def total(
     pairs_scored: Iterable[int],
     templates: Sequence[str],
 ) -> dict[str, Any]:
-    """The accounts of a whole run, as directory.json holds them. Order of the arguments does not matter.
+    """The statistics of a whole run, as directory.json holds them. Order of the arguments does not matter.
 
     ``seconds`` and ``pairs_scored`` are those of this run; everything else is that of the files.
     """
-    counts = sorted(counts, key=lambda one: one.unit)
+    counts = sorted(counts, key=lambda unit: unit.unit)
     rejects: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     splits: Counter[str] = Counter()
-    for one in counts:
-        rejects.update(dict(one.rejects))
-        labels.update(dict(one.labels))
-        splits[one.split] += one.samples
-    spent: Counter[str] = Counter()
+    for unit in counts:
+        rejects.update(dict(unit.rejects))
+        labels.update(dict(unit.labels))
+        splits[unit.split] += unit.samples
+    spent: dict[str, float] = {}
     for stage, duration in seconds:
-        spent[stage] += duration
-    account = {
-        "sources": sum(one.sources for one in counts),
-        "utterances": sum(one.utterances for one in counts),
-        "transcripts": sum(one.transcripts for one in counts),
-        "samples": sum(one.samples for one in counts),
+        spent[stage] = spent.get(stage, 0.0) + duration
+    statistics: dict[str, Any] = {
+        "sources": sum(unit.sources for unit in counts),
+        "utterances": sum(unit.utterances for unit in counts),
+        "transcripts": sum(unit.transcripts for unit in counts),
+        "labelled": sum(unit.labelled for unit in counts),
+        "samples": sum(unit.samples for unit in counts),
         "splits": dict(sorted(splits.items())),
         "rejects": dict(sorted(rejects.items())),
         "labels": dict(sorted(labels.items(), key=lambda item: (-item[1], item[0]))),
         "hours": {
-            "audio": round(sum(one.audio_s for one in counts) / 3600, 4),
-            "samples": round(sum(one.sample_s for one in counts) / 3600, 4),
+            "audio": round(sum(unit.audio_s for unit in counts) / 3600, 4),
+            "samples": round(sum(unit.sample_s for unit in counts) / 3600, 4),
         },
         "pairs_scored": sum(pairs_scored),
         "seconds": {stage: round(duration, 1) for stage, duration in sorted(spent.items())},
     }
     if len(templates) > 1:
-        account["template_agreement"] = _shares([one.agreement for one in counts], templates)
-    return account
+        statistics["template_agreement"] = _shares([unit.agreement for unit in counts], templates)
+    return statistics
 
 
 def _shares(parts: list[Agreement], templates: Sequence[str]) -> dict[str, Any]:

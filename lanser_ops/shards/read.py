@@ -1,4 +1,4 @@
-"""Samples read back from shards, with nothing in them taken on trust: shards may have been through other hands."""
+"""Samples read back from shards. Nothing in them is trusted: other programs may have written or changed them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MAX_JSON_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class ShardSample(Transcript):
-    """A transcript as a shard holds it, and where in the tar its FLAC lies.
+    """A transcript as a shard holds it, and where in the tar its FLAC is.
 
-    ``asr_model`` is None where the transcript was given. ``flags`` has what was said of the transcript alone.
+    ``asr_model`` is None where the transcript came with the input. ``flags`` are those of the transcript alone.
     """
 
     asr_model: str | None
@@ -45,10 +45,10 @@ for _field in (("asr_model", pa.string()), ("flac_offset", pa.int64()), ("flac_b
 
 @dataclass(frozen=True)
 class StoredScores:
-    """P(entailment) that a sample brings along: by which rule, for which sentences (templates, labels).
+    """P(entailment) that a sample holds: under which key, for which sentences (templates, labels).
 
-    ``entailment`` is float32 (templates, labels), None where the sample holds no more than a mean over
-    templates, or where its transcript did not fit before every sentence.
+    ``entailment`` is float32 (templates, labels), None where the sample holds only a mean over templates, or where its
+    transcript was truncated for a sentence.
     """
 
     scoring_key: ScoringKey
@@ -58,7 +58,7 @@ class StoredScores:
 
 @dataclass(frozen=True)
 class Fault:
-    """What keeps a sample, or the rest of a tar, from being read; ``reason`` is one of `REASONS`."""
+    """Why a sample, or the rest of a tar, cannot be read; ``reason`` is a key of `REASONS`."""
 
     member: str
     reason: str
@@ -66,7 +66,7 @@ class Fault:
 
 
 class _BadSample(Exception):
-    """(member, what is wrong with it)."""
+    """A sample that lanser did not write; its arguments are the member and what is wrong with it."""
 
 
 def _is_text(value: Any) -> bool:
@@ -86,7 +86,7 @@ def _is_number_or_null(value: Any) -> bool:
 
 
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 _FIELDS: dict[str, Callable[[Any], bool]] = {
@@ -99,7 +99,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 
 
 def read_samples(stream: BinaryIO) -> Iterator[tuple[ShardSample, StoredScores] | Fault]:
-    """The samples of a shard in the order of the tar, and what is wrong with those that are none."""
+    """The samples of a shard in the order of the tar, and a fault for each that is not one of lanser's."""
     seen: set[str] = set()
     try:
         for key, group in groupby(tar.read_members(stream), key=lambda member: member.name.partition(".")[0]):
@@ -107,7 +107,7 @@ def read_samples(stream: BinaryIO) -> Iterator[tuple[ShardSample, StoredScores] 
             try:
                 sample = _read_sample(stream, key, members)
                 if key in seen:
-                    raise _BadSample(members[0].name, "its key comes twice")
+                    raise _BadSample(members[0].name, "its key is in the shard twice")
                 seen.add(key)
                 yield sample
             except _BadSample as bad:
@@ -123,13 +123,13 @@ def _read_sample(stream: BinaryIO, key: str, members: list[Member]) -> tuple[Sha
         if not KEY.fullmatch(key) or extension not in EXTENSIONS:
             raise _BadSample(name, "its name is not a key of 16 hex digits and .cls, .flac or .json")
     if len(by_extension) < len(members):
-        raise _BadSample(members[0].name, "the sample holds it twice")
+        raise _BadSample(members[0].name, "the sample has it twice")
     for extension in EXTENSIONS:
         if extension not in by_extension:
             raise _BadSample(members[0].name, f"there is no {key}.{extension} beside it")
     flac = by_extension["flac"]
     if _content(stream, flac, len(FLAC_MAGIC)) != FLAC_MAGIC:
-        raise _BadSample(flac.name, "is no FLAC")
+        raise _BadSample(flac.name, "is not FLAC")
     fields = _fields(stream, by_extension["json"], key)
     flags = [flag for flag in fields["flags"] if flag != weak_labels.TRUNCATED]
     sample = ShardSample(
@@ -140,8 +140,8 @@ def _read_sample(stream: BinaryIO, key: str, members: list[Member]) -> tuple[Sha
         flac_bytes=flac.size,
     )
     sentences = weak_labels.filled(fields["hypotheses"], fields["templates"])
-    whole = len(flags) == len(fields["flags"])
-    stored = _entailment(fields, by_extension["json"].name) if whole else None
+    is_whole = len(flags) == len(fields["flags"])
+    stored = _entailment(fields, by_extension["json"].name) if is_whole else None
     scoring_key = ScoringKey(fields["nli_sha256"], fields["against"])
     return sample, StoredScores(scoring_key, tuple(map(tuple, sentences)), stored)
 
@@ -152,13 +152,13 @@ def _content(stream: BinaryIO, member: Member, size: int) -> bytes:
 
 
 def _fields(stream: BinaryIO, member: Member, key: str) -> dict[str, Any]:
-    """The JSON of a sample, if it holds what lanser writes, each of its type."""
+    """The JSON of a sample, if it has every field that lanser writes, with a value of its type."""
     if member.size > MAX_JSON_BYTES:
         raise _BadSample(member.name, f"is larger than {MAX_JSON_BYTES >> 20} MB")
     try:
         fields = orjson.loads(_content(stream, member, member.size))
     except orjson.JSONDecodeError as error:
-        raise _BadSample(member.name, f"is no JSON ({error})") from None
+        raise _BadSample(member.name, f"is not JSON ({error})") from None
     for name, fits in _FIELDS.items():
         if not isinstance(fields, dict) or name not in fields:
             raise _BadSample(member.name, f"has no {name!r}")
@@ -174,8 +174,8 @@ def _entailment(fields: dict[str, Any], name: str) -> np.ndarray | None:
     if templates != 1 and "template_entailment" not in fields:
         return None
     try:
-        given = [fields["entailment"]] if templates == 1 else fields["template_entailment"]
-        scores = np.array(given, dtype=np.float32)
+        rows = [fields["entailment"]] if templates == 1 else fields["template_entailment"]
+        scores = np.array(rows, dtype=np.float32)
         if scores.shape != (templates, labels) or not ((scores >= 0) & (scores <= 1)).all():
             raise ValueError
     except (KeyError, TypeError, ValueError):

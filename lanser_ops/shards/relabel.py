@@ -1,7 +1,7 @@
-"""Shards as a source: which tars are taken, what is read out of them, and how they are written again.
+"""Shards as a source: which tars are read, what is unpacked from them, and how they are written again.
 
-A tar is a unit, and what a build would have in transcripts/ and scores/ is unpacked from its JSON. From there
-on labelling is the same work; only the audio of the new shard is copied, not decoded.
+A tar is a unit, and what a build would have in transcripts/ and scores/ is unpacked from its JSON. From there on
+labelling is the same; only the audio of the new shard is copied, not decoded.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,33 +22,33 @@ from lanser_ops import storage
 from lanser_ops.common.errors import InputError
 from lanser_ops.labelling.score_store import make_set, write_scores
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.output.rejects import write_transcripts
+from lanser_ops.output.rejects import count_reasons, write_transcripts
 from lanser_ops.shards.read import SAMPLE_SCHEMA, Fault, ShardSample, StoredScores, read_samples
 from lanser_ops.shards.write import choose_samples, write_shard
 from schemas.records import Reject, make_reject, to_table
 from schemas.specs import LabelSpec, ScoringKey, ShardSpec
-from schemas.units import ShardTar, Unit
+from schemas.units import ShardTar, StageCounts, Unit
 
 UNPACK = "unpack"
 SHARD_NAME = re.compile(r"(train|val)-(\d{5,9})-of-(\d{5,9})\.tar")
 EXAMPLE = "train-00000-of-00008.tar"
-# Where a folder's shards may lie below it: there, in an output directory, in its shards/.
+# Where below a folder its shards may be: in the folder itself, in an output directory, or in its shards/.
 FOLDERS = re.compile(r"|shards/[^/]+|[^/]+")
 PEEK_THREADS = 16
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The samples of a new shard as their JSON has them, what is left out, and (offset, size) of FLACs by key."""
+    """The samples of a new shard as its JSON has them, the rejects, and (offset, size) of every FLAC by key."""
 
     samples: list[dict[str, Any]]
     rejects: list[Reject]
-    places: dict[str, tuple[int, int]]
+    flac_ranges: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class ShardSource:
-    """What ``--shards`` names. ``stored`` has (scoring key, sentences) of scores that are in the tars."""
+    """What ``--shards`` names. ``stored`` has (scoring key, sentences) of the scores that are in the tars."""
 
     tars: tuple[ShardTar, ...]
     section: dict[str, Any]
@@ -55,10 +56,10 @@ class ShardSource:
 
 
 def read_source(names: Sequence[str], out: OutputDir) -> ShardSource:
-    """Find the tars and look at the first sample of each.
+    """Find the tars and read the first sample of each.
 
-    Raises InputError, one line, for a name without shards, tars that are not of one set, or lie in ``out``,
-    and for a tar without a single sample that lanser can have written.
+    Raises InputError, one line, for a name without shards, for tars that are not of one set or lie in ``out``, and for
+    a tar without a sample that lanser wrote.
     """
     tars = find_shards(names, out)
     with ThreadPoolExecutor(PEEK_THREADS) as pool:
@@ -72,7 +73,7 @@ def read_source(names: Sequence[str], out: OutputDir) -> ShardSource:
         "asr_models": sorted({sample.asr_model for sample, _ in firsts if sample.asr_model}),
         "sha256": content.hexdigest(),
     }
-    stored = {(one.scoring_key, _distinct(one)) for _, one in firsts if one.entailment is not None}
+    stored = {(scores.scoring_key, _distinct(scores)) for _, scores in firsts if scores.entailment is not None}
     return ShardSource(tuple(tars), section, tuple(sorted(stored)))
 
 
@@ -87,52 +88,57 @@ def find_shards(names: Sequence[str], out: OutputDir) -> list[ShardTar]:
         if tar.path.startswith(out.root + "/"):
             raise InputError(f"--output {out.root}: {tar.path} lies in it; write to another folder")
         if tar.unit.count != first.unit.count:
-            raise InputError(f"--shards {tar.path}: not of one set with {first.path}; give the shards of one build")
+            raise InputError(f"--shards {tar.path}: not of one set with {first.path}; name the shards of one build")
         if tar is not before and tar.unit.index == before.unit.index:
-            raise InputError(f"--shards {tar.path}: stands for the same unit as {before.path}; give one of them")
+            raise InputError(f"--shards {tar.path}: is the same unit as {before.path}; name one of them")
     return tars
 
 
-def unpack_unit(out: OutputDir, tar: ShardTar) -> None:
-    """Write the transcripts of a tar, the scores that can be used again, and rejects for what is no sample.
+def unpack_unit(out: OutputDir, tar: ShardTar) -> StageCounts:
+    """Write the transcripts of a tar, the scores that can be reused, and rejects for what is not a sample.
 
-    Scores are used again where every sample of the tar has those of one model for the same sentences; a tar
-    where that is not so is scored as a whole.
+    Scores are reused where every sample of the tar has those of one model for the same sentences; any other tar is
+    scored as a whole.
     """
     unit = tar.unit
     if out.exists(out.transcripts(unit)):
-        return
-    found: list[tuple[ShardSample, StoredScores]] = []
+        return StageCounts()
+    samples: list[tuple[ShardSample, StoredScores]] = []
     rejects: list[Reject] = []
     with storage.open_read(tar.path) as stream:
-        for one in read_samples(stream):
-            if isinstance(one, Fault):
-                rejects.append(_reject(tar, one))
+        for sample in read_samples(stream):
+            if isinstance(sample, Fault):
+                rejects.append(_reject(tar, sample))
             else:
-                found.append(one)
-    found.sort(key=lambda one: one[0].key)
-    table = to_table([sample for sample, _ in found], SAMPLE_SCHEMA)
-    kinds = {(scores.scoring_key, scores.sentences, scores.entailment is None) for _, scores in found}
-    if len(kinds) == 1 and found[0][1].entailment is not None:
-        first = found[0][1]
+                samples.append(sample)
+    samples.sort(key=lambda pair: pair[0].key)
+    table = to_table([sample for sample, _ in samples], SAMPLE_SCHEMA)
+    stored = [scores.entailment for _, scores in samples if scores.entailment is not None]
+    kinds = {(scores.scoring_key, scores.sentences) for _, scores in samples}
+    if len(kinds) == 1 and len(stored) == len(samples):
+        first = samples[0][1]
         score_set, _ = make_set(first.scoring_key, _distinct(first))
-        places = {sentence: place for place, sentence in enumerate(sum(first.sentences, ()))}
-        columns = [places[sentence] for sentence in score_set.hypotheses]
-        entailment = np.stack([scores.entailment.reshape(-1)[columns] for _, scores in found])
-        keys = [sample.key for sample, _ in found]
-        write_scores(out, out.scores(score_set, unit), keys, entailment, np.zeros(len(found), dtype=bool))
+        column_of = {sentence: column for column, sentence in enumerate(chain(*first.sentences))}
+        columns = [column_of[sentence] for sentence in score_set.hypotheses]
+        entailment = np.stack([scores.reshape(-1)[columns] for scores in stored])
+        keys = [sample.key for sample, _ in samples]
+        write_scores(out, out.scores(score_set, unit), keys, entailment, np.zeros(len(samples), dtype=bool))
     write_transcripts(out, unit, table, rejects)
+    audio_s = sum(sample.duration_s for sample, _ in samples)
+    return StageCounts(len(samples) + len(rejects), audio_s, rejects=count_reasons(rejects))
 
 
-def rewrite_unit(out: OutputDir, tar: ShardTar, spec: LabelSpec, shard_spec: ShardSpec) -> None:
-    """Write the unit's shard with the audio of ``tar``, and what is left out of it to the unit's rejects."""
+def rewrite_unit(out: OutputDir, tar: ShardTar, spec: LabelSpec, shard_spec: ShardSpec) -> StageCounts:
+    """Write the unit's shard with the audio of ``tar``, and the samples that are left out to the unit's rejects."""
     if out.exists(out.shard(spec.taxonomy.name, tar.unit)):
-        return
-    write_labelled(out, tar, spec, read_labelled(out, tar, spec, shard_spec))
+        return StageCounts()
+    labelled = read_labelled(out, tar, spec, shard_spec)
+    write_labelled(out, tar, spec, labelled)
+    return StageCounts(samples=len(labelled.samples), rejects=count_reasons(labelled.rejects))
 
 
 def read_labelled(out: OutputDir, tar: ShardTar, spec: LabelSpec, shard_spec: ShardSpec) -> Labelled:
-    """What the unit's labels make of the samples of ``tar``."""
+    """The samples of ``tar`` with the unit's new labels."""
     table = out.read_table(out.transcripts(tar.unit))
     keys, offsets, sizes = (table.column(name).to_pylist() for name in ("key", "flac_offset", "flac_bytes"))
     transcripts = table.drop_columns(["flac_offset", "flac_bytes"])
@@ -141,18 +147,20 @@ def read_labelled(out: OutputDir, tar: ShardTar, spec: LabelSpec, shard_spec: Sh
 
 
 def write_labelled(out: OutputDir, tar: ShardTar, spec: LabelSpec, labelled: Labelled) -> None:
-    """Write the unit's shard with the audio of ``tar``, which is copied as it is."""
+    """Write the unit's shard with the audio of ``tar``, which is copied unchanged."""
     with storage.slices(tar.path) as read:
-        write_shard(out, tar.unit, spec, labelled.samples, labelled.rejects, lambda key: read(*labelled.places[key]))
+        write_shard(
+            out, tar.unit, spec, labelled.samples, labelled.rejects, lambda key: read(*labelled.flac_ranges[key])
+        )
 
 
 def _expand(name: str) -> dict[str, int]:
-    """Size of every tar that ``name`` stands for, by path."""
+    """Sizes of the tars that ``name`` stands for, by path."""
     if storage.is_remote(name) or not os.path.isdir(name):
         size = storage.file_size(name)
-        found = storage.match_glob(name) if size is None else {name: size}
-        if found:
-            return found
+        files = storage.match_glob(name) if size is None else {name: size}
+        if files:
+            return files
     by_folder: dict[str, dict[str, int]] = {}
     for path, size in storage.list_files(name).items():
         folder, _, base = path[len(name) + 1 :].rpartition("/")
@@ -162,16 +170,16 @@ def _expand(name: str) -> dict[str, int]:
         return by_folder[""]
     if len(by_folder) > 1:
         folders = ", ".join(storage.join(name, folder) for folder in sorted(by_folder))
-        raise InputError(f"--shards {name}: several sets of shards there, name one: {folders}")
+        raise InputError(f"--shards {name}: has several sets of shards; name one: {folders}")
     if not by_folder:
-        raise InputError(f"--shards {name}: no shards there (files such as {EXAMPLE}), nor does a file match it")
+        raise InputError(f"--shards {name}: no such tar, and no folder with shards (files such as {EXAMPLE})")
     return next(iter(by_folder.values()))
 
 
 def _shard_tar(path: str, size: int) -> ShardTar:
     matched = SHARD_NAME.fullmatch(posixpath.basename(path))
     if not matched or int(matched[2]) >= int(matched[3]):
-        raise InputError(f"--shards {path}: not named as lanser names a shard, such as {EXAMPLE}")
+        raise InputError(f"--shards {path}: not named like a shard of lanser, such as {EXAMPLE}")
     return ShardTar(Unit(int(matched[2]), int(matched[3]), matched[1], sources=1, bytes=size), path)
 
 
@@ -179,14 +187,14 @@ def _first_sample(tar: ShardTar) -> tuple[ShardSample, StoredScores]:
     faults = []
     try:
         with storage.open_read(tar.path) as stream:
-            for found in read_samples(stream):
-                if not isinstance(found, Fault):
-                    return found
-                faults.append(found)
+            for sample in read_samples(stream):
+                if not isinstance(sample, Fault):
+                    return sample
+                faults.append(sample)
     except OSError as error:
         raise InputError(f"--shards {tar.path}: cannot be read ({' '.join(str(error).split())})") from None
-    told = ": ".join(filter(None, (faults[0].member, faults[0].detail))) if faults else "is empty"
-    raise InputError(f"--shards {tar.path}: {told}; give shards that lanser wrote")
+    reason = ": ".join(filter(None, (faults[0].member, faults[0].detail))) if faults else "is empty"
+    raise InputError(f"--shards {tar.path}: {reason}; name shards that lanser wrote")
 
 
 def _distinct(scores: StoredScores) -> tuple[str, ...]:

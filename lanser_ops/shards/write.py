@@ -1,15 +1,16 @@
 """WebDataset tars: one sample is ``<key>.cls``, ``<key>.flac`` and ``<key>.json``.
 
-Tars are deterministic: samples in key order, members in name order, no times, no owners. The format is
-that of the WebDataset documentation (https://github.com/webdataset/webdataset).
+Tars are deterministic: samples in key order, members in name order, no times, no owners. The format is that of the
+WebDataset documentation (https://github.com/webdataset/webdataset).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import orjson
 import pyarrow as pa
@@ -20,11 +21,11 @@ from lanser_ops.audio.decode import AudioError, encode_flac
 from lanser_ops.corpus.plan import read_unit
 from lanser_ops.output import attempts
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.output.rejects import shard_stage, write_shard_rejects
+from lanser_ops.output.rejects import count_reasons, shard_stage, write_shard_rejects
 from lanser_ops.tar import Buffer
 from schemas.records import Reject, SourceRow, Transcript, from_table, make_reject
 from schemas.specs import LabelSpec, ShardSpec
-from schemas.units import Unit
+from schemas.units import StageCounts, Unit
 
 FLAC_MAGIC = b"fLaC"
 # FLAC bytes of a unit are held in memory up to this size, then in a temporary file.
@@ -36,15 +37,15 @@ log = logging.getLogger(__name__)
 
 def shard_unit(
     out: OutputDir, unit: Unit, roots: Sequence[str], spec: LabelSpec, shard_spec: ShardSpec, asr_model: str
-) -> None:
-    """Write the unit's shard from its recordings, and add what is left out of it to the unit's rejects.
+) -> StageCounts:
+    """Write the unit's shard from its recordings, and add the samples that are left out to the unit's rejects.
 
-    A unit that was begun `attempts.MAX_TRIES` times and never finished is set aside: all of it is left out.
-    Since it has no tar then, a later job begins it again.
+    A unit that was begun `attempts.MAX_TRIES` times and never finished is set aside: all its samples are left out.
+    As it then has no tar, a later job begins it again.
     """
     taxonomy = spec.taxonomy.name
     if out.exists(out.shard(taxonomy, unit)):
-        return
+        return StageCounts()
     table = out.read_table(out.transcripts(unit))
     logprobs = table.column("avg_logprob").to_pylist()
     models = pa.array([None if logprob is None else asr_model for logprob in logprobs], pa.string())
@@ -54,28 +55,29 @@ def shard_unit(
         rejects += [_reject(sample, spec, "gave_up", attempts.GAVE_UP) for sample in samples]
         write_shard_rejects(out, unit, taxonomy, rejects)
         attempts.forget(out, unit)
-        return
+        return StageCounts(rejects=count_reasons(rejects))
     chosen = {sample["key"] for sample in samples}
     transcripts = [transcript for transcript in from_table(table, Transcript) if transcript.key in chosen]
     with attempts.attempt(out, unit), tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
-        places, lost = spool_flac(spool, transcripts, read_unit(out, unit), roots)
+        ranges, lost = spool_flac(spool, transcripts, read_unit(out, unit), roots)
         rejects += [_reject(sample, spec, *lost[sample["key"]]) for sample in samples if sample["key"] in lost]
-        samples = [sample for sample in samples if sample["key"] in places]
+        samples = [sample for sample in samples if sample["key"] in ranges]
 
         def flac_of(key: str) -> bytes:
-            offset, size = places[key]
+            offset, size = ranges[key]
             spool.seek(offset)
             return spool.read(size)
 
         write_shard(out, unit, spec, samples, rejects, flac_of)
+    return StageCounts(samples=len(samples), rejects=count_reasons(rejects))
 
 
 def choose_samples(
     out: OutputDir, unit: Unit, spec: LabelSpec, shard_spec: ShardSpec, transcripts: pa.Table
 ) -> tuple[list[dict[str, Any]], list[Reject]]:
-    """What goes into the unit's shard, as its JSON has it and in key order, and rejects for what does not.
+    """The samples of the unit's shard, as its JSON has them and in key order, and rejects for the others.
 
-    ``transcripts`` has the columns of a transcript and ``asr_model``, null where the text was given.
+    ``transcripts`` has the columns of a transcript and ``asr_model``, null where the text came with the input.
     """
     labels = out.read_table(out.labels(spec.taxonomy.name, unit))
     samples, rejects = [], []
@@ -98,7 +100,7 @@ def write_shard(
 ) -> None:
     """Write the unit's rejects of this taxonomy, then its tar; ``flac_of`` gives the FLAC of a key.
 
-    A unit without a sample gets no tar: an empty one trips readers up.
+    A unit without a sample gets no tar: readers fail on an empty one.
     """
     write_shard_rejects(out, unit, spec.taxonomy.name, rejects)
     if samples:
@@ -114,8 +116,8 @@ def fields_of_all(spec: LabelSpec) -> dict[str, Any]:
     """The part of ``<key>.json`` that all samples of a taxonomy share."""
     return {
         "taxonomy": spec.taxonomy.name,
-        "labels": [one.name for one in spec.taxonomy.labels],
-        "hypotheses": [one.hypothesis for one in spec.taxonomy.labels],
+        "labels": [label.name for label in spec.taxonomy.labels],
+        "hypotheses": [label.hypothesis for label in spec.taxonomy.labels],
         "templates": list(spec.templates),
         "nli_model": spec.nli_model.id,
         "nli_sha256": spec.nli_model.sha256,
@@ -126,10 +128,11 @@ def fields_of_all(spec: LabelSpec) -> dict[str, Any]:
 
 def sample_rows(transcripts: pa.Table, labels: pa.Table) -> Iterator[dict[str, Any]]:
     """The columns of both tables, which have the same rows, as ``<key>.json`` holds them."""
+    if not len(labels.column("template_labels").combine_chunks().flatten()):
+        labels = labels.drop_columns(["template_labels", "template_entailment"])
     columns = {**_columns(transcripts), **_columns(labels)}
-    columns["flags"] = [heard + said for heard, said in zip(_flags(transcripts), columns["flags"], strict=True)]
-    if not any(columns["template_labels"]):
-        del columns["template_labels"], columns["template_entailment"]
+    flags = zip(_flags(transcripts), _flags(labels), strict=True)
+    columns["flags"] = [of_transcript + of_label for of_transcript, of_label in flags]
     for values in zip(*columns.values(), strict=True):
         yield dict(zip(columns, values, strict=True))
 
@@ -143,21 +146,24 @@ def _flags(table: pa.Table) -> list[list[str]]:
 
 
 def _values(column: pa.Array) -> list:
-    """A column's values; float32 stay numpy's, which are written with the digits that they have: six, not 17."""
-    if pa.types.is_float32(column.type):
-        return list(column.to_numpy())
-    if pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type):
-        return list(column.flatten().to_numpy().reshape(len(column), -1)) if len(column) else []
-    return column.to_pylist()
+    """A column's values. float32 stay numpy's, alone and in lists: orjson writes their six digits, not a double's 17.
+
+    Lists of float32 have the same lengths in all rows.
+    """
+    values, shape = column, [len(column)]
+    while pa.types.is_list(values.type):
+        values = values.flatten()
+        shape.append(len(values) // max(1, math.prod(shape)))
+    return list(values.to_numpy().reshape(shape)) if pa.types.is_float32(values.type) else column.to_pylist()
 
 
 def shortest(value: float) -> float:
-    """A float32 as the decimal it was rounded to: six significant digits, not the 17 of its double."""
+    """A float32 as the decimal that it was rounded to: six significant digits, not the 17 of its double."""
     return float(f"{value:.6g}")
 
 
 def drop_reason(row: Mapping[str, Any], spec: ShardSpec) -> tuple[str, str] | None:
-    """(reason, detail) where the utterance is left out of the shards, None where it goes in."""
+    """(reason, detail) if the utterance is left out of the shards, else None."""
     if row["flags"] and not spec.keep_flagged:
         return row["flags"][0], f"flags {', '.join(row['flags'])}; --keep-flagged keeps such utterances"
     if row["score"] < spec.min_score:
@@ -168,42 +174,42 @@ def drop_reason(row: Mapping[str, Any], spec: ShardSpec) -> tuple[str, str] | No
 
 
 def spool_flac(
-    spool: BinaryIO, transcripts: Sequence[Transcript], rows: Sequence[SourceRow], roots: Sequence[str]
+    spool: IO[bytes], transcripts: Sequence[Transcript], rows: Sequence[SourceRow], roots: Sequence[str]
 ) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[str, str]]]:
     """Decode the audio of ``transcripts`` and append each utterance as FLAC to ``spool``.
 
-    Returns (offset, size) in the spool by key, and (reason, detail) by key for those whose recording no
-    longer gives the audio that was transcribed. Each recording is decoded once, in a stream.
+    Returns (offset, size) in the spool by key, and (reason, detail) by key for those whose recording no longer gives
+    the audio that was transcribed. Each recording is decoded once, as a stream.
     """
-    wanted: dict[str, list[Transcript]] = {}
+    by_source: dict[str, list[Transcript]] = {}
     for transcript in transcripts:
-        wanted.setdefault(transcript.source, []).append(transcript)
-    places: dict[str, tuple[int, int]] = {}
+        by_source.setdefault(transcript.source, []).append(transcript)
+    ranges: dict[str, tuple[int, int]] = {}
     lost: dict[str, tuple[str, str]] = {}
     for group in recordings.by_recording(rows):
-        cut = wanted.pop(group[0].source, [])
-        if not cut:
+        utterances = by_source.pop(group[0].source, [])
+        if not utterances:
             continue
-        ranges = [(recordings.to_samples(one.start_s), recordings.to_samples(one.end_s)) for one in cut]
+        cuts = [(recordings.to_samples(each.start_s), recordings.to_samples(each.end_s)) for each in utterances]
         fault = ("decode_error", "the recording has changed since it was transcribed")
         try:
-            for index, samples in recordings.cut_blocks(recordings.decode_recording(group[0], roots), ranges):
-                if len(samples) == ranges[index][1] - ranges[index][0]:
+            for index, samples in recordings.cut_blocks(recordings.decode_recording(group[0], roots), cuts):
+                if len(samples) == cuts[index][1] - cuts[index][0]:
                     flac = encode_flac(samples)
-                    places[cut[index].key] = (spool.tell(), len(flac))
+                    ranges[utterances[index].key] = (spool.tell(), len(flac))
                     spool.write(flac)
-        except AudioError as error:  # at the end of a long recording: what came before it is whole
+        except AudioError as error:  # perhaps late in a long recording: what came before it is complete
             fault = (error.reason, error.detail)
         except OSError as error:
             fault = ("missing", " ".join(str(error).split()))
-        lost.update({one.key: fault for one in cut if one.key not in places})
-    return places, lost
+        lost.update({each.key: fault for each in utterances if each.key not in ranges})
+    return ranges, lost
 
 
 def tar_members(
     samples: Iterable[dict[str, Any]], flac_of: Callable[[str], Buffer], spec: LabelSpec
 ) -> Iterator[tuple[bytes, Buffer]]:
-    """(name, content) of what goes into the tar: of every sample the three members, in name order.
+    """(name, content) of the tar's members: three for every sample, in name order.
 
     ``samples`` are in key order; ``flac_of`` gives the FLAC of a key.
     """

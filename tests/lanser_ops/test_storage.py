@@ -49,12 +49,49 @@ print(sorted(os.listdir("/proc/self/task")) == sorted(before))
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
-def test_clear_temporary_removes_what_a_killed_run_left(tmp_path: Path):
+def test_clear_temporary_removes_what_the_job_left_and_nothing_else(tmp_path: Path):
     (tmp_path / ".tmp").mkdir()
-    (tmp_path / ".tmp" / "0123-shards-x.tar").write_bytes(b"half")
+    (tmp_path / ".tmp" / "0123-x-shards-x.tar").write_bytes(b"half")
+    (tmp_path / ".tmp" / "4567-x-shards-y.tar").write_bytes(b"another job's")
     (tmp_path / "keep").write_bytes(b"")
-    storage.clear_temporary(str(tmp_path))
+    storage.clear_temporary(str(tmp_path), "0123")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".tmp", "4567-x-shards-y.tar", "keep"]
+    storage.clear_temporary(str(tmp_path), "4567")
     assert [path.name for path in tmp_path.iterdir()] == ["keep"]
+
+
+def test_a_check_for_writing_leaves_another_jobs_files_alone(tmp_path: Path):
+    with storage.atomic_writer(str(tmp_path), "x", "0123") as stream:
+        stream.write(b"whole")
+        storage.check_writable(str(tmp_path))
+    assert (tmp_path / "x").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.wav", ["a.wav"]),
+        ("**/*.wav", ["b/c.wav", "b/d/e.wav"]),
+        ("b/*", ["b/c.wav", "b/f[1].flac"]),
+        ("**.flac", ["b/f[1].flac"]),
+        ("b/?.wav", ["b/c.wav"]),
+        ("b/[!a].wav", ["b/c.wav"]),
+        ("b/[abc].wav", ["b/c.wav"]),
+        ("b/c.wa", []),
+        ("b/.*", []),
+    ],
+)
+def test_local_patterns_mean_what_beams_mean(tmp_path: Path, pattern: str, names: list[str]):
+    from apache_beam.io.filesystems import FileSystems
+
+    for name in ("a.wav", "b/c.wav", "b/d/e.wav", "b/f[1].flac"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"12")
+    sizes = storage.match_glob(f"{tmp_path}/{pattern}")
+    assert sizes == {f"{tmp_path}/{name}": 2 for name in names}
+    (result,) = FileSystems.match([f"{tmp_path}/{pattern}"])
+    files = {match.path: match.size_in_bytes for match in result.metadata_list if Path(match.path).is_file()}
+    assert files == sizes
 
 
 def test_exact_names_with_pattern_characters(tmp_path: Path):

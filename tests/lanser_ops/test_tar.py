@@ -1,4 +1,4 @@
-"""Tars byte by byte: the same as tarfile's, and read back whatever has been done to them."""
+"""Tars byte by byte: the same as tarfile's, and read back however they were written or damaged."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from lanser_ops import tar
 from lanser_ops.tar import BrokenTar, Member, header, read_members, write_tar
 
 
 def tarfile_bytes(members: list[tuple[str, bytes]], format: int = tarfile.USTAR_FORMAT, **fields) -> bytes:
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=format) as tar:
+    with tarfile.open(fileobj=stream, mode="w", format=format) as archive:
         for name, content in members:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             for field, value in fields.items():
                 setattr(info, field, value)
-            tar.addfile(info, io.BytesIO(content))
+            archive.addfile(info, io.BytesIO(content))
     return stream.getvalue()
 
 
@@ -36,29 +37,29 @@ def test_headers_are_those_of_tarfile(name, size):
 
 @pytest.mark.parametrize("count", [0, 1, 7, 40])
 def test_a_tar_is_that_of_tarfile_whatever_it_is_written_to(tmp_path: Path, monkeypatch, count):
-    monkeypatch.setattr(tars, "CHUNK_BYTES", 5000)
+    monkeypatch.setattr(tar, "CHUNK_BYTES", 5000)
     members = [(f"{n:04d}.bin", os.urandom(37 * n)) for n in range(count)]
-    wanted = tarfile_bytes(members)
+    expected = tarfile_bytes(members)
     for stream in (io.BytesIO(), (tmp_path / "a.tar").open("wb+")):
         write_tar(stream, [(name.encode(), content) for name, content in members])
         stream.seek(0)
-        assert stream.read() == wanted
+        assert stream.read() == expected
 
 
 def test_views_of_another_file(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(tars, "CHUNK_BYTES", 3000)
+    monkeypatch.setattr(tar, "CHUNK_BYTES", 3000)
     content = os.urandom(100_000)
-    places = [(0, 700), (700, 800), (90_000, 900), (5, 1), (20_000, 30_000), (99_999, 1), (10, 0)]
+    ranges = [(0, 700), (700, 800), (90_000, 900), (5, 1), (20_000, 30_000), (99_999, 1), (10, 0)]
     with (tmp_path / "a.tar").open("wb+") as stream:
         view = memoryview(content)
-        write_tar(stream, [(b"%d" % n, view[start : start + size]) for n, (start, size) in enumerate(places)])
+        write_tar(stream, [(b"%d" % n, view[start : start + size]) for n, (start, size) in enumerate(ranges)])
         stream.seek(0)
-        wanted = [(str(n), content[offset : offset + size]) for n, (offset, size) in enumerate(places)]
-        assert stream.read() == tarfile_bytes(wanted)
+        expected = [(str(n), content[start : start + size]) for n, (start, size) in enumerate(ranges)]
+        assert stream.read() == tarfile_bytes(expected)
 
 
-def test_an_error_half_way_leaves_no_whole_tar(monkeypatch):
-    monkeypatch.setattr(tars, "CHUNK_BYTES", 1)
+def test_an_error_half_way_leaves_no_complete_tar(monkeypatch):
+    monkeypatch.setattr(tar, "CHUNK_BYTES", 1)
     stream = io.BytesIO()
 
     def members():
@@ -73,11 +74,11 @@ def test_an_error_half_way_leaves_no_whole_tar(monkeypatch):
 
 def contents(data: bytes) -> list[tuple[str, bytes]]:
     stream = io.BytesIO(data)
-    found = []
+    members = []
     for member in read_members(stream):
         stream.seek(member.offset)
-        found.append((member.name, stream.read(member.size)))
-    return found
+        members.append((member.name, stream.read(member.size)))
+    return members
 
 
 def test_members_are_read_back():
@@ -103,14 +104,14 @@ def test_only_regular_files_count():
     assert contents(data + link + folder + tarfile_bytes(MEMBERS[1:])) == MEMBERS
 
 
-@pytest.mark.parametrize("kept", [0, 100, 512, 700, 1024, 1536, 1600, 2048])
-def test_a_tar_that_was_cut_off_is_broken(kept):
+@pytest.mark.parametrize("size", [0, 100, 512, 700, 1024, 1536, 1600, 2048])
+def test_a_tar_that_was_cut_off_is_broken(size):
     data = tarfile_bytes([("a.cls", b"3"), ("a.flac", b"x" * 600)])  # 512 + 512 + 512 + 1024, then the end
     with pytest.raises(BrokenTar):
-        contents(data[:kept])
+        contents(data[:size])
 
 
-def test_a_damaged_header_is_no_end():
+def test_a_damaged_header_is_not_the_end():
     data = bytearray(tarfile_bytes(MEMBERS))
     data[1024 + 124] ^= 1
     with pytest.raises(BrokenTar, match="no end of the archive after 1024 bytes"):

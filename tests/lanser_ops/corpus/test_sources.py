@@ -22,7 +22,7 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def sources(tmp_path: Path, *inputs: Path | str) -> list[str]:
-    return sorted(read_sources([str(one) for one in inputs], str(tmp_path / "out")).rows.column("source").to_pylist())
+    return sorted(read_sources([str(name) for name in inputs], str(tmp_path / "out")).rows.column("source").to_pylist())
 
 
 def test_folder_is_searched_and_other_files_are_left_alone(tmp_path):
@@ -54,11 +54,11 @@ def test_the_same_file_by_two_names_is_one_source(tmp_path):
 
 
 def test_equal_names_below_two_folders_are_told_apart(tmp_path):
-    touch(tmp_path, "one/x/a.wav", "two/x/a.wav", "two/x/b.wav")
-    found = read_sources([str(tmp_path / "two/x"), str(tmp_path / "one/x")], str(tmp_path / "out"))
-    assert sorted(found.rows.column("source").to_pylist()) == ["b.wav", "one/x/a.wav", "two/x/a.wav"]
-    assert sorted(full_paths(found.rows, found.roots).to_pylist()) == [
-        str(tmp_path / "one/x/a.wav"), str(tmp_path / "two/x/a.wav"), str(tmp_path / "two/x/b.wav"),
+    touch(tmp_path, "first/x/a.wav", "second/x/a.wav", "second/x/b.wav")
+    expanded = read_sources([str(tmp_path / "second/x"), str(tmp_path / "first/x")], str(tmp_path / "out"))
+    assert sorted(expanded.rows.column("source").to_pylist()) == ["b.wav", "first/x/a.wav", "second/x/a.wav"]
+    assert sorted(full_paths(expanded.rows, expanded.roots).to_pylist()) == [
+        str(tmp_path / "first/x/a.wav"), str(tmp_path / "second/x/a.wav"), str(tmp_path / "second/x/b.wav"),
     ]  # fmt: skip
 
 
@@ -76,27 +76,27 @@ def test_manifest(tmp_path, kind):
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     else:
         pq.write_table(pa.Table.from_pylist(rows), file)
-    found = read_sources([str(file)], str(tmp_path / "out")).rows.to_pylist()
-    assert [(row["source"], row["start_s"], row["end_s"], row["speaker"], row["text"]) for row in found] == [
+    table = read_sources([str(file)], str(tmp_path / "out")).rows.to_pylist()
+    assert [(row["source"], row["start_s"], row["end_s"], row["speaker"], row["text"]) for row in table] == [
         ("a.wav", 1.0, 2.5, "7", "Hello, you"),
         ("b.wav", None, None, None, None),
     ]
-    assert [row["bytes"] for row in found] == [48000, 10]
+    assert [row["bytes"] for row in table] == [48000, 10]
 
 
 def test_manifest_paths_outside_its_folder(tmp_path):
     touch(tmp_path, "data/x/a.wav", "data/y/b.wav", "lists/c.wav")
     (tmp_path / "lists" / "m.csv").write_text(f"path\n{tmp_path}/data/x/a.wav\n../data/y/b.wav\nc.wav\n")
-    found = read_sources([str(tmp_path / "lists" / "m.csv")], str(tmp_path / "out"))
-    assert sorted(found.rows.column("source").to_pylist()) == ["c.wav", "x/a.wav", "y/b.wav"]
-    assert found.roots == (str(tmp_path / "data"), str(tmp_path / "lists"))
+    expanded = read_sources([str(tmp_path / "lists" / "m.csv")], str(tmp_path / "out"))
+    assert sorted(expanded.rows.column("source").to_pylist()) == ["c.wav", "x/a.wav", "y/b.wav"]
+    assert expanded.roots == (str(tmp_path / "data"), str(tmp_path / "lists"))
 
 
 def test_manifest_rows_win_over_a_folder_that_holds_the_same_files(tmp_path):
     touch(tmp_path, "in/a.wav", "in/b.wav")
     (tmp_path / "in" / "m.csv").write_text("path,text\na.wav,hello\n")
-    found = read_sources([str(tmp_path / "in"), str(tmp_path / "in" / "m.csv")], str(tmp_path / "out"))
-    assert sorted((row["source"], row["text"]) for row in found.rows.to_pylist()) == [
+    expanded = read_sources([str(tmp_path / "in"), str(tmp_path / "in" / "m.csv")], str(tmp_path / "out"))
+    assert sorted((row["source"], row["text"]) for row in expanded.rows.to_pylist()) == [
         ("a.wav", "hello"),
         ("b.wav", None),
     ]
@@ -112,10 +112,10 @@ def make_tar(path: Path, members: dict[str, bytes]) -> None:
 
 def test_tar_members(tmp_path):
     make_tar(tmp_path / "s.tar", {"u1.flac": b"abc", "u1.json": b"{}", "../../u2.wav": b"defg", "/etc/u3.mp3": b"h"})
-    found = read_sources([str(tmp_path / "s.tar")], str(tmp_path / "out")).rows.to_pylist()
-    assert [row["source"] for row in found] == ["s.tar/u1.flac", "s.tar/../../u2.wav", "s.tar//etc/u3.mp3"]
+    members = read_sources([str(tmp_path / "s.tar")], str(tmp_path / "out")).rows.to_pylist()
+    assert [row["source"] for row in members] == ["s.tar/u1.flac", "s.tar/../../u2.wav", "s.tar//etc/u3.mp3"]
     content = (tmp_path / "s.tar").read_bytes()
-    assert [content[row["offset"] :][: row["bytes"]] for row in found] == [b"abc", b"defg", b"h"]
+    assert [content[row["offset"] :][: row["bytes"]] for row in members] == [b"abc", b"defg", b"h"]
 
 
 def test_broken_tar_becomes_a_row_of_its_own(tmp_path):
@@ -126,13 +126,36 @@ def test_broken_tar_becomes_a_row_of_its_own(tmp_path):
 
 
 def test_order_of_inputs_does_not_matter(tmp_path):
-    touch(tmp_path, "one/a.wav", "two/b.wav", "three/c.wav")
-    inputs = [str(tmp_path / name) for name in ("one", "two", "three")]
-    forth, back = read_sources(inputs, "/out"), read_sources(inputs[::-1], "/out")
-    assert forth == back
+    touch(tmp_path, "x/a.wav", "y/b.wav", "z/c.wav")
+    inputs = [str(tmp_path / name) for name in ("x", "y", "z")]
+    assert read_sources(inputs, "/out") == read_sources(inputs[::-1], "/out")
 
 
 def test_manifest_without_rows(tmp_path):
     (tmp_path / "m.csv").write_text("path,text\n")
     with pytest.raises(InputError, match=r"m\.csv: the manifest has no rows"):
         read_sources([str(tmp_path / "m.csv")], "/out")
+
+
+def refusal(tmp_path: Path, name: Path) -> str:
+    with pytest.raises(InputError) as raised:
+        read_sources([str(name)], str(tmp_path / "out"))
+    return str(raised.value)
+
+
+def test_a_tar_without_audio_is_refused(tmp_path):
+    """Bug: an IndexError, from the plan of no rows."""
+    make_tar(tmp_path / "s.tar", {"notes.txt": b"hello"})
+    line = refusal(tmp_path, tmp_path / "s.tar")
+    assert line.startswith(f"--input {tmp_path}/s.tar: no audio in these files (looked for aac, aif, ")
+    make_tar(tmp_path / "with_audio.tar", {"u1.wav": b"x"})
+    assert sources(tmp_path, tmp_path / "*.tar") == ["with_audio.tar/u1.wav"]
+
+
+@pytest.mark.parametrize("name", ["out/a.wav", "out/*.wav", "out/shards"])
+def test_an_input_below_the_output_is_refused(tmp_path, name):
+    """Bug: "Must pass at least one table"."""
+    touch(tmp_path, "out/a.wav", "out/shards/b.tar", "c.wav")
+    assert refusal(tmp_path, tmp_path / name) == (
+        f"--input {tmp_path}/{name}: lies below --output {tmp_path}/out, whose files are never read as input"
+    )

@@ -6,16 +6,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lanser_ops import storage
-from lanser_ops.corpus.plan import PLAN_FILE, PlanOptions, encode_plan, make_plan, read_unit, read_units
+from lanser_ops.corpus.plan import encode_plan, make_plan, read_unit, read_units
 from lanser_ops.corpus.sources import ROW_SCHEMA, Sources
+from lanser_ops.output.directory import PLAN, OutputDir
+from schemas.specs import PlanSpec
 
 
-def corpus(sizes: list[int], rows_a_file: int = 1) -> Sources:
+def corpus(sizes: list[int], rows_per_file: int = 1) -> Sources:
     rows = [
         {"root": 0, "path": f"{i}.wav", "source": f"{i}.wav", "bytes": size, "start_s": float(k), "end_s": k + 1.0}
         for i, size in enumerate(sizes)
-        for k in range(rows_a_file)
+        for k in range(rows_per_file)
     ]
     return Sources(pa.Table.from_pylist(rows, schema=ROW_SCHEMA), ("/in",))
 
@@ -23,53 +24,53 @@ def corpus(sizes: list[int], rows_a_file: int = 1) -> Sources:
 def test_order_of_sources_does_not_matter():
     sources = corpus(list(range(1, 100)))
     shuffled = Sources(sources.rows.take(np.random.default_rng(0).permutation(99)), sources.roots)
-    assert make_plan(sources, PlanOptions()) == make_plan(shuffled, PlanOptions())
+    assert make_plan(sources, PlanSpec()) == make_plan(shuffled, PlanSpec())
 
 
 def test_units_are_balanced_by_bytes():
     sizes = list(np.random.default_rng(1).integers(10_000, 50_000, 2000))
-    _, units = make_plan(corpus(sizes), PlanOptions(num_shards=20, val_fraction=0))
+    _, units = make_plan(corpus(sizes), PlanSpec(num_shards=20, val_fraction=0))
     share = sum(sizes) / 20
     assert len(units) == 20
     assert all(abs(unit.bytes - share) < 0.06 * share for unit in units)
 
 
-@pytest.mark.parametrize(("files", "wanted", "got"), [(5, 3, 3), (2, 8, 2), (1, 1, 1), (100, 100, 100)])
-def test_num_shards_is_met_up_to_the_number_of_files(files, wanted, got):
-    _, units = make_plan(corpus([7] * files), PlanOptions(num_shards=wanted, val_fraction=0))
-    assert len(units) == got
+@pytest.mark.parametrize(("files", "num_shards", "count"), [(5, 3, 3), (2, 8, 2), (1, 1, 1), (100, 100, 100)])
+def test_num_shards_is_met_up_to_the_number_of_files(files, num_shards, count):
+    _, units = make_plan(corpus([7] * files), PlanSpec(num_shards=num_shards, val_fraction=0))
+    assert len(units) == count
     assert all(unit.sources > 0 for unit in units)
 
 
 def test_one_giant_file_does_not_leave_units_empty():
-    plan, units = make_plan(corpus([10**9, 1, 1, 1, 1, 1]), PlanOptions(num_shards=4, val_fraction=0))
+    plan, units = make_plan(corpus([10**9, 1, 1, 1, 1, 1]), PlanSpec(num_shards=4, val_fraction=0))
     assert len(units) == 4
     assert sorted(set(plan.column("unit").to_pylist())) == [0, 1, 2, 3]
 
 
 def test_small_corpora_get_several_units():
-    _, units = make_plan(corpus([1000] * 60), PlanOptions())
+    _, units = make_plan(corpus([1000] * 60), PlanSpec())
     assert len(units) == 16
 
 
 def test_shard_size():
-    _, units = make_plan(corpus([1_000_000] * 1000), PlanOptions(shard_size_mb=50, val_fraction=0))
+    _, units = make_plan(corpus([1_000_000] * 1000), PlanSpec(shard_size_mb=50, val_fraction=0))
     assert len(units) == 20
 
 
 def test_rows_of_a_file_stay_together_and_a_file_is_in_one_split():
-    plan, units = make_plan(corpus([100] * 50, rows_a_file=3), PlanOptions(num_shards=10, val_fraction=0.2))
+    plan, units = make_plan(corpus([100] * 50, rows_per_file=3), PlanSpec(num_shards=10, val_fraction=0.2))
     units_of_file: dict[str, set[int]] = {}
     for row in plan.to_pylist():
         units_of_file.setdefault(row["source"], set()).add(row["unit"])
-    assert all(len(found) == 1 for found in units_of_file.values())
+    assert all(len(unit_indices) == 1 for unit_indices in units_of_file.values())
     assert [unit.split for unit in units] == ["train"] * 9 + ["val"]
     assert sum(unit.sources for unit in units if unit.split == "val") == 21
 
 
 def test_a_file_stays_in_val_when_the_corpus_grows():
     def val(count: int) -> set[str]:
-        plan, units = make_plan(corpus([100] * count), PlanOptions(val_fraction=0.1))
+        plan, units = make_plan(corpus([100] * count), PlanSpec(val_fraction=0.1))
         val_units = {unit.index for unit in units if unit.split == "val"}
         return {row["source"] for row in plan.to_pylist() if row["unit"] in val_units}
 
@@ -78,20 +79,21 @@ def test_a_file_stays_in_val_when_the_corpus_grows():
 
 
 def test_val_fraction_is_met_by_a_large_corpus():
-    _, units = make_plan(corpus([100] * 5000), PlanOptions(val_fraction=0.2))
+    _, units = make_plan(corpus([100] * 5000), PlanSpec(val_fraction=0.2))
     assert sum(unit.sources for unit in units if unit.split == "val") / 5000 == pytest.approx(0.2, abs=0.015)
 
 
 @pytest.mark.parametrize(("files", "splits"), [(1, ["train"]), (2, ["train", "val"])])
 def test_val_with_few_files(files, splits):
-    _, units = make_plan(corpus([10] * files), PlanOptions())
+    _, units = make_plan(corpus([10] * files), PlanSpec())
     assert [unit.split for unit in units] == splits
 
 
 def test_a_unit_reads_its_own_rows(tmp_path):
-    plan, units = make_plan(corpus([100] * 20), PlanOptions(num_shards=4))
-    storage.write_bytes(str(tmp_path), PLAN_FILE, encode_plan(plan, units))
-    assert read_units(str(tmp_path)) == units
-    rows = [row for unit in units for row in read_unit(str(tmp_path), unit)]
+    plan, units = make_plan(corpus([100] * 20), PlanSpec(num_shards=4))
+    out = OutputDir(str(tmp_path))
+    out.write_bytes(PLAN, encode_plan(plan, units))
+    assert read_units(out) == units
+    rows = [row for unit in units for row in read_unit(out, unit)]
     assert [row.source for row in rows] == plan.column("source").to_pylist()
-    assert [row.unit for row in read_unit(str(tmp_path), units[2])] == [2] * units[2].sources
+    assert [row.unit for row in read_unit(out, units[2])] == [2] * units[2].sources

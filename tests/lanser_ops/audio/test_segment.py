@@ -11,7 +11,7 @@ from lanser_ops.audio import segment
 from lanser_ops.audio.decode import SAMPLE_RATE, read_all
 from lanser_ops.audio.recordings import between, cut_blocks
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "audio"
 
 
 def blocks_of(samples: np.ndarray, size: int = 160_000) -> list[np.ndarray]:
@@ -28,9 +28,9 @@ def check_tiles(stretches: list[segment.Stretch], samples: np.ndarray) -> None:
     assert stretches[0].start == 0 and stretches[-1].end == len(samples)
     for before, after in zip(stretches, stretches[1:], strict=False):
         assert before.end == after.start
-    for one in stretches:
-        if one.samples is not None:
-            np.testing.assert_array_equal(one.samples, samples[one.start : one.end])
+    for stretch in stretches:
+        if stretch.samples is not None:
+            np.testing.assert_array_equal(stretch.samples, samples[stretch.start : stretch.end])
 
 
 def test_up_to_30_s_stays_whole(talk):
@@ -38,13 +38,18 @@ def test_up_to_30_s_stays_whole(talk):
     assert (only.start, only.end) == (0, 30 * SAMPLE_RATE)
 
 
+def seconds_of(stretches: list[segment.Stretch]) -> list[float]:
+    """The duration of every utterance."""
+    return [(stretch.end - stretch.start) / SAMPLE_RATE for stretch in stretches if stretch.samples is not None]
+
+
 def test_a_long_recording_is_tiled_by_utterances_and_gaps(talk):
     stretches = list(segment.segment(blocks_of(talk)))
     check_tiles(stretches, talk)
-    spoken = [(one.end - one.start) / SAMPLE_RATE for one in stretches if one.samples is not None]
-    assert 20 <= len(spoken) <= 35
-    assert max(spoken) <= 20
-    assert sorted(spoken)[len(spoken) // 2] >= 2
+    durations = seconds_of(stretches)
+    assert 20 <= len(durations) <= 35
+    assert max(durations) <= 20
+    assert sorted(durations)[len(durations) // 2] >= 2
 
 
 def test_longer_than_the_buffer_is_cut_in_a_stream(talk):
@@ -52,24 +57,57 @@ def test_longer_than_the_buffer_is_cut_in_a_stream(talk):
     recording = np.concatenate([talk, silence, talk, talk[: 40 * SAMPLE_RATE]])
     stretches = list(segment.segment(blocks_of(recording)))
     check_tiles(stretches, recording)
-    assert all(one.end - one.start <= 20 * SAMPLE_RATE for one in stretches if one.samples is not None)
-    alone = sum(one.end - one.start for one in segment.segment(blocks_of(talk)) if one.samples is not None)
-    spoken = sum(one.end - one.start for one in stretches if one.samples is not None)
-    assert spoken == pytest.approx(2.325 * alone, rel=0.03)
+    assert max(seconds_of(stretches)) <= 20
+    alone = sum(seconds_of(list(segment.segment(blocks_of(talk)))))
+    assert sum(seconds_of(stretches)) == pytest.approx(2.325 * alone, rel=0.03)
     assert list(map(str, stretches)) == list(map(str, segment.segment(blocks_of(recording, 99_991))))
 
 
-def test_speech_without_a_pause_is_cut_at_the_limit(talk):
-    spoken = [one.samples for one in segment.segment(blocks_of(talk)) if one.samples is not None]
-    packed = np.concatenate([one[3200:-3200] for one in spoken])
+@pytest.mark.parametrize("start_s", [80, 93, 96, 98])
+def test_the_first_utterance_of_a_buffer_is_whole_wherever_it_starts(talk, start_s):
+    """The buffer used to be cut at 98.6 s where no utterance ended before that, even inside the first one."""
+    speech = talk[round(25.3 * SAMPLE_RATE) : round(31.84 * SAMPLE_RATE)]
+    silence = np.zeros(start_s * SAMPLE_RATE, np.float32), np.zeros(60 * SAMPLE_RATE, np.float32)
+    recording = np.concatenate([silence[0], speech, silence[1]])
+    stretches = list(segment.segment(blocks_of(recording)))
+    check_tiles(stretches, recording)
+    spans = [
+        (stretch.start / SAMPLE_RATE, stretch.end / SAMPLE_RATE) for stretch in stretches if stretch.samples is not None
+    ]
+    assert spans == [(pytest.approx(start_s, abs=0.5), pytest.approx(start_s + 6.54, abs=0.5))]
+
+
+@pytest.fixture(scope="module")
+def packed(talk) -> np.ndarray:
+    """Some 100 s of speech with hardly a pause."""
+    utterances = [stretch.samples for stretch in segment.segment(blocks_of(talk)) if stretch.samples is not None]
+    return np.concatenate([samples[3200:-3200] for samples in utterances])
+
+
+def test_speech_without_a_pause_is_cut_at_the_limit(packed):
     stretches = list(segment.segment(blocks_of(packed), max_duration_s=5.0))
     check_tiles(stretches, packed)
-    assert all(one.end - one.start <= 5 * SAMPLE_RATE for one in stretches if one.samples is not None)
+    assert max(seconds_of(stretches)) <= 5
+
+
+def test_endless_speech_is_not_held(packed):
+    recording = np.tile(packed, 4)
+    read_s = 0.0
+
+    def blocks():
+        nonlocal read_s
+        for block in blocks_of(recording):
+            read_s += len(block) / SAMPLE_RATE
+            yield block
+
+    held = [read_s - stretch.end / SAMPLE_RATE for stretch in segment.segment(blocks())]
+    assert len(held) > 50
+    assert max(held) < 135  # a buffer of 120 s and a block of 10 s
 
 
 def test_silence_is_one_gap():
     stretches = list(segment.segment(blocks_of(np.zeros(400 * SAMPLE_RATE, np.float32))))
-    assert [(one.start, one.end, one.samples) for one in stretches] == [(0, 400 * SAMPLE_RATE, None)]
+    assert [(stretch.start, stretch.end, stretch.samples) for stretch in stretches] == [(0, 400 * SAMPLE_RATE, None)]
 
 
 def test_nothing_gives_nothing():

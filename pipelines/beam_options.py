@@ -1,0 +1,62 @@
+"""The options that go to Beam, and what they say about where a job runs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    TestOptions,
+)
+
+from lanser_ops import beam_compat, stores
+from lanser_ops.common.errors import InputError
+
+DIRECT_RUNNERS = (None, "DirectRunner", "direct")
+
+
+class _BeamParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def parse_beam_flags(flags: list[str]) -> PipelineOptions:
+    """``flags`` as Beam's options, which this process's object stores get too: models and input are read before there
+    is a pipeline.
+
+    Raises InputError for a flag that Beam does not know: Beam itself drops a mistyped one silently.
+    """
+    parser = _BeamParser(add_help=False, allow_abbrev=False)
+    beam_compat.known_flags(parser)
+    _, unknown = parser.parse_known_args(flags)
+    if unknown:
+        raise InputError(f"unknown option {unknown[0]}; neither lanser nor Beam has it")
+    options = PipelineOptions(flags)
+    stores.set_options(options)
+    # On Dataflow Beam would pickle __main__ too; everything that a worker needs lies in the package.
+    options.view_as(SetupOptions).save_main_session = False
+    return options
+
+
+def direct_workers(options: PipelineOptions) -> int:
+    """Worker processes that Beam's own options ask of the direct runner."""
+    return options.view_as(DirectOptions).direct_num_workers or 1
+
+
+def is_direct(options: PipelineOptions) -> bool:
+    return options.view_as(StandardOptions).runner in DIRECT_RUNNERS
+
+
+def runs_elsewhere(options: PipelineOptions) -> bool:
+    """Whether the workers are machines that see nothing of this one's disks."""
+    return "Dataflow" in (options.view_as(StandardOptions).runner or "")
+
+
+def is_described_only(options: PipelineOptions) -> bool:
+    """Whether Dataflow's job is written down (a template, a dry run) and somebody else is to start it."""
+    return bool(options.view_as(GoogleCloudOptions).template_location or options.view_as(TestOptions).dry_run)

@@ -1,0 +1,55 @@
+"""``lanser try``, with the bundled labeller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lanser_ops.commands import try_texts
+
+
+def fails(capsys: pytest.CaptureFixture, main, *argv: str | Path) -> str:
+    assert main([str(arg) for arg in argv]) == 2
+    out, err = capsys.readouterr()
+    assert len(err.splitlines()) == 1 and not out
+    return err.strip()
+
+
+def first_labels(printed: str) -> list[str]:
+    """The label in the row under each table's head."""
+    lines = printed.splitlines()
+    return [lines[row + 1].split()[0] for row, line in enumerate(lines) if line.startswith("label ")]
+
+
+def test_try_shows_the_best_label_first(capsys, tmp_path):
+    (tmp_path / "texts.txt").write_text("I miss my friends.\n\nI am so happy for you!\n", encoding="utf-8")
+    argv = ["I hate you, go away [now]!", "--file", str(tmp_path / "texts.txt"), "--taxonomy", "ekman"]
+    assert try_texts.main([*argv, "--threads", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "I hate you, go away [now]!" in printed and "This person feels {}." in printed
+    assert first_labels(printed) == ["anger", "sadness", "joy"]
+    assert len([line for line in printed.splitlines() if line.startswith("neutral")]) == 3
+
+
+def test_try_with_a_prior_and_several_templates(capsys):
+    argv = ["I miss my friends.", "--taxonomy", "ekman", "--prior", "null", "--threads", "1"]
+    assert try_texts.main([*argv, "--template", "This person feels {}.", "--template", "I am {}."]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split("  ")[0] == "label" and "corrected" in lines[1] and "I am {}." in lines[1]
+    rows = [[float(number) for number in line.split()[1:]] for line in lines[2:]]
+    assert len(rows) == 7 and all(len(row) == 4 for row in rows)
+    assert sum(row[0] for row in rows) == pytest.approx(1, abs=1e-3)
+    assert [row[0] for row in rows] == sorted((row[0] for row in rows), reverse=True)
+    assert all(row[1] == pytest.approx((row[2] + row[3]) / 2, abs=2e-4) for row in rows)
+
+
+def test_try_refuses_in_one_line(capsys, tmp_path):
+    assert fails(capsys, try_texts.main, "--taxonomy", "ekman").startswith("lanser try: no text to label")
+    line = fails(capsys, try_texts.main, "--taxonomy", "ekman", "--file", tmp_path / "none.txt")
+    assert "--file" in line and "none.txt" in line
+    assert "corpus" in fails(capsys, try_texts.main, "hm", "--taxonomy", "ekman", "--prior", "corpus")
+    line = fails(capsys, try_texts.main, "hm", "--taxonomy", "ekman", "--against", "softmax")
+    assert line == "lanser try: --against softmax: an NLI model weighs entailment against contradiction or all"
+    line = fails(capsys, try_texts.main, "hm", "--taxonomy", "ekman", "--threads", "0")
+    assert line == "lanser try: argument --threads: 0 is not a positive number (see lanser try --help)"
