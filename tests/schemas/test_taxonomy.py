@@ -1,5 +1,7 @@
 """Taxonomy files: what is shipped, what is accepted, and the message for each kind of bad file."""
 
+from __future__ import annotations
+
 import re
 
 import pytest
@@ -114,21 +116,21 @@ def test_template_and_source_may_be_left_out():
     assert (taxonomy.template, taxonomy.source) == (None, "")
 
 
-def test_spaces_hyphens_and_other_scripts_are_kept_and_brought_to_nfc():
+def test_spaces_hyphens_and_other_scripts_stay_and_are_normalised():
     text = "name: mine\nlabels: ['  sexual desire ', self-conscious, Cole\u0300re, 喜び, 'no']\n"
     names = [label.name for label in parse_taxonomy(text.encode("utf-8"), "mine.yaml").labels]
     assert names == ["sexual desire", "self-conscious", "Col\u00e8re", "喜び", "no"]
 
 
 @pytest.mark.parametrize("text", ["\ufeff" + EMOTIONS, EMOTIONS.replace("\n", "\r\n")], ids=["bom", "crlf"])
-def test_what_windows_editors_write_is_read(text):
+def test_files_of_windows_editors_are_read(text):
     assert [label.name for label in parse_taxonomy(text.encode("utf-8"), "mine.yaml").labels] == [
         "joy",
         "anger",
     ]
 
 
-def test_braces_in_a_hypothesis_are_no_placeholders():
+def test_braces_in_a_hypothesis_are_not_placeholders():
     taxonomy = parse_taxonomy("name: mine\nlabels: ['{} {0} {x}', calm]\n", "mine.yaml")
     assert hypotheses(taxonomy, "I feel {}!") == ["I feel {} {0} {x}!", "I feel calm!"]
 
@@ -155,7 +157,7 @@ def test_a_path_is_read_and_a_shipped_name_wins_over_a_file(tmp_path, monkeypatc
         ("none.yaml", "none.yaml: cannot be read: No such file or directory"),
         ("dir/none", "dir/none: cannot be read: No such file or directory"),
         ("a\0.yaml", "a\0.yaml: cannot be read: embedded null byte"),
-        ("/dev/zero", "/dev/zero: is larger than 1,000,000 bytes; this is no list of labels"),
+        ("/dev/zero", "/dev/zero: is larger than 1,000,000 bytes, too large for a list of labels"),
     ],
 )
 def test_what_cannot_be_loaded_is_named(name, message, tmp_path, monkeypatch):
@@ -179,19 +181,20 @@ def test_messages_name_the_file_as_it_was_given(tmp_path):
         ("", "2: labels is empty; at least two are needed"),
         (" []", "2: labels holds no labels; at least two are needed"),
         (" [joy]", "2: labels holds one label; at least two are needed"),
-        (" joy", "2: labels is text; it must be a list, one '- name' a line"),
-        (" {joy: happy}", "2: labels is a mapping; it must be a list, one '- name' a line"),
+        (" joy", "2: labels is text; it must be a list, one '- name' per line"),
+        (" {joy: happy}", "2: labels is a mapping; it must be a list, one '- name' per line"),
         (
             "\n- joy\n- fear\n- Joy",
-            "5: label 3 'Joy' has the same name as label 1 'joy', case aside; remove or rename one",
+            "5: label 3 'Joy' has the same name as label 1 'joy', ignoring case; remove or rename one",
         ),
         (
             "\n- \u00e9t\u00e9\n- E\u0301TE\u0301",
-            "4: label 2 '\u00c9T\u00c9' has the same name as label 1 '\u00e9t\u00e9', case aside; remove or rename one",
+            "4: label 2 '\u00c9T\u00c9' has the same name as label 1 '\u00e9t\u00e9', ignoring case; "
+            "remove or rename one",
         ),
         (
             "\n- {name: joy, hypothesis: happy}\n- Happy",
-            "4: label 2 'Happy' has the same hypothesis 'Happy' as label 1 'joy', case aside; give each its own",
+            "4: label 2 'Happy' has the same hypothesis 'Happy' as label 1 'joy', ignoring case; give each its own",
         ),
         ("\n- yes\n- joy", "3: label 1 " + quote("yes", "a boolean")),
         ("\n- joy\n- no", "4: label 2 " + quote("no", "a boolean")),
@@ -281,15 +284,15 @@ def test_a_name_of_64_characters_is_accepted():
             EMOTIONS + "---\n" + EMOTIONS,
             "bad.yaml:5: is not valid YAML: expected a single document in the stream, but found another document",
         ),
-        ('name: "\\UFFFFFFFF"\n', "bad.yaml:1: is not valid YAML: an escape is no Unicode character"),
+        ('name: "\\UFFFFFFFF"\n', "bad.yaml:1: is not valid YAML: an escape is not a Unicode character"),
         (EMOTIONS + "- bell\a\n", "bad.yaml:5: has the control character U+0007; remove it"),
         (
             "name: mine\nlabels: [é, b]\n".encode("latin-1"),
             "bad.yaml: is not UTF-8 text (byte 20); save it as UTF-8",
         ),
         (EMOTIONS.encode("utf-16"), "bad.yaml: is not UTF-8 text (byte 0); save it as UTF-8"),
-        ("#" * 1_000_001, "bad.yaml: is larger than 1,000,000 bytes; this is no list of labels"),
-        ("é" * 500_001, "bad.yaml: is larger than 1,000,000 bytes; this is no list of labels"),
+        ("#" * 1_000_001, "bad.yaml: is larger than 1,000,000 bytes, too large for a list of labels"),
+        ("é" * 500_001, "bad.yaml: is larger than 1,000,000 bytes, too large for a list of labels"),
     ],
 )
 def test_bad_files_are_refused_with_file_line_and_reason(text, message):
