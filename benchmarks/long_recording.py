@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""One long recording through ``lanser transcribe``: memory, lengths, and whether any speech is lost.
+"""``lanser transcribe`` of one long recording: memory, durations, and whether any speech is lost.
 
     python benchmarks/long_recording.py ../shared/data/transcribed --hours 3
 
-Clips of the folder, each without the silence at its ends, are joined with pauses of 0.5 to 4 s of faint
-noise into a FLAC file in a temporary folder. The peak is the largest resident set of the run's process, as
-the kernel counts it.
+The clips of the folder, each without the silence at its ends, are joined, with pauses of 0.5 to 4 s of faint noise, to
+a FLAC file in a temporary folder. The peak is the maximum resident set size of the run's process according to the
+kernel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FRAME = SAMPLE_RATE // 100
 
 
 def without_ends(samples: np.ndarray, below_db: float = 40.0) -> np.ndarray:
-    """``samples`` from the first to the last 10 ms that are at most ``below_db`` under the loudest 10 ms."""
+    """``samples`` from the first to the last 10 ms that are at most ``below_db`` quieter than the loudest 10 ms."""
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
     power = (frames.astype(np.float64) ** 2).mean(axis=1)
     loud = np.flatnonzero(power > power.max() * 10 ** (-below_db / 10))
@@ -39,9 +39,9 @@ def without_ends(samples: np.ndarray, below_db: float = 40.0) -> np.ndarray:
 
 
 def write_recording(path: Path, folder: Path, hours: float) -> list[Span]:
-    """Write the recording; [start, end) in seconds of every clip in it."""
+    """Write the recording; returns [start, end) in seconds of every clip in it."""
     random = np.random.default_rng(0)
-    files = sorted(found for found in folder.rglob("*") if found.suffix in (".flac", ".wav", ".mp3", ".ogg"))
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".flac", ".wav", ".mp3", ".ogg"))
     spans, position = [], 0
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, "PCM_16") as out:
         for file in itertools.cycle(files):
@@ -56,11 +56,11 @@ def write_recording(path: Path, folder: Path, hours: float) -> list[Span]:
                 return spans
 
 
-def common(one: list[Span], other: list[Span]) -> float:
-    """Seconds that lie in a span of both; each list is sorted and its spans do not overlap."""
+def common(spans: list[Span], others: list[Span]) -> float:
+    """Seconds that are in a span of both lists; each is sorted, and its spans do not overlap."""
     total, first, second = 0.0, 0, 0
-    while first < len(one) and second < len(other):
-        (start, end), (low, high) = one[first], other[second]
+    while first < len(spans) and second < len(others):
+        (start, end), (low, high) = spans[first], others[second]
         total += max(0.0, min(end, high) - max(start, low))
         if end <= high:
             first += 1
@@ -82,18 +82,18 @@ def main() -> None:
         start = time.monotonic()
         with subprocess.Popen([*command, "--threads", str(args.threads)], stdout=subprocess.DEVNULL) as process:
             _, status, usage = os.wait4(process.pid, 0)
-        took = time.monotonic() - start
+        seconds = time.monotonic() - start
         if status:
             raise SystemExit(f"lanser transcribe ended with status {status}")
         transcripts = pq.read_table(f"{work}/out/transcripts").to_pylist()
         rejects = pq.read_table(f"{work}/out/rejects").to_pylist()
     utterances = sorted((row["start_s"], row["end_s"]) for row in transcripts)
     longest = max(end - start for start, end in utterances)
-    went_in, came_out = sum(end - start for start, end in spoken), common(spoken, utterances)
+    speech_s, recovered_s = sum(end - start for start, end in spoken), common(spoken, utterances)
     covered = sum(row["end_s"] - row["start_s"] for row in [*transcripts, *rejects])
-    print(f"{spoken[-1][1] / 3600:.2f} h in {took:.0f} s, peak {usage.ru_maxrss / 1024:.0f} MB")
+    print(f"{spoken[-1][1] / 3600:.2f} h in {seconds:.0f} s, peak {usage.ru_maxrss / 1024:.0f} MB")
     print(f"{len(utterances)} utterances, the longest {longest:.2f} s (limit {MAX_UTTERANCE_S:g} s)")
-    print(f"speech: {went_in:.0f} s went in, {came_out:.0f} s are in utterances ({100 * came_out / went_in:.2f} %)")
+    print(f"speech: {recovered_s:.0f} of {speech_s:.0f} s are in utterances ({100 * recovered_s / speech_s:.2f} %)")
     print(f"utterances last {sum(end - start for start, end in utterances):.0f} s; with rejects {covered:.0f} s")
 
 

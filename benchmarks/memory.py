@@ -42,11 +42,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
-    found = sorted(path for path in args.folder.rglob("*") if path.suffix in (".flac", ".wav", ".mp3", ".ogg"))
+    recordings = sorted(path for path in args.folder.rglob("*") if path.suffix in (".flac", ".wav", ".mp3", ".ogg"))
     peaks = []
     for size in SIZES:
         with tempfile.TemporaryDirectory() as work:
-            clips = [found[number * max(1, len(found) // size) % len(found)] for number in range(size)]
+            clips = [recordings[number * max(1, len(recordings) // size) % len(recordings)] for number in range(size)]
             peak, seconds = peak_of_build(clips, Path(work), args.threads)
             peaks.append(peak)
             print(f"{size:>5} clips: peak {peak:.0f} MB, {seconds:.0f} s", flush=True)

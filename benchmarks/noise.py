@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What comes out of sound without speech: noise, tones, music-like sound and silence.
+"""What recognition makes of sound without speech: noise, tones, music-like sound and silence.
 
     python benchmarks/noise.py --clips 1000
     python benchmarks/noise.py --clips 1000 --seed 1 --show 20
 
-The sounds are made from the seed, equally many of each kind, 1 to 12 s long and of any loudness, and go the
-way of every corpus: files, plan, recognition. A sound that gets a transcript without a flag would become a
-sample; one with a flag is left out of the shards.
+The sounds are generated from the seed, equally many of each kind, 1 to 12 s long and of any loudness, and are processed
+like any corpus: files, plan, recognition. A sound that gets a transcript without a flag would become a sample; with a
+flag it would be left out of the shards.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from lanser_ops import models
-from lanser_ops.asr.transcribe import CutOptions, transcribe_rows
-from lanser_ops.asr.whisper import AsrOptions, load_recognizer
+from lanser_ops.asr.transcribe import transcribe_rows
 from lanser_ops.audio.decode import SAMPLE_RATE
-from lanser_ops.corpus.plan import PlanOptions, make_plan
+from lanser_ops.backends import ASR, BUNDLED, backend_of, resolve
+from lanser_ops.corpus.plan import make_plan
 from lanser_ops.corpus.sources import read_sources
 from schemas.records import Reject, SourceRow, Transcript, from_table
+from schemas.specs import CutSpec, PlanSpec, TranscribeSpec
 
 Random = np.random.Generator
 Sound = Callable[[np.ndarray, Random], np.ndarray]  # of times in seconds, from 0
@@ -45,7 +45,7 @@ def coloured(slope: float, low: float = 0.0, high: float = 8000.0) -> Sound:
 
 
 def swelling(time: np.ndarray, random: Random) -> np.ndarray:
-    """Noise of speech's spectrum and rhythm: 2 to 6 swells a second."""
+    """Noise with the spectrum and rhythm of speech: 2 to 6 swells per second."""
     swell = np.clip(np.sin(2 * np.pi * random.uniform(2, 6) * time + coloured(2)(time, random)), 0, None)
     return coloured(1.5, 100, 4000)(time, random) * swell
 
@@ -60,19 +60,19 @@ def siren(time: np.ndarray, random: Random) -> np.ndarray:
 
 
 def buzzer(time: np.ndarray, random: Random) -> np.ndarray:
-    """A harmonic tone of a voice's pitch, switched on and off."""
+    """A harmonic tone with the pitch of a voice, switched on and off."""
     pitch, rate = random.uniform(90, 350), random.uniform(1, 6)
     return harmonics(pitch * time, 10, 1.0) * (np.sin(2 * np.pi * rate * time) > random.uniform(-0.8, 0.5))
 
 
 def hum(time: np.ndarray, random: Random) -> np.ndarray:
-    """An engine or a fan: many harmonics whose loudness wavers, and noise."""
+    """An engine or a fan: many harmonics of wavering loudness, and noise."""
     waver = 1 + 0.3 * np.sin(2 * np.pi * random.uniform(0.3, 8) * time)
     return harmonics(random.uniform(40, 130) * time, 20, 0.7) * waver + 20 * coloured(1)(time, random)
 
 
 def clicks(time: np.ndarray, random: Random) -> np.ndarray:
-    """Knocks, steps, keys: short decaying bursts at uneven times."""
+    """Knocks, steps, keys: short decaying bursts at irregular times."""
     sound = np.zeros(len(time))
     for start in random.uniform(0, time[-1], int(time[-1] * random.uniform(1, 8)) + 1):
         after = np.clip(time - start, 0, None)
@@ -87,7 +87,7 @@ def notes(time: np.ndarray, random: Random) -> np.ndarray:
 
 
 def chords(time: np.ndarray, random: Random) -> np.ndarray:
-    """Chords with a beat of noise below them."""
+    """Chords over a beat of noise."""
     beat = np.exp(-((time * random.uniform(1.5, 3)) % 1) * 12) * random.normal(size=len(time))
     return melody(time, random, voices=3, fall=1.5) + random.uniform(0, 1) * beat
 
@@ -102,12 +102,12 @@ def melody(time: np.ndarray, random: Random, voices: int, fall: float, vibrato: 
     length = random.uniform(0.2, 0.8)
     scale = 110 * 2 ** (np.array([0, 2, 4, 5, 7, 9, 11, 12, 14, 16, 17, 19, 21, 23, 24]) / 12)
     for number in range(int(time[-1] / length) + 1):
-        here = (time >= number * length) & (time < (number + 1) * length)
-        since = time[here] - number * length
-        shake = 1 + vibrato * np.sin(2 * np.pi * 5.5 * time[here])
+        note = (time >= number * length) & (time < (number + 1) * length)
+        since = time[note] - number * length
+        shake = 1 + vibrato * np.sin(2 * np.pi * 5.5 * time[note])
         shape = np.exp(-fall * since) * np.clip(since / 0.02, 0, 1) * np.clip((length - since) / 0.02, 0, 1)
         for pitch in random.choice(scale, voices):
-            sound[here] += harmonics(pitch * np.cumsum(shake) / SAMPLE_RATE, 6, 1.2) * shape
+            sound[note] += harmonics(pitch * np.cumsum(shake) / SAMPLE_RATE, 6, 1.2) * shape
     return sound
 
 
@@ -162,11 +162,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", default=models.BUNDLED)
+    parser.add_argument("--model", default=BUNDLED, help="as --asr-model")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--show", type=int, default=10, help="so many of the samples with what was heard")
+    parser.add_argument("--show", type=int, default=10, help="how many of the samples to print with their text")
     args = parser.parse_args()
-    recognizer = load_recognizer(AsrOptions(models.resolve_asr(args.model).path, threads=args.threads))
+    spec = TranscribeSpec(resolve(ASR, args.model))
+    recognizer = backend_of(ASR, args.model).load(spec, "cpu", args.threads)
     kinds = {}
     with tempfile.TemporaryDirectory() as folder:
         for index in range(args.clips):
@@ -174,9 +175,9 @@ def main() -> None:
             kinds[f"{index:05d}.wav"] = kind
             soundfile.write(Path(folder, f"{index:05d}.wav"), samples, SAMPLE_RATE, subtype="PCM_16")
         sources = read_sources([folder], "/nowhere")
-        plan, _ = make_plan(sources, PlanOptions(num_shards=1, val_fraction=0))
+        plan, _ = make_plan(sources, PlanSpec(num_shards=1, val_fraction=0))
         rows = from_table(plan, SourceRow)
-        transcripts, rejects = transcribe_rows(rows, sources.roots, recognizer.recognize, CutOptions())
+        transcripts, rejects = transcribe_rows(rows, sources.roots, recognizer, CutSpec())
     results = [*transcripts, *rejects]
     counts = Counter((kinds[row.source], outcome(row)) for row in results)
     columns = sorted({name for _, name in counts})
@@ -187,7 +188,7 @@ def main() -> None:
     rate = 100 * len(samples) / args.clips
     print(f"{args.clips} clips: {len(samples)} would become samples, {rate:.2f} %; {len(transcripts)} got a transcript")
     for row in samples[: args.show]:
-        print(f"  {kinds[row.source]}, no-speech {row.no_speech_prob:.2f}, logprob {row.avg_logprob:.2f}: {row.text!r}")
+        print(f"  {kinds[row.source]}, no-speech {row.no_speech_prob}, logprob {row.avg_logprob:.2f}: {row.text!r}")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ import pyarrow.parquet as pq
 import soundfile
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from lanser_ops import storage
+from lanser_ops import storage, stores
 from lanser_ops.audio.decode import SAMPLE_RATE, decode
 
 PLAN_ROWS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
@@ -49,21 +49,22 @@ TEXTS = ("I am so happy for you.", "Leave me alone!", "The meeting is at three."
 CHUNK_ROWS = 1_000_000
 # (recordings, units): from the first to the second there are more recordings, from there on more units.
 REQUEST_BUILDS = ((20, 2), (60, 2), (60, 6))
-# Below this many rows, seconds are those of a few fixed costs.
+# Below this many rows, a few fixed costs dominate.
 SLOPE_FROM_ROWS = 10_000
 PLAN = """
 import sys, time
-from lanser_ops.corpus.plan import PlanOptions, encode_plan, make_plan
+from lanser_ops.corpus.plan import encode_plan, make_plan
 from lanser_ops.corpus.sources import read_sources
+from schemas.specs import PlanSpec
 start = time.process_time()
-table, units = make_plan(read_sources([sys.argv[1]], sys.argv[2]), PlanOptions())
+table, units = make_plan(read_sources([sys.argv[1]], sys.argv[2]), PlanSpec())
 content = encode_plan(table, units)
 print(time.process_time() - start, len(units), len(content))
 """
 
 
 def write_manifest(path: Path, rows: int) -> None:
-    """A Parquet manifest of ``rows`` recordings of about 4 s, a hundred in a folder."""
+    """A Parquet manifest of ``rows`` recordings of about 4 s, a hundred per folder."""
     with pq.ParquetWriter(path, pa.schema([("path", pa.string()), ("bytes", pa.int64())]), compression="zstd") as out:
         for first in range(0, rows, CHUNK_ROWS):
             numbers = np.arange(first, min(first + CHUNK_ROWS, rows))
@@ -77,11 +78,11 @@ def plan(manifest: Path) -> tuple[float, float, int, float]:
     """(seconds, peak in MB, units, size of the plan in MB) of planning ``manifest`` in a process of its own."""
     command = [sys.executable, "-c", PLAN, str(manifest), str(manifest.parent / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        told = process.stdout.read()
+        line = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"planning {manifest} ended with status {status}")
-    seconds, units, size = told.split()
+    seconds, units, size = line.split()
     return float(seconds), usage.ru_maxrss / 1024, int(units), int(size) / 1e6
 
 
@@ -126,7 +127,7 @@ def cut_clips(folder: Path, to: Path) -> list[Path]:
 
 
 def link_corpus(clips: list[Path], utterances: int, folder: Path) -> Path:
-    """As many links to the ``clips`` in turn, a thousand in a folder; the manifest that gives their texts."""
+    """``utterances`` links to the ``clips`` in turn, a thousand per folder; the manifest with their texts."""
     rows = []
     for number in range(utterances):
         clip = clips[number % len(clips)]
@@ -149,8 +150,8 @@ def measure_shards(folder: Path, sizes: list[int]) -> None:
             command = ("shard", "--output", output, "--taxonomy", "ekman")
             seconds = lanser(*command)
             rates[size] = size / seconds
-            told = f"{size:>9,} utterances: {seconds:7.1f} s, {rates[size]:6.0f} a second"
-            print(told + f"; once more, with nothing left to do, {lanser(*command):.1f} s", flush=True)
+            rate = f"{size:>9,} utterances: {seconds:7.1f} s, {rates[size]:6.0f} per second"
+            print(f"{rate}; again, with nothing left to do: {lanser(*command):.1f} s", flush=True)
     smallest, largest = min(sizes), max(sizes)
     print(f"rate at {largest:,} over rate at {smallest:,}: {rates[largest] / rates[smallest]:.2f}")
 
@@ -176,8 +177,8 @@ def count_requests(recording: Path, recordings: int, units: int, log: Path) -> n
     before = len(_requests(log))
     given = ("--input", f"{root}/in/list.csv", "--output", f"{root}/out", "--taxonomy", "ekman", "--threads", "1")
     lanser("build", *given, "--num-shards", str(units))
-    told = _requests(log)[before:]
-    return np.array([len(told), sum(not line.startswith('"GET ') for line in told)])
+    requests = _requests(log)[before:]
+    return np.array([len(requests), sum(not line.startswith('"GET ') for line in requests)])
 
 
 def _requests(log: Path) -> list[str]:
@@ -196,13 +197,17 @@ def measure_requests(recording: Path) -> None:
             while "started" not in Path(log.name).read_text():
                 time.sleep(0.1)
             stores.set_options(PipelineOptions([]))
-            few, many, parted = (count_requests(recording, *one, Path(log.name)) for one in REQUEST_BUILDS)
+            few, many, parted = (count_requests(recording, *sizes, Path(log.name)) for sizes in REQUEST_BUILDS)
         finally:
             server.terminate()
             server.wait()
     (first, units), (more, _), (_, more_units) = REQUEST_BUILDS
-    each, unit = (many - few) / (more - first), (parted - many) / (more_units - units)
-    for name, (requests, writes) in {"recording": each, "unit": unit, "job": few - first * each - units * unit}.items():
+    recording_cost, unit = (many - few) / (more - first), (parted - many) / (more_units - units)
+    for name, (requests, writes) in {
+        "recording": recording_cost,
+        "unit": unit,
+        "job": few - first * recording_cost - units * unit,
+    }.items():
         print(f"a {name}: {requests:.1f} requests, {writes:.1f} of them write, copy or delete")
 
 

@@ -4,9 +4,9 @@
     python benchmarks/wer.py out/ravdess --ravdess
     python benchmarks/wer.py out/read --references transcripts.tsv
 
-RAVDESS names its sentence in the file name (Livingstone & Russo 2018, PLOS ONE 13(5)). A reference file has
-a line ``name<TAB>text``, the name being that of the audio file without its ending. Texts are normalised as
-Whisper's English normaliser does; an utterance that was rejected counts as all its words deleted.
+The names of RAVDESS files state their sentence (Livingstone & Russo 2018, PLOS ONE 13(5)). A reference file has lines
+of ``name<TAB>text``, where the name is that of the audio file without its suffix. Texts are normalised with Whisper's
+English normaliser. All words of a rejected utterance count as deleted.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--ravdess", action="store_true")
     parser.add_argument("--references", type=Path)
-    parser.add_argument("--worst", type=int, default=0, help="show so many of the worst transcripts")
+    parser.add_argument("--worst", type=int, default=0, help="how many of the worst transcripts to print")
     args = parser.parse_args()
     normalise = EnglishTextNormalizer({})
-    heard: dict[str, list[tuple[float, str]]] = {}
+    texts: dict[str, list[tuple[float, str]]] = {}
     for part in ("transcripts", "rejects"):
         for row in pq.read_table(args.output / part).to_pylist():
-            heard.setdefault(Path(row["source"]).stem, []).append((row["start_s"] or 0.0, row.get("text", "")))
-    known = None
+            texts.setdefault(Path(row["source"]).stem, []).append((row["start_s"] or 0.0, row.get("text", "")))
+    references = None
     if args.references:
         with args.references.open(newline="", encoding="utf-8") as stream:
-            known = dict(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+            references = dict(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     rows = []
-    for name, pieces in sorted(heard.items()):
-        reference = known.get(name) if known else RAVDESS[name.split("-")[4]]
+    for name, pieces in sorted(texts.items()):
+        reference = references.get(name) if references else RAVDESS[name.split("-")[4]]
         if reference is not None:
             rows.append((normalise(reference), normalise(" ".join(text for _, text in sorted(pieces))), name))
     rate = jiwer.wer([row[0] for row in rows], [row[1] for row in rows])

@@ -2,7 +2,7 @@
 
 A backend is whatever an entry point of the group ``lanser.asr`` or ``lanser.labellers`` names: a module or object with
 the functions of `lanser_ops.asr.base.AsrBackend` or `lanser_ops.labelling.base.LabellerBackend`. Those that ship are
-declared in setup.py like anybody else's; docs/extending.md shows how to add one.
+declared in pyproject.toml like anybody else's; docs/extending.md shows how to add one.
 """
 
 from __future__ import annotations

@@ -51,8 +51,8 @@ def list_files(directory: str) -> dict[str, int]:
         return {path: size for path, size in _walk(directory or "/")}
     from lanser_ops import stores
 
-    found = stores.match_glob(_unglobbed(directory) + "/**")
-    return {path: size for path, size in found.items() if path.startswith(directory + "/")}
+    files = stores.match_glob(_unglobbed(directory) + "/**")
+    return {path: size for path, size in files.items() if path.startswith(directory + "/")}
 
 
 def _walk(directory: str) -> Iterator[tuple[str, int]]:

@@ -21,12 +21,11 @@ PACKAGES = ("schemas", "lanser_ops", "pipelines", "training")
 SHARED_WITH_TRAINING = ("lanser_ops.common", "lanser_ops.audio.decode")
 BEAM_AND_RECOGNISERS = ("apache_beam", "faster_whisper", "ctranslate2", "lanser_ops.asr")
 # What any backend may use. Every other module of its folder that a backend reaches is a part of that backend.
-FOR_EVERY_BACKEND = (
-    *(f"lanser_ops.asr.{name}" for name in ("base", "batches", "quality")),
-    *(f"lanser_ops.labelling.{name}" for name in ("base", "batches", "fast_encoder", "model_files")),
-    "lanser_ops.labelling.sequence_classifier",
-)
-# The command line names the modules of its commands in a table: the only modules that are imported by name.
+ASR_TOOLS = ("base", "batches", "quality")
+LABELLER_TOOLS = ("base", "batches", "fast_encoder", "model_files", "sequence_classifier")
+FOR_EVERY_BACKEND = {f"lanser_ops.asr.{name}" for name in ASR_TOOLS}
+FOR_EVERY_BACKEND |= {f"lanser_ops.labelling.{name}" for name in LABELLER_TOOLS}
+# The command line has a table of its commands' modules, the only ones that are imported by name.
 LOADS_BY_NAME = "lanser_ops.cli"
 GUARDED, PRIVATE_INTERFACES = ("apache_beam", "botocore"), "lanser_ops.beam_compat"
 
@@ -154,7 +153,7 @@ def mixed_backends(source: Source, entries: dict[str, str]) -> list[str]:
     for backend, module in entries.items():
         folder = module.rpartition(".")[0]
         near = {part for part in source.reach([module], modules - {module}) if part.startswith(f"{folder}.")}
-        parts[backend] = near - set(FOR_EVERY_BACKEND)
+        parts[backend] = near - FOR_EVERY_BACKEND
     return [
         f"{backend} loads {part}, a part of {other}"
         for backend, module in entries.items()

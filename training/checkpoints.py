@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
-from lanser_ops.common.errors import InputError
-from training.model import WEIGHTS, EmotionModel, load_weights, save_model
+from lanser_ops.common.errors import InputError, first_line
+from training.model import WEIGHT_ERRORS, WEIGHTS, EmotionModel, save_model
 
 MAX_CHECKPOINTS = 2
 POSITION, OPTIMIZER = "position.json", "optimizer.pt"
@@ -58,10 +59,9 @@ def load_checkpoint(folder: Path, model: EmotionModel) -> tuple[dict[str, Any], 
     Raises InputError for a checkpoint that cannot be read.
     """
     try:
-        load_weights(model, folder / WEIGHTS)
+        model.load_state_dict(load_file(folder / WEIGHTS))
         state = torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
         position = Position(**json.loads((folder / POSITION).read_text(encoding="utf-8")))
-    except (OSError, EOFError, RuntimeError, ValueError, TypeError, pickle.UnpicklingError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{folder}: not a complete checkpoint ({reason}); remove it and resume") from None
+    except (*WEIGHT_ERRORS, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
+        raise InputError(f"{folder}: not a complete checkpoint ({first_line(error)}); remove it and resume") from None
     return state, position

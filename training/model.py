@@ -28,7 +28,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from lanser_ops.audio.decode import SAMPLE_RATE
-from lanser_ops.common.errors import InputError
+from lanser_ops.common.errors import InputError, first_line
 from training.backbones import AUDIO_ENCODERS, RESNETS
 from training.encoders import encode_waves, inside, resnet_maps
 from training.features import LOG_MEL, Augment, LogMel, check_features, gain, spec_augment
@@ -39,6 +39,8 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MIN_S = 0.1
 # Not in every published checkpoint, and used in training alone.
 OPTIONAL_WEIGHTS = {"masked_spec_embed"}
+# Of a weights file that is missing, of another network, or corrupt.
+WEIGHT_ERRORS = (OSError, RuntimeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,9 @@ def _load_encoder(backbone: str) -> tuple[PreTrainedModel, bool, int]:
         extractor = AutoFeatureExtractor.from_pretrained(backbone, trust_remote_code=False)
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except (ValueError, *WEIGHT_ERRORS) as error:
         raise InputError(
-            f"{backbone}: neither one of {', '.join(RESNETS)} nor an audio encoder in safetensors: {reason}"
+            f"{backbone}: neither one of {', '.join(RESNETS)} nor an audio encoder in safetensors: {first_line(error)}"
         ) from None
     missing = sorted(set(report["missing_keys"]) - OPTIONAL_WEIGHTS)
     if missing:
@@ -181,18 +182,6 @@ def save_model(model: EmotionModel, folder: Path) -> None:
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
 
 
-def load_weights(model: EmotionModel, path: Path) -> None:
-    """Load the safetensors file at ``path`` into ``model``.
-
-    Raises InputError for a file that is missing, corrupt, or of another network.
-    """
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: the weights cannot be read ({reason}); copy or train the model again") from None
-
-
 def load_model(folder: str | Path) -> EmotionModel:
     """The model in ``folder``, or in ``folder/model``: a run, a checkpoint or an export. In evaluation mode.
 
@@ -210,7 +199,12 @@ def load_model(folder: str | Path) -> EmotionModel:
         raise
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{folder}: no model ({error}); give the output of lanser pretrain or finetune") from None
-    load_weights(model, place / WEIGHTS)
+    try:
+        model.load_state_dict(load_file(place / WEIGHTS))
+    except WEIGHT_ERRORS as error:
+        raise InputError(
+            f"{place / WEIGHTS}: the weights cannot be read ({first_line(error)}); copy or train the model again"
+        ) from None
     return model.eval()
 
 

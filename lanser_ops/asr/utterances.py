@@ -59,6 +59,7 @@ def _streamed(row: SourceRow, roots: Sequence[str], spec: CutSpec) -> Iterator[U
         blocks = recordings.between(recordings.decode_recording(row, roots), first, last)
         for item in _cut(row, first, blocks, spec):
             yield item
+            assert item.end_s is not None  # `_cut` states both ends of every item
             reached = recordings.to_samples(item.end_s)
     except AudioError as error:
         # The utterances of a long recording before the fault remain; the rest is one reject.

@@ -277,23 +277,23 @@ def _tokenizer(model: WhisperModel, language: str) -> Tokenizer:
 
 def _languages(recognizer: WhisperRecognizer, encoded: object, clips: Sequence[Clip]) -> list[tuple[str, bool]]:
     """(language to decode in, whether it is foreign) of every clip; see `WhisperOutput`."""
-    accepted = recognizer.spec.languages
-    if not recognizer.model.model.is_multilingual:
+    model, accepted = recognizer.model.model, recognizer.spec.languages
+    if not model.is_multilingual:
         return [("en", clip.language not in (None, "en")) for clip in clips]
-    if all(clip.language for clip in clips):
-        return [(clip.language, bool(accepted) and clip.language not in accepted) for clip in clips]
-    languages: list[tuple[str, bool]] = []
-    for clip, ranking in zip(clips, recognizer.model.model.detect_language(encoded), strict=True):
-        ranked = [(token.strip("<|>"), probability) for token, probability in ranking]
-        best, probability = (clip.language, 1.0) if clip.language else ranked[0]
-        if not accepted or best in accepted:
-            languages.append((best, False))
-            continue
-        # The likeliest accepted language, unless the model is sure that it is another, or detects none of them.
-        likeliest = next((language for language, _ in ranked if language in accepted), None)
-        foreign = likeliest is None or probability >= SURE_LANGUAGE
-        languages.append((best, True) if foreign else (likeliest, False))
-    return languages
+    stated = all(clip.language for clip in clips)
+    rankings = [[]] * len(clips) if stated else model.detect_language(encoded)
+    return [_language(clip.language, ranking, accepted) for clip, ranking in zip(clips, rankings, strict=True)]
+
+
+def _language(stated: str | None, ranking: Sequence[tuple[str, float]], accepted: Sequence[str]) -> tuple[str, bool]:
+    """`_languages` of one clip; ``ranking`` has the language tokens of the model, the likeliest first."""
+    ranked = [(token.strip("<|>"), probability) for token, probability in ranking]
+    best, probability = (stated, 1.0) if stated else ranked[0]
+    if not accepted or best in accepted:
+        return best, False
+    # The likeliest accepted language, unless the model is sure that it is another, or has none of them.
+    likeliest = next((language for language, _ in ranked if language in accepted), None)
+    return (best, True) if likeliest is None or probability >= SURE_LANGUAGE else (likeliest, False)
 
 
 def _before_end(tokens: Sequence[int], tokenizer: Tokenizer, seconds: float) -> tuple[list[int], bool]:

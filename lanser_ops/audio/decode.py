@@ -36,8 +36,8 @@ DEMUXERS = (
     "nistsphere,ogg,rm,tta,voc,w64,wav,wv"
 )
 
-# Demuxers that know how long a file should be, and the seconds that may be missing: none where the header counts
-# samples, a few frames where it counts frames. MP4 and WebM round the length and pad their tracks.
+# Demuxers that know a file's length, and the seconds that may be missing: none where the header counts samples, a few
+# frames where it counts frames. MP4 and WebM round the length and pad their tracks.
 LENGTH_TOLERANCE = {"aiff": 1e-6, "au": 1e-6, "flac": 1e-6, "nistsphere": 1e-6, "mp3": 0.1, "ogg": 0.1}
 
 # How audio files start, to distinguish a broken one from a file that never was audio.
@@ -72,10 +72,9 @@ def decode(stream: BinaryIO) -> Iterator[np.ndarray]:
     """Blocks of mono float32 samples at 16 kHz, each of shape (samples,) and about 10 s long at most.
 
     ``stream`` is a seekable binary stream, read from its start; its name is ignored. Channels are averaged. 16 kHz
-    input passes through unchanged: a PCM_16 sample i becomes i / 32768.
-
-    Raises AudioError, possibly after some blocks, for a file that is broken or not audio; the caller should discard
-    what was decoded. Errors of ``stream.read`` are raised as they are, because they say nothing about the audio.
+    input passes through unchanged: a PCM_16 sample i becomes i / 32768. Raises AudioError, possibly after some blocks
+    (which the caller should discard), for a file that is broken or not audio. Errors of ``stream.read`` are raised as
+    they are, because they say nothing about the audio.
     """
     source = _Source(stream)
     try:
@@ -104,6 +103,8 @@ def read_all(stream: BinaryIO, max_seconds: float | None = None) -> np.ndarray:
         total += len(block)
         if limit is not None and total >= limit:
             break
+    if not blocks:  # fewer samples than the resampler gives one for
+        raise AudioError("empty", "too short for a sample at 16 kHz")
     return np.concatenate(blocks)[:limit]
 
 
@@ -164,6 +165,7 @@ def _resample(blocks: Iterator[RatedBlock]) -> Iterator[np.ndarray]:
 class _Packets:
     """What is known from a file's packets so far. ``kind`` is FFmpeg's (first) name for its format."""
 
+    container: av.container.InputContainer
     kind: str
     count: int = 0
     partial: bool = False  # the last packet lacks bytes
@@ -180,7 +182,7 @@ def _read(source: _Source) -> Iterator[RatedBlock]:
     source.seek(0)
     try:
         # Tags are not needed, and one that is not UTF-8 must not make a file unreadable.
-        container = av.open(source, options={"format_whitelist": DEMUXERS}, metadata_errors="replace")
+        container = av.open(source, "r", options={"format_whitelist": DEMUXERS}, metadata_errors="replace")
     except av.FFmpegError as error:
         raise _unreadable(source, error) from None
     with container:
@@ -197,7 +199,7 @@ def _read(source: _Source) -> Iterator[RatedBlock]:
             raise AudioError("decode_error", f"{channels or 'no usable'} channels: not 1 to {MAX_CHANNELS}")
         if stream.codec_context.name == "flac":  # check every frame's checksum, which FFmpeg ignores by default
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
-        packets, decoded = _Packets(container.format.name.split(",")[0]), 0.0
+        packets, decoded = _Packets(container, container.format.name.split(",")[0]), 0.0
         for rate, block in _join(_frames(stream, packets)):
             decoded += len(block) / rate
             yield rate, block
@@ -221,7 +223,7 @@ def _unreadable(source: _Source, error: av.FFmpegError | None = None) -> AudioEr
 def _frames(stream: av.AudioStream, packets: _Packets) -> Iterator[av.AudioFrame]:
     """Decode ``stream``, and demux the other tracks too: any of them may determine the length of the file."""
     try:
-        for packet in stream.container.demux():
+        for packet in packets.container.demux():
             if packet.pts is not None:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 packets.ends[packet.stream_index] = max(end, packets.ends.get(packet.stream_index, end))
@@ -235,15 +237,15 @@ def _frames(stream: av.AudioStream, packets: _Packets) -> Iterator[av.AudioFrame
             if packets.failed and packets.kind != "mp3":
                 continue
             try:
-                frames = packet.decode()
+                frames = stream.decode(packet)
             except av.FFmpegError as error:
                 packets.failed += 1
-                packets.last_failed, packets.failure = packets.count, error.strerror
+                packets.last_failed, packets.failure = packets.count, str(error.strerror)
             else:
                 yield from frames
     except av.FFmpegError as error:
         packets.failed += 1
-        packets.failure = error.strerror
+        packets.failure = str(error.strerror)
     except IndexError:  # from PyAV, after the last packet, where a track began in mid-file
         pass
 
@@ -251,7 +253,7 @@ def _frames(stream: av.AudioStream, packets: _Packets) -> Iterator[av.AudioFrame
 def _join(frames: Iterator[av.AudioFrame]) -> Iterator[RatedBlock]:
     """Average the channels of frames, which last about 20 ms each, and join them to blocks of BLOCK_SECONDS."""
     waiting: list[np.ndarray] = []
-    rate, length, kind, to_float = 0, 0, None, None
+    rate, length, kind, to_float = 0, 0, None, av.AudioResampler(format="flt")
     for frame in frames:
         if waiting and (frame.sample_rate != rate or length >= BLOCK_SECONDS * rate):
             yield rate, np.concatenate(waiting)
@@ -295,11 +297,12 @@ def _cut_off(decoded: float, declared: float | None) -> AudioError:
 
 def _extent(source: _Source, stream: av.AudioStream, packets: _Packets) -> tuple[float | None, float]:
     """The declared length in seconds, None if open or estimated by FFmpeg, and where the packets end."""
-    kind, longest = packets.kind, stream.container.duration
+    kind, longest = packets.kind, packets.container.duration
     if kind == "matroska" and longest is not None:  # it stores no lengths of tracks
         return longest / av.time_base, max(packets.ends.values(), default=0.0)
     stated = kind in LENGTH_TOLERANCE or kind == "mov"
-    if not stated or stream.duration is None or (kind == "mp3" and not _counts_frames(source)):
+    estimated = kind == "mp3" and not _counts_frames(source)
+    if not stated or estimated or stream.duration is None or stream.time_base is None:
         return None, 0.0
     start = float((stream.start_time or 0) * stream.time_base)
     return float(stream.duration * stream.time_base), packets.ends.get(stream.index, start) - start

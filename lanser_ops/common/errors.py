@@ -9,3 +9,9 @@ class InputError(ValueError):
 
 class Interrupted(RuntimeError):
     """The command stopped on request and saved its progress, exit status 1: the text says how to continue."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of the message of ``error``, or its type if it has none: for an InputError of one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -123,8 +123,8 @@ def _origin(content: dict[str, Any]) -> list[tuple[str, str]]:
     """Where the audio and its transcripts come from."""
     if "unpack" in content:
         shards = content["unpack"]
-        heard = ", ".join(shards["asr_models"]) or "none: transcripts were given"
-        return [("shards", ", ".join(shards["inputs"])), ("speech recognition", heard)]
+        models = ", ".join(shards["asr_models"]) or "none: transcripts came with the input"
+        return [("shards", ", ".join(shards["inputs"])), ("speech recognition", models)]
     plan, asr = content["plan"], content["transcribe"]
     return [
         ("input", ", ".join(plan["inputs"])),

@@ -143,8 +143,8 @@ def written_names(out: OutputDir, taxonomy: str | None, stages: set[str]) -> lis
         "label": [f"labels/{inside}"],
         "shard": [f"shards/{inside}"],
     }
-    wanted = tuple(prefix for stage in stages for prefix in prefixes[stage])
-    return [name for name in out.names() if name.startswith(wanted) and _is_ours(name)]
+    written = tuple(prefix for stage in stages for prefix in prefixes[stage])
+    return [name for name in out.names() if name.startswith(written) and _is_ours(name)]
 
 
 def _is_ours(name: str) -> bool:

@@ -6,9 +6,11 @@ import importlib
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -25,31 +27,30 @@ RECORDINGS = {
     "dog_died.m4a": "Our dog died last night, and the whole house feels empty.",
     "love_you.mp3": "I love you more than anything else in the world.",
 }
-LEXICON = {"happy": ["best", "love"], "sad": ["died", "empty"], "calm": []}
-TAXONOMY = """
-name: three
-labels:
-  - {name: calm}
-  - {name: joy, hypothesis: happy}
-  - {name: sadness, hypothesis: sad}
-"""
+LEXICON = {"happy": ["best", "love"], "sad": ["died", "empty"], "lonely": ["empty"], "calm": []}
+TAXONOMIES = {
+    "three": "name: three\nlabels: [calm, {name: joy, hypothesis: happy}, {name: sadness, hypothesis: sad}]\n",
+    "two": "name: two\nlabels: [calm, lonely]\n",
+}
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both packages installed, for PYTHONPATH."""
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with both packages installed; it is on PYTHONPATH for commands in processes of their own."""
     folder = tmp_path_factory.mktemp("extending")
     for package in PACKAGES:  # setuptools writes to the folder that it packs
         shutil.copytree(HERE / package, folder / package)
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", folder / "site"]
     command = [sys.executable, "-m", "pip", "install", *options, *(folder / package for package in PACKAGES)]
     subprocess.run(list(map(str, command)), check=True, cwd=folder)
-    return folder / "site"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder / "site"), str(REPOSITORY)]))
+        yield folder / "site"
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Path:
-    """A folder with ``audio``, the models ``prompts`` and ``lexicon``, and the taxonomy ``three.yaml``."""
+    """A folder with ``audio``, the models ``prompts`` and ``lexicon``, and the taxonomies."""
     folder = tmp_path_factory.mktemp("inputs")
     for name in ("audio", "prompts", "lexicon"):
         (folder / name).mkdir()
@@ -64,61 +65,78 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Path:
             prompts[text] = features(read_all(stream)).tolist()
     (folder / "prompts" / "prompts.json").write_text(json.dumps(prompts))
     (folder / "lexicon" / "lexicon.json").write_text(json.dumps(LEXICON))
-    (folder / "three.yaml").write_text(TAXONOMY)
+    for name, content in TAXONOMIES.items():
+        (folder / f"{name}.yaml").write_text(content)
     return folder
 
 
-@pytest.fixture
-def flags(inputs: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The options of a build with both backends; commands that are started find their packages."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(REPOSITORY)]))
-    models = ["--asr-model", f"prompts:{inputs / 'prompts'}", "--nli-model", f"keywords:{inputs / 'lexicon'}"]
-    return ["--input", str(inputs / "audio"), "--taxonomy", str(inputs / "three.yaml"), "--num-shards", "2", *models]
+@pytest.fixture(scope="module")
+def built(inputs: Path, tmp_path_factory: pytest.TempPathFactory, lanser_process) -> Path:
+    """The output of a build with both backends, in two worker processes."""
+    output = tmp_path_factory.mktemp("built") / "out"
+    done = lanser_process(
+        "build", "--input", inputs / "audio", "--output", output, "--taxonomy", inputs / "three.yaml",
+        "--asr-model", f"prompts:{inputs / 'prompts'}", "--nli-model", f"keywords:{inputs / 'lexicon'}",
+        "--num-shards", 2, "--workers", 2, "--threads", 1,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return output
 
 
-def test_backends_of_other_packages_build_shards_in_two_worker_processes(
-    flags: list[str], tmp_path: Path, lanser, digests
-):
-    two = lanser("build", "--output", tmp_path / "two", "--workers", 2, "--threads", 1, *flags)
-    assert two.returncode == 0, two.stderr
-    transcripts = pq.read_table(tmp_path / "two" / "transcripts").to_pylist()
+def labels_by_source(output: Path, taxonomy: str) -> dict[str, str]:
+    labels = {row["key"]: row["label"] for row in pq.read_table(output / "labels" / taxonomy).to_pylist()}
+    return {row["source"]: labels[row["key"]] for row in pq.read_table(output / "transcripts").to_pylist()}
+
+
+def test_backends_of_other_packages_work_in_two_worker_processes(built: Path):
+    transcripts = pq.read_table(built / "transcripts").to_pylist()
     assert {row["source"]: row["text"] for row in transcripts} == RECORDINGS
-    labels = {row["key"]: row["label"] for row in pq.read_table(tmp_path / "two" / "labels" / "three").to_pylist()}
-    assert {row["source"]: labels[row["key"]] for row in transcripts} == {
+    assert labels_by_source(built, "three") == {
         "best_day.wav": "joy",
         "dog_died.m4a": "sadness",
         "love_you.mp3": "joy",
     }
-    content = json.loads((tmp_path / "two" / "dataset.json").read_text())
+    assert len(list((built / "shards" / "three").glob("*.tar"))) == 2
+    content = json.loads((built / "dataset.json").read_text())
     assert content["transcribe"]["asr_model"]["id"] == "prompts:prompts"
     assert content["taxonomies"]["three"]["label"]["nli_model"]["id"] == "keywords:lexicon"
 
-    one = lanser("build", "--output", tmp_path / "one", *flags)
-    assert one.returncode == 0, one.stderr
-    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+def test_a_labeller_of_another_package_labels_existing_transcripts(built: Path, inputs: Path, lanser_process):
+    model = ["--nli-model", f"keywords:{inputs / 'lexicon'}"]
+    done = lanser_process("label", "--output", built, "--taxonomy", inputs / "two.yaml", *model)
+    assert done.returncode == 0, done.stderr
+    assert labels_by_source(built, "two") == {
+        "best_day.wav": "calm",
+        "dog_died.m4a": "lonely",
+        "love_you.mp3": "calm",
+    }
 
 
-def test_a_backend_refuses_what_it_cannot_score_in_one_line(flags: list[str], tmp_path: Path, lanser):
-    refused = lanser("build", "--output", tmp_path / "out", *flags, "--taxonomy", "ekman")
+def test_a_backend_refuses_what_it_cannot_score_in_one_line(built: Path, inputs: Path, lanser_process):
+    model = ["--nli-model", f"keywords:{inputs / 'lexicon'}"]
+    refused = lanser_process("label", "--output", built, "--taxonomy", "ekman", *model)
     assert refused.returncode == 2
     assert refused.stderr.splitlines() == [
-        "lanser build: --nli-model keywords:lexicon: its lexicon has no entry for afraid, angry, disgusted, neutral, "
+        "lanser label: --nli-model keywords:lexicon: its lexicon has no entry for afraid, angry, disgusted, neutral, "
         "surprised; add one"
     ]
 
 
-def test_a_backend_whose_package_is_not_installed_is_named(inputs: Path, tmp_path: Path, lanser):
-    refused = lanser("label", "--output", tmp_path, "--taxonomy", "ekman", "--nli-model", f"keywords:{inputs}")
+def test_a_backend_whose_package_is_not_installed_is_named(tmp_path: Path, lanser):
+    refused = lanser("label", "--output", tmp_path, "--taxonomy", "ekman", "--nli-model", "keywords:lexicon")
     assert refused.returncode == 2
     assert "no backend 'keywords' is installed" in refused.stderr
 
 
-def test_the_transforms_run_in_a_pipeline_of_somebody_else(inputs: Path, tmp_path: Path):
-    command = [sys.executable, HERE / "own_pipeline.py", inputs / "audio", tmp_path / "out", "--runner", "FnApiRunner"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()) == ["neutral 1", "sadness 1", "surprise 1"]
+def test_the_transforms_work_in_a_pipeline_of_your_own(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    script = str(HERE / "own_pipeline.py")
+    arguments = [str(inputs / "audio"), str(tmp_path / "out"), "--runner", "FnApiRunner"]
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    runpy.run_path(script, run_name="__main__")
+    assert sorted(capsys.readouterr().out.splitlines()) == ["neutral 1", "sadness 1", "surprise 1"]
     assert sorted(path.name for path in (tmp_path / "out" / "labels" / "ekman").iterdir()) == [
         "part-00000-of-00002.parquet",
         "part-00001-of-00002.parquet",

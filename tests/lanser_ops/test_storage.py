@@ -87,11 +87,11 @@ def test_local_patterns_mean_what_beams_mean(tmp_path: Path, pattern: str, names
     for name in ("a.wav", "b/c.wav", "b/d/e.wav", "b/f[1].flac"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"12")
-    found = storage.match_glob(f"{tmp_path}/{pattern}")
-    assert found == {f"{tmp_path}/{name}": 2 for name in names}
+    sizes = storage.match_glob(f"{tmp_path}/{pattern}")
+    assert sizes == {f"{tmp_path}/{name}": 2 for name in names}
     (result,) = FileSystems.match([f"{tmp_path}/{pattern}"])
     files = {match.path: match.size_in_bytes for match in result.metadata_list if Path(match.path).is_file()}
-    assert files == found
+    assert files == sizes
 
 
 def test_exact_names_with_pattern_characters(tmp_path: Path):

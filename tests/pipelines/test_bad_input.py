@@ -62,7 +62,7 @@ def test_manifest_row_without_path(capsys, tmp_path):
     [
         (
             "name: t\nlabels: [joy, fear, joy]\n",
-            "2: label 3 'joy' has the same name as label 1 'joy', case aside; remove or rename one",
+            "2: label 3 'joy' has the same name as label 1 'joy', ignoring case; remove or rename one",
         ),
         ("name: t\nlabels: [joy]\n", "2: labels holds one label; at least two are needed"),
         (

@@ -12,7 +12,7 @@ import pytest
 from pipelines import build, options
 
 DOCKER = Path(__file__).parents[2] / "docker"
-# Of every parameter a value that it takes and one that it refuses.
+# For every parameter a value that it accepts and one that it refuses.
 VALUES = {
     "input": ("gs://corpus/podcasts/*.mp3", "/data/podcasts"),
     "output": ("gs://corpus/out", "out"),
@@ -48,32 +48,46 @@ VALUES = {
 def parameters() -> dict[str, dict]:
     metadata = json.loads((DOCKER / "flex" / "metadata.json").read_text())
     assert metadata["name"] and metadata["description"]
-    return {one["name"]: one for one in metadata["parameters"]}
+    return {parameter["name"]: parameter for parameter in metadata["parameters"]}
 
 
 def test_the_parameters_are_the_options(parameters: dict[str, dict]):
-    actions = {one.option_strings[0][2:]: one for one in build.parser()._actions if "--help" not in one.option_strings}
+    parser = build.build_parser()
+    actions = {
+        action.option_strings[0][2:]: action for action in parser._actions if "--help" not in action.option_strings
+    }
     assert parameters.keys() == actions.keys() == VALUES.keys()
-    assert {name for name, one in parameters.items() if not one["isOptional"]} == {"input", "output", "taxonomy"}
-    assert {name for name, one in actions.items() if one.required} == {"input", "output", "taxonomy"}
-    for one in parameters.values():
-        assert one["label"] and len(one["helpText"]) > 20 and one["regexes"]
+    required = {"input", "output", "taxonomy"}
+    assert {name for name, parameter in parameters.items() if not parameter["isOptional"]} == required
+    assert {name for name, action in actions.items() if action.required} == required
+    for parameter in parameters.values():
+        assert parameter["label"] and len(parameter["helpText"]) > 20 and parameter["regexes"]
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_a_parameter_is_checked(parameters: dict[str, dict], name: str):
-    taken, refused = VALUES[name]
+    accepted, refused = VALUES[name]
     (regex,) = parameters[name]["regexes"]
-    assert re.fullmatch(regex, taken)
+    assert re.fullmatch(regex, accepted)
     assert not re.fullmatch(regex, refused)
 
 
-def test_the_parser_takes_what_the_template_takes():
-    args, run = options.parse(build.parser(), [f"--{name}={taken}" for name, (taken, _) in VALUES.items()])
-    assert (args.exact, args.keep_flagged, run.overwrite, run.verbose) == (True, False, True, False)
-    assert run.hints == {"accelerator": VALUES["accelerator"][0], "min_ram": "16GB"}
+def test_the_parser_accepts_what_the_template_accepts():
+    flags = [f"--{name}={accepted}" for name, (accepted, _) in VALUES.items()]
+    args, run_options = options.parse(build.build_parser(), flags)
+    assert (args.exact, args.keep_flagged, run_options.overwrite, run_options.verbose) == (True, False, True, False)
+    assert run_options.hints == {"accelerator": VALUES["accelerator"][0], "min_ram": "16GB"}
     assert args.input == [["gs://corpus/podcasts/*.mp3"]]
 
 
 def test_the_image_has_the_beam_that_is_pinned():
     assert f"ARG BEAM_VERSION={apache_beam.__version__}\n" in (DOCKER / "Dockerfile").read_text()
+
+
+def test_docker_is_sent_every_file_that_the_image_copies():
+    repository = DOCKER.parent
+    copies = re.findall(r"^COPY (?!--from)(.+) \S+$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+    names = {name for copy in copies for name in copy.split()}
+    assert {"pyproject.toml", "setup.py", "lanser_ops"} <= names
+    assert not [name for name in names if not (repository / name).exists()]
+    assert names <= {line[1:] for line in (repository / ".dockerignore").read_text().splitlines() if line[0] == "!"}

@@ -94,9 +94,9 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A .pth file adds a folder without the .pth files that lie in it, so not the editable install of lanser.
     (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
     names = ["lanser_ops", "pipelines", "schemas", "training"]
-    code = f"import {', '.join(names)}; print(*(one.__file__ for one in ({', '.join(names)})), sep='\\n')"
-    found = call(folder / "venv" / "bin" / "python", "-c", code, cwd=folder).split()
-    assert [Path(one).parent for one in found] == [site / name for name in names]
+    code = f"import {', '.join(names)}; print(*(module.__file__ for module in ({', '.join(names)})), sep='\\n')"
+    paths = call(folder / "venv" / "bin" / "python", "-c", code, cwd=folder).split()
+    assert [Path(path).parent for path in paths] == [site / name for name in names]
     return folder / "venv"
 
 
@@ -111,7 +111,8 @@ def serving(staged: Path, tmp_path: Path, free_ports, listens):
         clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         clean["PATH"] = f"{staged / 'bin'}{os.pathsep}{clean['PATH']}"  # a pool starts the python that it finds
         commands = [
-            [python, "-m", "apache_beam.runners.worker.worker_pool_main", "--service_port", str(one)] for one in ports
+            [python, "-m", "apache_beam.runners.worker.worker_pool_main", "--service_port", str(number)]
+            for number in ports
         ]
         commands.append([python, "-c", SERVICE, *map(str, (port, front, *ports))])
         started = []
@@ -123,7 +124,7 @@ def serving(staged: Path, tmp_path: Path, free_ports, listens):
                 yield (
                     ["--runner", "PortableRunner", "--job_endpoint", f"localhost:{port}"]
                     + ["--environment_type", "EXTERNAL", "--environment_config", f"localhost:{front}"],
-                    [psutil.Process(one.pid) for one in started[:-1]],
+                    [psutil.Process(process.pid) for process in started[:-1]],
                 )
             finally:
                 for process in started:
@@ -167,10 +168,10 @@ def test_a_worker_killed_in_mid_unit_costs_a_second_call_and_no_byte(
         (marked,) = output.glob("attempts/*/*")
         assert marked.read_text() == f"{socket.gethostname()} {worker.pid}\n"
         os.kill(worker.pid, signal.SIGKILL)
-        told = job.communicate(timeout=300)[1].splitlines()
+        lines = job.communicate(timeout=300)[1].splitlines()
         assert job.returncode == 1
-        assert told[-1].startswith("lanser build: a worker process died; the same command continues where it stopped")
-        assert not [line for line in told if line.startswith("Traceback")], "\n".join(told)
+        assert lines[-1].startswith("lanser build: a worker process died; the same command continues where it stopped")
+        assert not [line for line in lines if line.startswith("Traceback")], "\n".join(lines)
         assert len(list(output.glob("shards/ekman/*.tar"))) < 3
         done = lanser(*command[3:], *runner)
         assert done.returncode == 0, done.stderr
@@ -197,7 +198,7 @@ def test_a_file_that_kills_its_worker_is_set_aside_with_its_unit(
             calls.append(lanser("build", "--taxonomy", "ekman", *given))
     finally:
         recordings.write_text(before)
-    assert [one.returncode for one in calls] == [1, 1, 1, 0], calls[-1].stderr
+    assert [outcome.returncode for outcome in calls] == [1, 1, 1, 0], calls[-1].stderr
     assert "4 utterances: 3 transcripts, 3 samples, 1 rejects" in calls[-1].stdout
     (reject,) = pq.read_table(output / "rejects").to_pylist()
     assert (reject["source"], reject["stage"], reject["reason"]) == ("poison.wav", "transcribe", "gave_up")

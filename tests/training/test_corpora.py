@@ -78,6 +78,15 @@ def test_csv_with_parts_of_files(tmp_path):
     assert skipped[1] == f"{tmp_path}/long.wav: nothing from 2.0 to 3.0 s in 2.00 s of audio"
 
 
+def test_a_file_too_short_for_a_sample_at_16_khz_is_left_out(tmp_path):
+    soundfile.write(tmp_path / "click.wav", np.full(1, 0.5), 48000)
+    soundfile.write(tmp_path / "whole.wav", np.full(4800, 0.5), 48000)
+    corpus = read_corpus(csv_file(tmp_path, "path,label\nclick.wav,sad\nwhole.wav,happy\n"), None, None)
+    waves, skipped = load(corpus)
+    assert waves[0] is None and len(waves[1]) == 1600
+    assert skipped == [f"{tmp_path}/click.wav: empty: too short for a sample at 16 kHz"]
+
+
 @pytest.mark.parametrize("extension", ["mp3", "ogg"])
 def test_a_truncated_file_is_left_out(extension, tmp_path, capsys):
     """libsndfile decodes the first part of such a file without an error."""

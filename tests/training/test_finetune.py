@@ -10,10 +10,10 @@ import pytest
 import soundfile
 import torch
 
-from training.classifier import fit_linear
+from training.classifier import fit_linear, probabilities
 from training.evaluation import summarise
 from training.finetune import main
-from training.model import new_model, save_model
+from training.model import load_model, new_model, save_model
 from training.predict import main as predict
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +79,28 @@ def test_predict_prints_probabilities(finetuned, data, capsys):
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [next(iter(line["probabilities"])) for line in lines] == ["high", "low"]
     assert all(sum(line["probabilities"].values()) == pytest.approx(1.0, abs=1e-5) for line in lines)
+
+
+def test_predict_agrees_with_a_batch_of_clips_of_other_lengths(finetuned, tmp_path, capsys):
+    waves = [tone(number, 200)[: 9600 - 1100 * number].astype(np.float32) for number in range(6)]
+    for number, wave in enumerate(waves):
+        soundfile.write(tmp_path / f"{number}.wav", wave, 16000, subtype="FLOAT")
+    model = load_model(finetuned)
+    expected = probabilities(model, waves)
+    files = [str(tmp_path / f"{number}.wav") for number in range(6)]
+    assert predict([*files, "--checkpoint", str(finetuned), "--json"]) == 0
+    lines = [json.loads(line)["probabilities"] for line in capsys.readouterr().out.splitlines()]
+    predicted = np.array([[line[label] for label in model.spec.labels] for line in lines])
+    assert predicted == pytest.approx(expected.numpy(), abs=1e-4)
+
+
+def test_predict_refuses_corrupt_weights_in_one_line(data, tmp_path, capsys):
+    save_model(new_model("resnet10-quarter", "tiny", ("a", "b")), tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert predict([str(data / "1.wav"), "--checkpoint", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"lanser predict: {path}: the weights cannot be read (") and err.count("\n") == 1
 
 
 def test_predict_goes_on_after_a_file_that_does_not_decode(finetuned, data, capsys):

@@ -131,10 +131,43 @@ def test_bad_input_is_one_line(shards, whole, tmp_path, make_shards, capsys):
     assert not (tmp_path / "a").exists()
 
 
+def test_validation_shards_of_other_labels_are_refused(shards, tmp_path, make_shards, capsys):
+    make_shards(tmp_path / "other", [2], labels=["x", "y"], taxonomy="other", first=200, split="val")
+    arguments = command(shards / "train-*.tar", tmp_path / "run")
+    message = refused(capsys, [*arguments, "--shards", str(shards / "train-*.tar"), str(tmp_path / "other")])
+    assert "taxonomy other, but the training shards have tiny; give training and validation shards of one" in message
+    make_shards(tmp_path / "corpus", [2], prior="corpus", first=300)
+    message = refused(capsys, [*arguments, "--shards", str(shards), str(tmp_path / "corpus")])
+    assert "labelled with --prior corpus, but" in message and "relabel the shards with one prior" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_soft_labels_of_shards_with_a_corpus_prior_are_corrected(tmp_path, make_shards):
+    """The tones' entailment is the same in both; only the field prior differs."""
+    for prior in ("none", "corpus"):
+        make_shards(tmp_path / prior, [8], prior=prior)
+    options = ["--backbone", "resnet10-quarter", "--device", "cpu", "--batch-size", "4", "--crop-s", "0.4"]
+    options += ["--epochs", "1", "--in-process", "--no-augment", "--labels", "soft"]
+    runs = {"none": ("none",), "asked": ("none", "--prior-correction"), "corpus": ("corpus",)}
+    for name, (prior, *more) in runs.items():
+        shards = ["--shards", str(tmp_path / prior), "--output", str(tmp_path / f"run-{name}")]
+        assert main([*shards, *options, *more]) == 0
+    by_run = {name: losses(tmp_path / f"run-{name}") for name in runs}
+    assert by_run["corpus"] == by_run["asked"] != by_run["none"]
+
+
 def test_a_checkpoint_that_cannot_be_read(shards, tmp_path, capsys):
     arguments = command(shards, tmp_path / "run", "--epochs", 1, "--in-process")
     assert main([*arguments, "--max-steps", "1"]) == 0
     [checkpoint] = list_checkpoints(tmp_path / "run")
-    (checkpoint / "optimizer.pt").write_bytes(b"cut off")
+    weights = (checkpoint / "model.safetensors").read_bytes()
     capsys.readouterr()
-    assert "not a complete checkpoint" in refused(capsys, [*arguments, "--resume"])
+    (checkpoint / "model.safetensors").write_bytes(weights[:-100])
+    message = refused(capsys, [*arguments, "--resume"])
+    assert f"{checkpoint}: not a complete checkpoint (Error while deserializing header" in message
+    (checkpoint / "model.safetensors").write_bytes(weights)
+    for damage in (b"cut off", b""):
+        (checkpoint / "optimizer.pt").write_bytes(damage)
+        assert "not a complete checkpoint" in refused(capsys, [*arguments, "--resume"])
+    (tmp_path / "run" / "run.json").write_text('{"seed": 0,')
+    assert "run.json: cannot be read" in refused(capsys, [*arguments, "--resume"])
