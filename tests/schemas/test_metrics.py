@@ -16,11 +16,7 @@ def test_confusion_has_truth_in_rows():
 
 
 def test_scores():
-<<<<<<< HEAD
     figures = scores(confusion(TRUTH, PREDICTED, 3))
-=======
-    figures = scores(confusion(TRUTH, FOUND, 3))
->>>>>>> main
     assert figures["wa"] == pytest.approx(0.7)
     assert figures["ua"] == pytest.approx((5 / 6 + 1 / 2 + 1 / 2) / 3)
     # Precision and recall: 5/7 and 5/6; 1/2 and 1/2; 1 and 1/2.
