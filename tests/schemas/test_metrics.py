@@ -1,18 +1,22 @@
+"""Figures of emotion recognition, checked by hand."""
+
+from __future__ import annotations
+
 import numpy as np
 import pytest
 
 from schemas.metrics import confusion, scores
 
 TRUTH = [0, 0, 0, 0, 0, 0, 1, 1, 2, 2]
-FOUND = [0, 0, 0, 0, 0, 1, 1, 0, 2, 0]
+PREDICTED = [0, 0, 0, 0, 0, 1, 1, 0, 2, 0]
 
 
 def test_confusion_has_truth_in_rows():
-    assert confusion(TRUTH, FOUND, 3).tolist() == [[5, 1, 0], [1, 1, 0], [1, 0, 1]]
+    assert confusion(TRUTH, PREDICTED, 3).tolist() == [[5, 1, 0], [1, 1, 0], [1, 0, 1]]
 
 
 def test_scores():
-    figures = scores(confusion(TRUTH, FOUND, 3))
+    figures = scores(confusion(TRUTH, PREDICTED, 3))
     assert figures["wa"] == pytest.approx(0.7)
     assert figures["ua"] == pytest.approx((5 / 6 + 1 / 2 + 1 / 2) / 3)
     # Precision and recall: 5/7 and 5/6; 1/2 and 1/2; 1 and 1/2.

@@ -1,5 +1,7 @@
 """Taxonomy files: what is shipped, what is accepted, and the message for each kind of bad file."""
 
+from __future__ import annotations
+
 import re
 
 import pytest
@@ -114,21 +116,21 @@ def test_template_and_source_may_be_left_out():
     assert (taxonomy.template, taxonomy.source) == (None, "")
 
 
-def test_spaces_hyphens_and_other_scripts_are_kept_and_brought_to_nfc():
+def test_spaces_hyphens_and_other_scripts_stay_and_are_normalised():
     text = "name: mine\nlabels: ['  sexual desire ', self-conscious, Cole\u0300re, 喜び, 'no']\n"
     names = [label.name for label in parse_taxonomy(text.encode("utf-8"), "mine.yaml").labels]
     assert names == ["sexual desire", "self-conscious", "Col\u00e8re", "喜び", "no"]
 
 
 @pytest.mark.parametrize("text", ["\ufeff" + EMOTIONS, EMOTIONS.replace("\n", "\r\n")], ids=["bom", "crlf"])
-def test_what_windows_editors_write_is_read(text):
+def test_files_of_windows_editors_are_read(text):
     assert [label.name for label in parse_taxonomy(text.encode("utf-8"), "mine.yaml").labels] == [
         "joy",
         "anger",
     ]
 
 
-def test_braces_in_a_hypothesis_are_no_placeholders():
+def test_braces_in_a_hypothesis_are_not_placeholders():
     taxonomy = parse_taxonomy("name: mine\nlabels: ['{} {0} {x}', calm]\n", "mine.yaml")
     assert hypotheses(taxonomy, "I feel {}!") == ["I feel {} {0} {x}!", "I feel calm!"]
 
@@ -187,8 +189,8 @@ def test_messages_name_the_file_as_it_was_given(tmp_path):
         ),
         (
             "\n- \u00e9t\u00e9\n- E\u0301TE\u0301",
-            "4: label 2 '\u00c9T\u00c9' has the same name as label 1 '\u00e9t\u00e9', "
-            "ignoring case; remove or rename one",
+            "4: label 2 '\u00c9T\u00c9' has the same name as label 1 '\u00e9t\u00e9', ignoring case; "
+            "remove or rename one",
         ),
         (
             "\n- {name: joy, hypothesis: happy}\n- Happy",

@@ -326,9 +326,12 @@ def test_worker_processes_share_a_model_on_a_gpu_alone(device, shared):
     assert handler.share_model_across_processes() is shared
 
 
-def test_a_shared_model_gives_the_same_through_its_proxy(recognizer, clips):
+def test_a_shared_model_gives_the_same_through_its_proxy(recognizer, clips, tmp_path):
     spec = recognizer.spec
-    shared = MultiProcessShared(lambda: load_recognizer(spec, "cpu", 2), tag="test_whisper", always_proxy=True)
+    # In a folder of its own: by default any process with this tag, of another run of the tests, would serve.
+    shared = MultiProcessShared(
+        lambda: load_recognizer(spec, "cpu", 2), tag="model", path=str(tmp_path), always_proxy=True
+    )
     proxy = shared.acquire()
     try:
         assert proxy.recognize(clips[:2]) == recognizer.recognize(clips[:2])
