@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Record = TypeVar("Record", bound="DataclassInstance")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Why an utterance is not in the shards: the values in Parquet files, and texts for people.
 REASONS = {
@@ -107,6 +107,7 @@ class WeakLabel:
     template_labels: Sequence[int]
     template_entailment: Sequence[Sequence[float]]
     flags: Sequence[str]
+    hypothesis_scores: Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ LABEL_SCHEMA = pa.schema(
         ("template_labels", pa.list_(pa.int32())),
         ("template_entailment", pa.list_(pa.list_(pa.float32()))),
         ("flags", pa.list_(pa.string())),
+        ("hypothesis_scores", pa.list_(pa.list_(pa.float32()))),
     ]
 )
 

@@ -70,14 +70,16 @@ class LabelSpec:
 
     ``against`` is one of `nli_classes.AGAINST` (other backends have their own), ``prior`` one of `weak_labels.PRIORS`,
     and ``prior_strength`` the share of it that is subtracted, from 0 (with ``prior`` none) to 1.
+    ``neutral_threshold`` counts where a label is the absence of the others: see `label_scores.corrected`.
     """
 
     taxonomy: Taxonomy
     templates: tuple[str, ...]
     nli_model: ModelRef
-    against: str
-    prior: str
-    prior_strength: float
+    against: str = "all"
+    prior: str = "corpus"
+    prior_strength: float = 0.5
+    neutral_threshold: float = 0.0
 
     @property
     def key(self) -> ScoringKey:

@@ -10,57 +10,72 @@ A taxonomy file is YAML:
     template: "This person feels {}."     # optional
     source: Ekman (1992)                  # optional
 
-The order of the labels is their class index. Files come from users, so a file is composed into YAML nodes only and
-checked node by node: no Python object is ever built from it, and every message can name the line.
+Format version 2 adds, with a line `version: 2`:
+
+    labels:
+      - name: anger
+        hypotheses: [angry, annoyed]      # several; the label's score is their aggregate
+    aggregate: max                        # or mean, or odds; default: max
+    neutral: absence                      # the label "neutral" has no hypothesis: no other label is above a threshold
+
+and the labels of another taxonomy in groups:
+
+    group: goemotions                     # a shipped name, or a path relative to this file
+    labels:
+      - name: anger
+        members: [anger, annoyance]       # its hypotheses are theirs
+
+The order of the labels is their class index. Files come from users: see `schemas.strict_yaml`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
-import unicodedata
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 import yaml
 
+from schemas.strict_yaml import (
+    MAX_BYTES,
+    YamlError,
+    at,
+    clean,
+    fold,
+    kind_of,
+    mapping,
+    node_error,
+    read_root,
+    show,
+    text_of,
+)
+
 DEFAULT_TEMPLATE = "This person feels {}."
 
-MAX_BYTES = 1_000_000
 MAX_LABELS = 1000
-# A longer hypothesis would leave little room for the transcript in an NLI model's input.
-MAX_CHARACTERS = 200
 MAX_SOURCE_CHARACTERS = 2000
-# A taxonomy has four levels (file, labels, label, text); parsing a deeper file only uses up the stack.
-MAX_DEPTH = 8
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-TAXONOMY_KEYS = ("name", "labels", "template", "source")
-LABEL_KEYS = ("name", "hypothesis")
+# The keys of a file and of a label, and the version of the format that each came with.
+TAXONOMY_KEYS = {"name": 1, "labels": 1, "template": 1, "source": 1, "version": 1}
+TAXONOMY_KEYS |= {"aggregate": 2, "neutral": 2, "group": 2}
+LABEL_KEYS = {"name": 1, "hypothesis": 1, "hypotheses": 2, "members": 2}
+VERSIONS = ("1", "2")
 
-KINDS = {
-    "str": "text",
-    "map": "a mapping",
-    "seq": "a list",
-    "int": "a number",
-    "float": "a number",
-    "bool": "a boolean",
-    "null": "null",
-    "timestamp": "a date",
-    "merge": "a merge key",
-    "value": "a default key",
-}
+# How the scores of a label's hypotheses become its score: see `lanser_ops.common.label_scores.aggregated`.
+MAX, MEAN, ODDS = AGGREGATES = ("max", "mean", "odds")
+ABSENCE, NEUTRAL = "absence", "neutral"
 
 
 @dataclass(frozen=True)
 class Label:
-    """A class of a taxonomy, and the words that name it in a hypothesis."""
+    """A class of a taxonomy, and the words that name it in hypotheses; no words for the absence of all others."""
 
     name: str
-    hypothesis: str
+    hypotheses: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -71,10 +86,26 @@ class Taxonomy:
     labels: tuple[Label, ...]
     template: str | None
     source: str
+    aggregate: str = MAX
+
+    @property
+    def hypotheses(self) -> tuple[str, ...]:
+        """The words of all labels, in label order."""
+        return tuple(hypothesis for label in self.labels for hypothesis in label.hypotheses)
+
+    @property
+    def label_of(self) -> tuple[int, ...]:
+        """The index of the label that each of `hypotheses` belongs to."""
+        return tuple(index for index, label in enumerate(self.labels) for _ in label.hypotheses)
+
+    @property
+    def absence(self) -> int | None:
+        """The index of the label without hypotheses, if there is one."""
+        return next((index for index, label in enumerate(self.labels) if not label.hypotheses), None)
 
 
-class TaxonomyError(ValueError):
-    """A taxonomy or template that cannot be used: one line with file, label and reason."""
+# One line with file, label and reason, about a taxonomy or template that cannot be used.
+TaxonomyError = YamlError
 
 
 def shipped_taxonomies() -> list[str]:
@@ -99,7 +130,7 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
     looks_like_path = "/" in name_or_path or name_or_path.lower().endswith((".yaml", ".yml"))
     if not looks_like_path and not os.path.isfile(name_or_path):
         raise TaxonomyError(
-            f"unknown taxonomy {_show(name_or_path)}; use one of {', '.join(shipped)}, or give the path of a YAML file"
+            f"unknown taxonomy {show(name_or_path)}; use one of {', '.join(shipped)}, or give the path of a YAML file"
         )
     try:
         with open(name_or_path, "rb") as file:
@@ -118,23 +149,19 @@ def parse_taxonomy(text: str | bytes, where: str) -> Taxonomy:
     Raises:
         TaxonomyError: not UTF-8, not YAML, over 1 MB, or not a taxonomy as described at the top of this module.
     """
-    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    if len(data) > MAX_BYTES:
-        raise TaxonomyError(f"{where}: is larger than {MAX_BYTES:,} bytes, too large for a list of labels")
-    try:
-        root = _compose(data.decode("utf-8"), where)
-    except UnicodeDecodeError as error:
-        raise TaxonomyError(f"{where}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    root = read_root(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, where)
     if root is None:
         raise TaxonomyError(f"{where}: is empty; write at least 'name:' and 'labels:'")
-    entries = _mapping(root, "the file", TAXONOMY_KEYS)
+    entries = mapping(root, "the file", tuple(TAXONOMY_KEYS))
+    version = _version(entries)
+    _check_keys(entries, TAXONOMY_KEYS, version, "the file")
     if "name" not in entries:
         raise TaxonomyError(f"{where}: has no name; add a line such as 'name: my-taxonomy'")
-    name = _text(entries["name"], "name")
+    name = text_of(entries["name"], "name")
     if not NAME_PATTERN.fullmatch(name):
-        raise _error(
+        raise node_error(
             entries["name"],
-            f"name {_show(name)} cannot be the name of a directory; use 1 to 64 of the characters "
+            f"name {show(name)} cannot be the name of a directory; use 1 to 64 of the characters "
             "A-Z a-z 0-9 . _ -, beginning with a letter or digit",
         )
     if "labels" not in entries:
@@ -142,9 +169,63 @@ def parse_taxonomy(text: str | bytes, where: str) -> Taxonomy:
     template = None
     if "template" in entries:
         node = entries["template"]
-        template = check_template(_text(node, "template"), _at(node, "template"))
-    source = _text(entries["source"], "source", limit=MAX_SOURCE_CHARACTERS) if "source" in entries else ""
-    return Taxonomy(name, _labels(entries["labels"]), template, source)
+        template = check_template(text_of(node, "template"), at(node, "template"))
+    source = text_of(entries["source"], "source", limit=MAX_SOURCE_CHARACTERS) if "source" in entries else ""
+    group = _group(entries["group"], where) if "group" in entries else None
+    labels = _labels(entries["labels"], version, group)
+    if "neutral" in entries:
+        labels = _without_neutral(entries["neutral"], labels)
+    aggregate = _choice(entries["aggregate"], "aggregate", AGGREGATES) if "aggregate" in entries else MAX
+    return Taxonomy(name, labels, template, source, aggregate)
+
+
+def _version(entries: dict[str, yaml.Node]) -> int:
+    node = entries.get("version")
+    if node is None:
+        return 1
+    if not isinstance(node, yaml.ScalarNode) or node.value not in VERSIONS:
+        value = f" {show(node.value)}" if isinstance(node, yaml.ScalarNode) else ""
+        raise node_error(node, f"version{value} is not one that this lanser reads ({', '.join(VERSIONS)})")
+    return int(node.value)
+
+
+def _check_keys(entries: dict[str, yaml.Node], keys: dict[str, int], version: int, what: str) -> None:
+    for key, node in entries.items():
+        if keys[key] > version:
+            raise node_error(node, f"{what} has the key {show(key)}, which needs a line 'version: {keys[key]}'")
+
+
+def _choice(node: yaml.Node, what: str, choices: tuple[str, ...]) -> str:
+    value = text_of(node, what)
+    if value not in choices:
+        raise node_error(node, f"{what} is {show(value)}; it must be {' or '.join(choices)}")
+    return value
+
+
+def _group(node: yaml.Node, where: str) -> Taxonomy:
+    """The taxonomy whose labels are grouped."""
+    name = text_of(node, "group")
+    if name not in shipped_taxonomies():
+        name = str(Path(where).parent / name)
+    try:
+        taxonomy = load_taxonomy(name)
+    except RecursionError:
+        raise node_error(node, f"group {show(name)}: the files group each other in a circle") from None
+    except TaxonomyError as error:
+        raise node_error(node, f"group: {error}") from None
+    if taxonomy.absence is not None:
+        raise node_error(node, f"group {show(name)}: has a label without hypotheses, which cannot be a member")
+    return taxonomy
+
+
+def _without_neutral(node: yaml.Node, labels: tuple[Label, ...]) -> tuple[Label, ...]:
+    """``labels``, the one called neutral without hypotheses."""
+    _choice(node, "neutral", (ABSENCE,))
+    if NEUTRAL not in [label.name for label in labels]:
+        raise node_error(node, f"neutral is {ABSENCE}, but no label is called {NEUTRAL!r}")
+    if len(labels) < 3:
+        raise node_error(node, f"neutral is {ABSENCE}, so at least two other labels are needed")
+    return tuple(Label(label.name, () if label.name == NEUTRAL else label.hypotheses) for label in labels)
 
 
 def check_template(template: str, what: str = "template") -> str:
@@ -155,7 +236,7 @@ def check_template(template: str, what: str = "template") -> str:
     Raises:
         TaxonomyError: any other template.
     """
-    template = _clean(template, what)
+    template = clean(template, what)
     count = template.count("{}")
     if re.search(r"[{}]", template.replace("{}", "")):
         fault = "braces other than {}"
@@ -163,183 +244,91 @@ def check_template(template: str, what: str = "template") -> str:
         fault = "no {}" if count == 0 else f"{{}} {count} times"
     else:
         return template
-    advice = f"put one {{}} where the emotion goes, as in {_show(DEFAULT_TEMPLATE)}"
-    raise TaxonomyError(f"{what} {_show(template)} has {fault}; {advice}")
+    advice = f"put one {{}} where the emotion goes, as in {show(DEFAULT_TEMPLATE)}"
+    raise TaxonomyError(f"{what} {show(template)} has {fault}; {advice}")
 
 
-def hypotheses(taxonomy: Taxonomy, template: str) -> list[str]:
-    """The template filled for each label, in taxonomy order.
-
-    Raises:
-        TaxonomyError: a template that `check_template` refuses.
-    """
-    before, _, after = check_template(template).partition("{}")
-    return [before + label.hypothesis + after for label in taxonomy.labels]
-
-
-def fingerprint(taxonomy: Taxonomy) -> str:
-    """SHA-256, as hex, of name, labels, hypotheses and template: everything that decides a label."""
-    content = {
-        "name": taxonomy.name,
-        "labels": [[label.name, label.hypothesis] for label in taxonomy.labels],
-        "template": taxonomy.template,
-    }
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
-
-
-class _Composer(yaml.SafeLoader):
-    """Composes nodes, and refuses what could expand a small file, nest it deeply or construct objects from it."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
-        if event.anchor is not None or getattr(event, "tag", None) is not None:
-            raise _error(
-                event,
-                "YAML anchors (&), aliases (*) and tags (!) are not allowed; write the labels out, "
-                "and put text that begins with one of these signs in quotes",
-            )
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise _error(event, "the file is nested too deep for a taxonomy")
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-
-def _compose(text: str, where: str) -> yaml.Node | None:
-    try:
-        composer = _Composer(text)
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        reason = f"has the control character U+{error.character:04X}; remove it"
-        raise TaxonomyError(f"{where}:{line}: {reason}") from None
-    composer.name = where  # which every mark, and so every message, contains
-    try:
-        return composer.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        reason = ", ".join(part for part in (error.context, error.problem) if part)
-        raise TaxonomyError(f"{where}:{line}: is not valid YAML: {reason}") from None
-    except TaxonomyError:
-        raise
-    except (ValueError, OverflowError):  # raised by chr() for the escape "\UFFFFFFFF"
-        line = composer.line + 1
-        raise TaxonomyError(f"{where}:{line}: is not valid YAML: an escape is not a Unicode character") from None
-    finally:
-        composer.dispose()
-
-
-def _labels(node: yaml.Node) -> tuple[Label, ...]:
-    if _kind(node) == "null":
-        raise _error(node, "labels is empty; at least two are needed")
+def _labels(node: yaml.Node, version: int, group: Taxonomy | None) -> tuple[Label, ...]:
+    if kind_of(node) == "null":
+        raise node_error(node, "labels is empty; at least two are needed")
     if not isinstance(node, yaml.SequenceNode):
-        raise _error(node, f"labels is {_kind(node)}; it must be a list, one '- name' per line")
+        raise node_error(node, f"labels is {kind_of(node)}; it must be a list, one '- name' per line")
     if len(node.value) < 2:
         count = "one label" if node.value else "no labels"
-        raise _error(node, f"labels holds {count}; at least two are needed")
+        raise node_error(node, f"labels holds {count}; at least two are needed")
     if len(node.value) > MAX_LABELS:
-        raise _error(node, f"labels holds {len(node.value)} labels; at most {MAX_LABELS} are allowed")
+        raise node_error(node, f"labels holds {len(node.value)} labels; at most {MAX_LABELS} are allowed")
+    members = {fold(label.name): label for label in group.labels} if group else {}
     labels = []
     by_name: dict[str, str] = {}
     by_hypothesis: dict[str, str] = {}
     for number, item in enumerate(node.value, start=1):
-        label = _label(item, number)
-        this = f"label {number} {_show(label.name)}"
+        label = _member_label(item, number, version, members) if group else _label(item, number, version)
+        this = f"label {number} {show(label.name)}"
         # Case does not count: many NLI models are uncased, and would score two such labels alike.
-        other = by_name.setdefault(_fold(label.name), this)
+        other = by_name.setdefault(fold(label.name), this)
         if other is not this:
-            raise _error(item, f"{this} has the same name as {other}, ignoring case; remove or rename one")
-        other = by_hypothesis.setdefault(_fold(label.hypothesis), this)
-        if other is not this:
-            same = f"the same hypothesis {_show(label.hypothesis)} as {other}, ignoring case"
-            raise _error(item, f"{this} has {same}; give each its own")
+            raise node_error(item, f"{this} has the same name as {other}, ignoring case; remove or rename one")
+        for hypothesis in label.hypotheses:
+            if fold(hypothesis) in by_hypothesis:
+                other = by_hypothesis[fold(hypothesis)]
+                twice = f"the hypothesis {show(hypothesis)} twice" if other is this else ""
+                same = twice or f"the same hypothesis {show(hypothesis)} as {other}"
+                raise node_error(item, f"{this} has {same}, ignoring case; give each its own")
+            by_hypothesis[fold(hypothesis)] = this
         labels.append(label)
+    if members:
+        missing = ", ".join(label.name for label in members.values())
+        raise node_error(node, f"no label has the members {missing}; every label of the grouped taxonomy needs one")
     return tuple(labels)
 
 
-def _label(node: yaml.Node, number: int) -> Label:
+def _label(node: yaml.Node, number: int, version: int) -> Label:
     what = f"label {number}"
     if not isinstance(node, yaml.MappingNode):
-        name = _text(node, what)
-        return Label(name, name)
-    entries = _mapping(node, what, LABEL_KEYS)
-    if "name" not in entries:
-        raise _error(node, f"{what} has no name; write '- name: …'")
-    name = _text(entries["name"], f"{what}: name")
-    if "hypothesis" not in entries:
-        return Label(name, name)
-    return Label(name, _text(entries["hypothesis"], f"{what} {_show(name)}: hypothesis"))
+        name = text_of(node, what)
+        return Label(name, (name,))
+    name, entries = _entries(node, what, version)
+    this = f"{what} {show(name)}"
+    if "members" in entries:
+        raise node_error(entries["members"], f"{this} has members, but the file has no 'group:' that they are of")
+    if "hypotheses" not in entries:
+        return Label(
+            name, (text_of(entries["hypothesis"], f"{this}: hypothesis") if "hypothesis" in entries else name,)
+        )
+    if "hypothesis" in entries:
+        raise node_error(entries["hypothesis"], f"{this} has both hypothesis and hypotheses; use one of them")
+    return Label(name, _texts(entries["hypotheses"], f"{this}: hypotheses"))
 
 
-def _mapping(node: yaml.Node, what: str, keys: tuple[str, ...]) -> dict[str, yaml.Node]:
-    """The values of a mapping by key; keys that are not in ``keys``, and repeated keys, are refused."""
-    known = ", ".join(keys)
+def _member_label(node: yaml.Node, number: int, version: int, members: dict[str, Label]) -> Label:
+    """A group of ``members``, which are removed from there."""
+    what = f"label {number}"
     if not isinstance(node, yaml.MappingNode):
-        raise _error(node, f"{what} is {_kind(node)}; it must be a mapping with the keys {known}")
-    entries: dict[str, yaml.Node] = {}
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise _error(key, f"{what} has {_kind(key)} for a key; the keys are {known}")
-        if key.value not in keys:
-            raise _error(key, f"{what} has the unknown key {_show(key.value)}; the keys are {known}")
-        if key.value in entries:
-            raise _error(key, f"{what} has the key {_show(key.value)} twice; remove one")
-        entries[key.value] = value
-    return entries
+        raise node_error(node, f"{what} has no members; write '- name: …' and 'members: […]'")
+    name, entries = _entries(node, what, version)
+    this = f"{what} {show(name)}"
+    if entries.keys() != {"name", "members"}:
+        raise node_error(node, f"{this} must have a name and members, and nothing else, in a file with 'group:'")
+    hypotheses: list[str] = []
+    for member in _texts(entries["members"], f"{this}: members"):
+        label = members.pop(fold(member), None)
+        if label is None:
+            raise node_error(node, f"{this}: {show(member)} is not a label of the grouped taxonomy, or a member twice")
+        hypotheses.extend(label.hypotheses)
+    return Label(name, tuple(hypotheses))
 
 
-def _text(node: yaml.Node, what: str, limit: int = MAX_CHARACTERS) -> str:
-    """The cleaned text of a node that YAML reads as text."""
-    kind = _kind(node)
-    if not isinstance(node, yaml.ScalarNode):
-        raise _error(node, f"{what} is {kind}; it must be text, in quotes if it begins with {{ or [")
-    if kind == "null" and not node.value:
-        raise _error(node, f"{what} is empty")
-    if kind != "text":
-        value = node.value
-        raise _error(node, f'{what} is {value}, which YAML reads as {kind}; put it in quotes: "{value}"')
-    return _clean(node.value, _at(node, what), limit)
+def _entries(node: yaml.MappingNode, what: str, version: int) -> tuple[str, dict[str, yaml.Node]]:
+    """The name of a label and all its entries."""
+    entries = mapping(node, what, tuple(LABEL_KEYS))
+    _check_keys(entries, LABEL_KEYS, version, what)
+    if "name" not in entries:
+        raise node_error(node, f"{what} has no name; write '- name: …'")
+    return text_of(entries["name"], f"{what}: name"), entries
 
 
-def _clean(text: str, what: str, limit: int = MAX_CHARACTERS) -> str:
-    """The text stripped and in NFC, if it is a single line of at most ``limit`` readable characters."""
-    text = text.strip()
-    if not text:
-        raise TaxonomyError(f"{what} is empty")
-    # Checked before normalising, which takes quadratic time in a run of combining marks.
-    if len(text) > limit:
-        raise TaxonomyError(f"{what} {_show(text)} has {len(text)} characters; at most {limit} are allowed")
-    text = unicodedata.normalize("NFC", text)
-    for character in text:
-        # Cc: control, Cs: half a surrogate pair (not encodable), Zl and Zp: line and paragraph separators.
-        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
-            fault = f"a line break or control character (U+{ord(character):04X})"
-            raise TaxonomyError(f"{what} {_show(text)} has {fault}; remove it")
-    return text
-
-
-def _fold(text: str) -> str:
-    return unicodedata.normalize("NFC", text.casefold())
-
-
-def _kind(node: yaml.Node) -> str:
-    return KINDS[node.tag.removeprefix("tag:yaml.org,2002:")]
-
-
-def _at(marked: yaml.Node | yaml.Event, message: str) -> str:
-    mark = marked.start_mark
-    assert mark is not None, "nodes and events that were parsed from text have marks"
-    return f"{mark.name}:{mark.line + 1}: {message}"
-
-
-def _error(marked: yaml.Node | yaml.Event, message: str) -> TaxonomyError:
-    return TaxonomyError(_at(marked, message))
-
-
-def _show(text: str) -> str:
-    """The text quoted, on one line, and shortened if it is long."""
-    return repr(text if len(text) <= 60 else text[:59] + "…")
+def _texts(node: yaml.Node, what: str) -> tuple[str, ...]:
+    if not isinstance(node, yaml.SequenceNode) or not node.value:
+        raise node_error(node, f"{what} is {kind_of(node)}; it must be a list of at least one text, such as [angry]")
+    return tuple(text_of(item, what) for item in node.value)

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -59,7 +60,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _compare(text_scores: TextScores, truth: Sequence[int], spec: LabelSpec) -> None:
-    """Print the figures of every template and prior; with the chosen prior, those of every margin and the confusion."""
+    """Print the figures of every template and prior; of the chosen prior, those of every margin and the confusion."""
     labels = len(spec.taxonomy.labels)
     rows = {template: text_scores.of_template(index) for index, template in enumerate(spec.templates)}
     if len(rows) > 1:
@@ -70,11 +71,13 @@ def _compare(text_scores: TextScores, truth: Sequence[int], spec: LabelSpec) -> 
     print(f"\n{'template':<{width}}  prior               WA      UA  macro-F1")
     for name, row in rows.items():
         for prior, strength in priors:
-            matrix = confusion(truth, row.ranked(prior, strength).argmax(axis=1), labels)
+            matrix = confusion(
+                truth, row.ranked(replace(spec, prior=prior, prior_strength=strength)).argmax(axis=1), labels
+            )
             mark = "  <- these options" if (prior, strength) == chosen else ""
             print(f"{name:<{width}}  {prior:<6}  {strength:>6g}{_figures(matrix)}{mark}")
     # From here on all templates count: the last row is their mean, or the only one.
-    ranked = text_scores.ranked(*chosen)
+    ranked = text_scores.ranked(spec)
     predicted, leads = ranked.argmax(axis=1), margins(ranked)
     print(f"\n{'margin, with these options':<{width}}  share         WA      UA  macro-F1")
     for threshold in MARGINS:

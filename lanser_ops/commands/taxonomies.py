@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lanser_ops.common.command import Parser, guarded
 from lanser_ops.common.errors import InputError
-from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, hypotheses, load_taxonomy, shipped_taxonomies
+from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, load_taxonomy, shipped_taxonomies
 
 
 def run(argv: Sequence[str]) -> None:
@@ -23,10 +23,10 @@ def run(argv: Sequence[str]) -> None:
     except TaxonomyError as error:
         raise InputError(str(error)) from None
     print(f"{taxonomy.name}: {taxonomy.source}")
-    for label, sentence in zip(
-        taxonomy.labels, hypotheses(taxonomy, taxonomy.template or DEFAULT_TEMPLATE), strict=True
-    ):
-        print(f"  {label.name:<26} {sentence}")
+    template = taxonomy.template or DEFAULT_TEMPLATE
+    for label in taxonomy.labels:
+        sentences = [template.replace("{}", hypothesis) for hypothesis in label.hypotheses]
+        print(f"  {label.name:<26} {' | '.join(sentences) or 'no other label is above the threshold'}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> None:
     spec = label_spec(args)
     corpus = [*texts, *reference_sentences()]
     text_scores = score_texts(texts, args.nli_model, spec, args.device, args.threads, corpus)
-    ranked = text_scores.ranked(spec.prior, spec.prior_strength)
+    ranked = text_scores.ranked(spec)
     console = Console()
     console = console if console.is_terminal else Console(width=PLAIN_WIDTH)
     for row, text in enumerate(texts):
@@ -63,7 +63,7 @@ def _table(text: str, spec: LabelSpec, by_template: np.ndarray, ranked: np.ndarr
     """``by_template`` is float32 (templates, labels), ``ranked`` (labels,) what the labels are sorted by."""
     table = Table(title=escape(text), title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("label")
-    has_prior = spec.prior != weak_labels.NO_PRIOR
+    has_prior = spec.prior != weak_labels.NO_PRIOR or spec.taxonomy.absence is not None
     columns = [("corrected", ranked)] if has_prior else []
     if has_prior or len(by_template) > 1:
         columns.append(("entailment", average(by_template[:, None])[0]))

@@ -8,7 +8,7 @@ models favour some words for any premise, so a prior may be subtracted before la
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -39,6 +39,40 @@ def round_scores(values: np.ndarray) -> np.ndarray:
 def average(stacked: np.ndarray) -> np.ndarray:
     """Mean over templates, float32 (utterances, labels), of ``stacked``, float32 (templates, utterances, labels)."""
     return stacked[0] if len(stacked) == 1 else round_scores(stacked.mean(axis=0, dtype=np.float64))
+
+
+def aggregated(scores: np.ndarray, label_of: Sequence[int], labels: int, how: str) -> np.ndarray:
+    """Label scores, float32 (…, labels), of the scores of their hypotheses, float32 (…, hypotheses).
+
+    ``label_of`` has the label of every hypothesis. ``how``: ``max``; ``mean``; or ``odds``, the odds p/(1-p) summed and
+    turned back into a probability. The score of a label without hypotheses, the absence of the others, is 1 minus their
+    best.
+    """
+    columns = [np.flatnonzero(np.asarray(label_of) == label) for label in range(labels)]
+    if [len(column) for column in columns] == [1] * labels:
+        return scores[..., np.concatenate(columns)]
+    parts = scores.astype(np.float64)
+    result = np.zeros((*scores.shape[:-1], labels))
+    for label, column in enumerate(columns):
+        if len(column):
+            result[..., label] = _AGGREGATES[how](parts[..., column])
+    for label, column in enumerate(columns):
+        if not len(column):
+            result[..., label] = 1 - np.delete(result, label, axis=-1).max(axis=-1, initial=0.0)
+    return round_scores(result)
+
+
+def _summed_odds(probabilities: np.ndarray) -> np.ndarray:
+    bounded = np.clip(probabilities, SCORE_FLOOR, 1 - SCORE_FLOOR)
+    odds = (bounded / (1 - bounded)).sum(axis=-1)
+    return odds / (1 + odds)
+
+
+_AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "max": lambda probabilities: probabilities.max(axis=-1),
+    "mean": lambda probabilities: probabilities.mean(axis=-1),
+    "odds": _summed_odds,
+}
 
 
 def log_scores(entailment: np.ndarray) -> np.ndarray:
@@ -74,16 +108,26 @@ def log_prior(entailment: np.ndarray) -> tuple[float, ...]:
     return mean_log_scores([(0, *log_sums(entailment))])
 
 
-def corrected(entailment: np.ndarray, prior: Sequence[float] | None, strength: float = 1.0) -> np.ndarray:
+def corrected(
+    entailment: np.ndarray,
+    prior: Sequence[float] | None,
+    strength: float = 1.0,
+    absence: int | None = None,
+    threshold: float = 0.0,
+) -> np.ndarray:
     """The scores that labels are ranked by, float32 (utterances, labels): exp(log s - strength prior), rows normalised.
 
-    ``entailment`` is float32 (utterances, labels), ``prior`` a mean log score per label (see `log_prior`); None
-    returns ``entailment`` unchanged. A ``strength`` of 0.5 subtracts half of the prior: all of it would give every
-    label an equal share of the corpus, which no corpus has.
+    ``entailment`` is float32 (utterances, labels), ``prior`` a mean log score per label (see `log_prior`), None for
+    none. A ``strength`` of 0.5 subtracts half of the prior: all of it would give every label an equal share of the
+    corpus, which no corpus has. The label ``absence``, if there is one, has ``threshold`` in the place of its
+    log s - strength prior, so it is ranked first where no other label exceeds the threshold. Without a prior and an
+    absence, ``entailment`` is returned unchanged.
     """
-    if prior is None:
+    if prior is None and absence is None:
         return entailment
-    lead = log_scores(entailment) - strength * np.asarray(prior, dtype=np.float64)
+    lead = log_scores(entailment) - strength * np.asarray(0.0 if prior is None else prior, dtype=np.float64)
+    if absence is not None:
+        lead[:, absence] = threshold
     odds = np.exp(lead - lead.max(axis=1, keepdims=True))
     return round_scores(odds / odds.sum(axis=1, keepdims=True))
 

@@ -76,22 +76,26 @@ def model_files(path: str) -> ModelFiles:
 
 
 def class_labels(taxonomy: Taxonomy, classes: Sequence[str], files: ModelFiles) -> tuple[Label, ...]:
-    """The taxonomy's labels, each with the class that its hypothesis, else its name, matches as its hypothesis."""
+    """The taxonomy's labels, each with the classes that its hypotheses, else its name, match as its hypotheses."""
     class_of: dict[str, str] = {}
     for name in classes:
         if _words(name) in class_of:
             names = f"{class_of[_words(name)]!r} and {name!r}"
             raise files.error(f"has the classes {names}, which differ at most in case and punctuation")
         class_of[_words(name)] = name
-    labels: dict[str, Label] = {}
+    label_of: dict[str, str] = {}
+    labels = []
     for label in taxonomy.labels:
-        match = class_of.get(_words(label.hypothesis)) or class_of.get(_words(label.name))
-        if match is None:
+        matches = list(dict.fromkeys(class_of[word] for word in map(_words, label.hypotheses) if word in class_of))
+        matches = matches or [class_of[word] for word in [_words(label.name)] if word in class_of]
+        if label.hypotheses and not matches:
             raise files.error(f"has no class for the label {label.name!r}; its classes are {', '.join(classes)}")
-        if match in labels:
-            raise files.error(f"has a single class {match!r} for the labels {labels[match].name!r} and {label.name!r}")
-        labels[match] = Label(label.name, match)
-    return tuple(labels.values())
+        for match in matches:
+            other = label_of.setdefault(match, label.name)
+            if other != label.name:
+                raise files.error(f"has a single class {match!r} for the labels {other!r} and {label.name!r}")
+        labels.append(Label(label.name, tuple(matches)))
+    return tuple(labels)
 
 
 def _words(text: str) -> str:

@@ -53,10 +53,8 @@ def label_unit(
     if out.exists(name):
         return
     transcripts = out.read_transcripts(unit)
-    by_template, truncated = read_scores(out, [out.scores(score_set, unit) for score_set in sets], sets, spec)
-    labels = weak_labels.label_utterances(
-        transcripts, by_template, truncated, spec.taxonomy, prior, spec.prior_strength
-    )
+    by_hypothesis, truncated = read_scores(out, [out.scores(score_set, unit) for score_set in sets], sets, spec)
+    labels = weak_labels.label_utterances(transcripts, by_hypothesis, truncated, spec, prior)
     out.write_table(name, to_table(labels, LABEL_SCHEMA))
 
 
@@ -66,12 +64,13 @@ def corpus_sums(out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], spec: Labe
     Flagged utterances do not count: whether they are in the shards depends on --keep-flagged, and a corpus must have
     the same prior before and after it is written to shards.
     """
-    by_template, truncated = read_scores(out, [out.scores(score_set, unit) for score_set in sets], sets, spec)
+    by_hypothesis, truncated = read_scores(out, [out.scores(score_set, unit) for score_set in sets], sets, spec)
     flagged = np.array([bool(transcript.flags) for transcript in out.read_transcripts(unit)], dtype=bool)
-    return log_sums(average(by_template)[~(truncated | flagged)])
+    entailment = average(weak_labels.of_labels(by_hypothesis, spec.taxonomy))
+    return log_sums(entailment[~(truncated | flagged)])
 
 
 def null_sums(out: OutputDir, sets: Sequence[ScoreSet], spec: LabelSpec) -> tuple[int, tuple[float, ...]]:
     """The null prior in the form of `corpus_sums`: the empty premise counts as one utterance."""
-    by_template, _ = read_scores(out, [out.null_scores(score_set) for score_set in sets], sets, spec)
-    return log_sums(average(by_template))
+    by_hypothesis, _ = read_scores(out, [out.null_scores(score_set) for score_set in sets], sets, spec)
+    return log_sums(average(weak_labels.of_labels(by_hypothesis, spec.taxonomy)))

@@ -16,7 +16,7 @@ from lanser_ops.backends import BUNDLED
 from lanser_ops.common.device import resolve_device
 from lanser_ops.common.errors import InputError
 from lanser_ops.labelling.model_files import read_config
-from lanser_ops.labelling.nli_classes import AGAINST, ALL, entailment_index, model_files
+from lanser_ops.labelling.nli_classes import AGAINST, entailment_index, model_files
 from schemas.specs import LabelSpec, ModelRef
 from schemas.taxonomy import DEFAULT_TEMPLATE, Taxonomy
 
@@ -53,7 +53,7 @@ def scoring(
     entailment_index(read_config(files).classes, files)
     if against not in (None, *AGAINST):
         raise InputError(f"--against {against}: an NLI model weighs entailment against {' or '.join(AGAINST)}")
-    return taxonomy, tuple(templates) or (taxonomy.template or DEFAULT_TEMPLATE,), against or ALL
+    return taxonomy, tuple(templates) or (taxonomy.template or DEFAULT_TEMPLATE,), against or LabelSpec.against
 
 
 def load(spec: LabelSpec, device: str, threads: int | None) -> NliScorer:

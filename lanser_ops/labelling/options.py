@@ -8,14 +8,14 @@ from lanser_ops.backends import BUNDLED, LABELLERS, PRODUCTION_NLI, backend_of, 
 from lanser_ops.common.command import between, positive
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
-from lanser_ops.labelling.nli_classes import AGAINST, ALL
-from lanser_ops.labelling.weak_labels import CORPUS_PRIOR, NO_PRIOR, PRIOR_STRENGTH, PRIORS
+from lanser_ops.labelling.nli_classes import AGAINST
+from lanser_ops.labelling.weak_labels import NO_PRIOR, PRIORS
 from schemas.specs import LabelSpec
 from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, check_template, load_taxonomy
 
 AGAINST_HELP = (
     "what entailment is weighed against: all of the NLI model's classes, with which a text that says nothing about a "
-    f"label scores it low, or contradiction alone, like the zero-shot pipeline; default: {ALL}"
+    f"label scores it low, or contradiction alone, like the zero-shot pipeline; default: {LabelSpec.against}"
 )
 PRIOR_HELP = (
     "subtract what a label scores whatever was said: on average over the corpus, or on an empty text; "
@@ -24,6 +24,10 @@ PRIOR_HELP = (
 STRENGTH_HELP = (
     "the share of the prior that is subtracted, from 0 (nothing) to 1 (every label gets about an equal share of the "
     "corpus); default: %(default)g"
+)
+THRESHOLD_HELP = (
+    "with a taxonomy whose neutral is the absence of emotion: the log score, less its share of the prior, that another "
+    "label must exceed; default: %(default)g"
 )
 
 
@@ -42,8 +46,13 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
     )
     # No choices: which values there are depends on the backend, and its scoring() refuses the others.
     parser.add_argument("--against", metavar=f"{{{','.join(AGAINST)}}}", help=AGAINST_HELP)
-    parser.add_argument("--prior", choices=PRIORS, default=CORPUS_PRIOR, help=PRIOR_HELP)
-    parser.add_argument("--prior-strength", type=between(0, 1), default=PRIOR_STRENGTH, metavar="S", help=STRENGTH_HELP)
+    parser.add_argument("--prior", choices=PRIORS, default=LabelSpec.prior, help=PRIOR_HELP)
+    parser.add_argument(
+        "--prior-strength", type=between(0, 1), default=LabelSpec.prior_strength, metavar="S", help=STRENGTH_HELP
+    )
+    parser.add_argument(
+        "--neutral-threshold", type=float, default=LabelSpec.neutral_threshold, metavar="X", help=THRESHOLD_HELP
+    )
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
@@ -65,4 +74,4 @@ def label_spec(args: argparse.Namespace) -> LabelSpec:
     # Two ways to ask for no correction, which give the same files.
     is_none = args.prior == NO_PRIOR or args.prior_strength == 0
     prior, strength = (NO_PRIOR, 0.0) if is_none else (args.prior, args.prior_strength)
-    return LabelSpec(taxonomy, scored, model, against, prior, strength)
+    return LabelSpec(taxonomy, scored, model, against, prior, strength, args.neutral_threshold)

@@ -65,7 +65,7 @@ def write_scores(out: OutputDir, name: str, keys: Sequence[str], entailment: np.
 def read_scores(
     out: OutputDir, names: Sequence[str], sets: Sequence[ScoreSet], spec: LabelSpec
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stored scores, float32 (templates, utterances, labels), and which premises were truncated, bool (utterances,).
+    """Stored scores, float32 (templates, utterances, hypotheses), and truncated premises, bool (utterances,).
 
     ``names`` are the files to read, one per set.
     """

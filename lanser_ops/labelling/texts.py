@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from lanser_ops.backends import LABELLERS, backend_of
-from lanser_ops.common.label_scores import average, corrected, log_prior
+from lanser_ops.common.label_scores import average, log_prior
 from lanser_ops.labelling import weak_labels
 from schemas.specs import LabelSpec
 
@@ -37,12 +37,12 @@ class TextScores:
         alone = slice(index, index + 1)
         return TextScores(self.by_template[alone], self.null[alone], self.corpus[alone], self.truncated)
 
-    def ranked(self, prior: str, strength: float) -> np.ndarray:
-        """What the labels are ranked by with that share of that prior, float32 (texts, labels)."""
-        if prior == weak_labels.NO_PRIOR:
-            return average(self.by_template)
-        log_scores = log_prior(average(self.null if prior == weak_labels.NULL_PRIOR else self.corpus))
-        return corrected(average(self.by_template), log_scores, strength)
+    def ranked(self, spec: LabelSpec) -> np.ndarray:
+        """What the labels are ranked by, float32 (texts, labels)."""
+        prior = None
+        if spec.prior != weak_labels.NO_PRIOR:
+            prior = log_prior(average(self.null if spec.prior == weak_labels.NULL_PRIOR else self.corpus))
+        return weak_labels.ranked_scores(average(self.by_template), spec, prior)
 
 
 def score_texts(
@@ -73,7 +73,7 @@ def score_texts(
     entailment = np.concatenate([part.entailment for part in parts])
     truncated = np.concatenate([part.truncated for part in parts])
     columns = {hypothesis: entailment[:, column] for column, hypothesis in enumerate(hypotheses)}
-    stacked = weak_labels.stack(columns, sentences)
+    stacked = weak_labels.of_labels(weak_labels.stack(columns, sentences), spec.taxonomy)
     row_of = {text: row for row, text in enumerate(unique)}
     rows, corpus_rows = ([row_of[text] for text in group] for group in (texts, corpus))
     return TextScores(stacked[:, rows], stacked[:, :1], stacked[:, corpus_rows], truncated[rows])

@@ -11,21 +11,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lanser_ops.common.label_scores import average, corrected, margins
+from lanser_ops.common.label_scores import aggregated, average, corrected, margins
 from schemas.records import Transcript, WeakLabel
+from schemas.specs import LabelSpec
 from schemas.taxonomy import Taxonomy
 
 # Which prior may be subtracted: none, the mean over the corpus, or the score of the empty premise.
 NO_PRIOR, CORPUS_PRIOR, NULL_PRIOR = PRIORS = ("none", "corpus", "null")
-# Measured on human-labelled dialogue: docs/labels.md.
-PRIOR_STRENGTH = 0.5
 # The flag of a transcript that is longer than the labeller reads; the only flag that labelling sets.
 TRUNCATED = "premise_truncated"
 
 
 def sentences(taxonomy: Taxonomy, templates: Sequence[str]) -> list[list[str]]:
-    """For every template, the hypotheses of the taxonomy's labels in their order."""
-    return filled([label.hypothesis for label in taxonomy.labels], templates)
+    """For every template, the sentences of the taxonomy's hypotheses in their order."""
+    return filled(taxonomy.hypotheses, templates)
 
 
 def filled(words: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
@@ -34,38 +33,50 @@ def filled(words: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
 
 
 def stack(scores: Mapping[str, np.ndarray], hypotheses: Sequence[Sequence[str]]) -> np.ndarray:
-    """float32 (templates, utterances, labels) from one column, float32 (utterances,), per hypothesis.
+    """float32 (templates, utterances, hypotheses) from one column, float32 (utterances,), per sentence.
 
-    ``hypotheses`` is (templates, labels), as `sentences` gives it.
+    ``hypotheses`` is (templates, hypotheses), as `sentences` gives it.
     """
     return np.stack([np.stack([scores[hypothesis] for hypothesis in row], axis=1) for row in hypotheses])
 
 
+def of_labels(by_hypothesis: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """float32 (templates, utterances, labels) of stored scores, float32 (templates, utterances, hypotheses)."""
+    return aggregated(by_hypothesis, taxonomy.label_of, len(taxonomy.labels), taxonomy.aggregate)
+
+
+def ranked_scores(entailment: np.ndarray, spec: LabelSpec, prior: Sequence[float] | None) -> np.ndarray:
+    """The scores that the labels of ``spec`` are ranked by, float32 (utterances, labels): see `corrected`."""
+    return corrected(entailment, prior, spec.prior_strength, spec.taxonomy.absence, spec.neutral_threshold)
+
+
 def label_utterances(
     transcripts: Sequence[Transcript],
-    by_template: np.ndarray,
+    by_hypothesis: np.ndarray,
     truncated: np.ndarray,
-    taxonomy: Taxonomy,
+    spec: LabelSpec,
     prior: Sequence[float] | None = None,
-    strength: float = 1.0,
 ) -> list[WeakLabel]:
     """The weak label of every transcript: the argmax (the first of equal scores) and its lead over the runner-up.
 
-    ``by_template`` is float32 (templates, utterances, labels), ``truncated`` bool (utterances,). ``score`` and
-    ``margin`` are those by which the label was chosen (see `corrected`); ``entailment`` is never corrected.
+    ``by_hypothesis`` is float32 (templates, utterances, hypotheses), ``truncated`` bool (utterances,). ``score`` and
+    ``margin`` are those by which the label was chosen (see `ranked_scores`); ``entailment`` is never corrected.
     """
     if not transcripts:
         return []
+    by_template = of_labels(by_hypothesis, spec.taxonomy)
     entailment = average(by_template)
-    ranked = corrected(entailment, prior, strength)
+    ranked = ranked_scores(entailment, spec, prior)
     best = ranked.argmax(axis=1)
     leads = margins(ranked)
     templates = by_template if len(by_template) > 1 else by_template[:0]
-    template_labels = [corrected(scores, prior, strength).argmax(axis=1) for scores in templates]
+    template_labels = [ranked_scores(scores, spec, prior).argmax(axis=1) for scores in templates]
+    # Where every label has one hypothesis, its scores are those of the labels.
+    hypothesis_scores = by_hypothesis if spec.taxonomy.label_of != tuple(range(entailment.shape[1])) else templates[:0]
     return [
         WeakLabel(
             key=transcript.key,
-            label=taxonomy.labels[index].name,
+            label=spec.taxonomy.labels[index].name,
             label_index=int(index),
             score=float(ranked[row, index]),
             margin=float(leads[row]),
@@ -73,6 +84,7 @@ def label_utterances(
             template_labels=[int(labels[row]) for labels in template_labels],
             template_entailment=templates[:, row].tolist(),
             flags=(TRUNCATED,) if truncated[row] else (),
+            hypothesis_scores=hypothesis_scores[:, row].tolist(),
         )
         for row, (transcript, index) in enumerate(zip(transcripts, best, strict=True))
     ]

@@ -50,11 +50,13 @@ def transcribe_section(spec: TranscribeSpec) -> dict[str, Any]:
 def label_section(spec: LabelSpec) -> dict[str, Any]:
     return {
         "taxonomy": [asdict(label) for label in spec.taxonomy.labels],
+        "aggregate": spec.taxonomy.aggregate,
         "templates": list(spec.templates),
         "nli_model": model_entry(spec.nli_model),
         "against": spec.against,
         "prior": spec.prior,
         "prior_strength": spec.prior_strength,
+        "neutral_threshold": spec.neutral_threshold,
     }
 
 
@@ -80,5 +82,5 @@ def _short(value: Any) -> str:
     if isinstance(value, dict) and "id" in value:
         return f"{value['id']} (sha256 {value['sha256'][:8]})"
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return "/".join(f"{label['name']}={label['hypothesis']}" for label in value)[:120]
+        return "/".join(f"{label['name']}={','.join(label['hypotheses'])}" for label in value)[:120]
     return json.dumps(value, ensure_ascii=False)

@@ -89,12 +89,18 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
+def _is_words(value: Any) -> bool:
+    """A list per label of the words of its hypotheses, or one word per label, as shards of format 1 have it."""
+    return _is_texts(value) or (isinstance(value, list) and all(map(_is_texts, value)))
+
+
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("key", "source", "text", "nli_sha256", "against"), _is_text),
     **dict.fromkeys(("speaker", "language", "asr_model"), _is_text_or_null),
     **dict.fromkeys(("start_s", "end_s", "duration_s"), _is_number),
     **dict.fromkeys(("avg_logprob", "no_speech_prob", "compression_ratio"), _is_number_or_null),
-    **dict.fromkeys(("flags", "templates", "hypotheses"), _is_texts),
+    **dict.fromkeys(("flags", "templates"), _is_texts),
+    "hypotheses": _is_words,
 }
 
 
@@ -139,9 +145,10 @@ def _read_sample(stream: BinaryIO, key: str, members: list[Member]) -> tuple[Sha
         flac_offset=flac.offset,
         flac_bytes=flac.size,
     )
-    sentences = weak_labels.filled(fields["hypotheses"], fields["templates"])
+    words = _words(fields)
+    sentences = weak_labels.filled(words, fields["templates"])
     is_whole = len(flags) == len(fields["flags"])
-    stored = _entailment(fields, by_extension["json"].name) if is_whole else None
+    stored = _entailment(fields, words, by_extension["json"].name) if is_whole else None
     scoring_key = ScoringKey(fields["nli_sha256"], fields["against"])
     return sample, StoredScores(scoring_key, tuple(map(tuple, sentences)), stored)
 
@@ -169,15 +176,26 @@ def _fields(stream: BinaryIO, member: Member, key: str) -> dict[str, Any]:
     return fields
 
 
-def _entailment(fields: dict[str, Any], name: str) -> np.ndarray | None:
-    templates, labels = len(fields["templates"]), len(fields["hypotheses"])
-    if templates != 1 and "template_entailment" not in fields:
+def _words(fields: dict[str, Any]) -> list[str]:
+    """The words of all hypotheses, in label order."""
+    words = fields["hypotheses"]
+    return words if _is_texts(words) else [word for label in words for word in label]
+
+
+def _entailment(fields: dict[str, Any], words: list[str], name: str) -> np.ndarray | None:
+    templates = len(fields["templates"])
+    if "hypothesis_scores" in fields:
+        rows = fields["hypothesis_scores"]
+    elif templates == 1:
+        rows = [fields.get("entailment")]
+    else:
+        rows = fields.get("template_entailment")
+    if rows is None:
         return None
     try:
-        rows = [fields["entailment"]] if templates == 1 else fields["template_entailment"]
         scores = np.array(rows, dtype=np.float32)
-        if scores.shape != (templates, labels) or not ((scores >= 0) & (scores <= 1)).all():
+        if scores.shape != (templates, len(words)) or not ((scores >= 0) & (scores <= 1)).all():
             raise ValueError
-    except (KeyError, TypeError, ValueError):
-        raise _BadSample(name, f"has no score from 0 to 1 for each of its {labels} hypotheses") from None
+    except (TypeError, ValueError):
+        raise _BadSample(name, f"has no score from 0 to 1 for each of its {len(words)} hypotheses") from None
     return scores

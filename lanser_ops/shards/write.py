@@ -117,13 +117,15 @@ def fields_of_all(spec: LabelSpec) -> dict[str, Any]:
     return {
         "taxonomy": spec.taxonomy.name,
         "labels": [label.name for label in spec.taxonomy.labels],
-        "hypotheses": [label.hypothesis for label in spec.taxonomy.labels],
+        "hypotheses": [list(label.hypotheses) for label in spec.taxonomy.labels],
+        "aggregate": spec.taxonomy.aggregate,
         "templates": list(spec.templates),
         "nli_model": spec.nli_model.id,
         "nli_sha256": spec.nli_model.sha256,
         "against": spec.against,
         "prior": spec.prior,
         "prior_strength": spec.prior_strength,
+        "neutral_threshold": spec.neutral_threshold,
     }
 
 
@@ -131,6 +133,8 @@ def sample_rows(transcripts: pa.Table, labels: pa.Table) -> Iterator[dict[str, A
     """The columns of both tables, which have the same rows, as ``<key>.json`` holds them."""
     if not len(labels.column("template_labels").combine_chunks().flatten()):
         labels = labels.drop_columns(["template_labels", "template_entailment"])
+    if not len(labels.column("hypothesis_scores").combine_chunks().flatten()):
+        labels = labels.drop_columns(["hypothesis_scores"])
     columns = {**_columns(transcripts), **_columns(labels)}
     flags = zip(_flags(transcripts), _flags(labels), strict=True)
     columns["flags"] = [of_transcript + of_label for of_transcript, of_label in flags]

@@ -105,7 +105,7 @@ def test_two_attempts_at_one_unit_leave_one_whole_file(planned, stored_digests):
 
 def test_an_attempt_that_comes_late_removes_nothing(planned, stored_digests):
     out, unit, roots = planned
-    spec = LabelSpec(load_taxonomy("ekman"), ("I am {}.",), resolve(LABELLERS, "bundled"), "contradiction", "none", 0.0)
+    spec = LabelSpec(load_taxonomy("ekman"), ("I am {}.",), resolve(LABELLERS, "bundled"), "contradiction", "none")
     after: dict[str, str] = {}
 
     def overtake() -> None:

@@ -35,7 +35,7 @@ DATAFLOW = [
 ]  # fmt: skip
 
 SPEC = LabelSpec(
-    load_taxonomy("ekman"), ("This person feels {}.",), resolve(LABELLERS, "bundled"), "contradiction", "none", 0.0
+    load_taxonomy("ekman"), ("This person feels {}.",), resolve(LABELLERS, "bundled"), "contradiction", "none"
 )
 
 

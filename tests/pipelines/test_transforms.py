@@ -31,12 +31,7 @@ def run(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[O
     plan, units = make_plan(sources, PlanSpec(num_shards=2, val_fraction=0))
     out.write_bytes(PLAN, encode_plan(plan, units))
     labels = LabelSpec(
-        load_taxonomy("ekman"),
-        ("This person feels {}.",),
-        resolve(LABELLERS, "bundled"),
-        "contradiction",
-        "corpus",
-        1.0,
+        load_taxonomy("ekman"), ("This person feels {}.",), resolve(LABELLERS, "bundled"), "contradiction", "corpus"
     )
     speech = TranscribeSpec(resolve(ASR, "bundled"))
     sets = needed_sets(out, labels)
@@ -92,6 +87,6 @@ def test_metrics_count_what_the_job_did(run: tuple[OutputDir, dict]):
 def test_a_stage_takes_units_and_nothing_else():
     worker = Worker(OutputDir("out"), (), "cpu", 1)
     pipeline = beam.Pipeline(options=PipelineOptions(["--runtime_type_check"]))
-    labels = LabelSpec(load_taxonomy("ekman"), ("{}.",), resolve(LABELLERS, "bundled"), "contradiction", "none", 0.0)
+    labels = LabelSpec(load_taxonomy("ekman"), ("{}.",), resolve(LABELLERS, "bundled"), "contradiction", "none")
     with pytest.raises(beam.typehints.decorators.TypeCheckError, match="UnitRun"):
         pipeline | beam.Create(["a path"]) | Label(worker, labels, ())

@@ -105,7 +105,6 @@ def test_a_unit_whose_shard_is_never_finished_becomes_rejects_until_another_job(
         resolve(LABELLERS, "bundled"),
         content["taxonomies"]["ekman"]["label"]["against"],
         "none",
-        0.0,
     )
     given = (content["plan"]["roots"], spec, ShardSpec(), content["transcribe"]["asr_model"]["id"])
 

@@ -30,7 +30,7 @@ def transcript(number: int) -> Transcript:
 
 
 def spec(*templates: str) -> LabelSpec:
-    return LabelSpec(MOODS, templates, MODEL, "contradiction", "none", 0.0)
+    return LabelSpec(MOODS, templates, MODEL, "contradiction", "none")
 
 
 def shard_members(by_template: np.ndarray, truncated: tuple[bool, ...] = (False, False)) -> Members:
