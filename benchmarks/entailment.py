@@ -38,7 +38,8 @@ from lanser_ops.backends import BUNDLED
 from lanser_ops.labelling import nli
 from lanser_ops.labelling.fast_encoder import BERT_LIKE
 from lanser_ops.labelling.nli_scorer import load_scorer
-from schemas.taxonomy import DEFAULT_TEMPLATE, hypotheses, load_taxonomy
+from lanser_ops.labelling.weak_labels import sentences
+from schemas.taxonomy import DEFAULT_TEMPLATE, load_taxonomy
 
 BATCH_SIZES = (1, 8, 16, 32, 64)
 WITHOUT_OPTIONS = "pipeline without options"
@@ -61,7 +62,7 @@ def main() -> None:
     disable_progress_bar()
     texts = evenly([text for file in args.texts for text in read_texts(file) if text], args.count)
     is_first = [text not in texts[:index] for index, text in enumerate(texts)]
-    labels = hypotheses(load_taxonomy(args.taxonomy), DEFAULT_TEMPLATE)
+    (labels,) = sentences(load_taxonomy(args.taxonomy), [DEFAULT_TEMPLATE])
     model = nli.resolve(args.model).path
     scorer = load_scorer(model, "cpu", args.threads)
     classify = {dtype: load_pipeline(model, dtype) for dtype in ("auto", torch.float32)}

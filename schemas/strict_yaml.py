@@ -14,7 +14,7 @@ MAX_BYTES = 1_000_000
 # The longest text of a file, unless its reader allows more: a longer hypothesis would leave little room for the
 # transcript in an NLI model's input.
 MAX_CHARACTERS = 200
-# A taxonomy has five levels (file, labels, label, hypotheses, text); parsing a deeper file only uses up the stack.
+# A taxonomy has five levels (file, labels, label, hypotheses, text); a file much deeper would only use up the stack.
 MAX_DEPTH = 8
 
 KINDS = {
@@ -142,14 +142,17 @@ def clean(text: str, what: str, limit: int = MAX_CHARACTERS) -> str:
 
 
 def fold(text: str) -> str:
+    """The text in a form in which texts that differ only in case are equal."""
     return unicodedata.normalize("NFC", text.casefold())
 
 
 def kind_of(node: yaml.Node) -> str:
+    """What YAML reads the node as, for error messages."""
     return KINDS[node.tag.removeprefix("tag:yaml.org,2002:")]
 
 
 def at(marked: yaml.Node | yaml.Event, message: str) -> str:
+    """The message after the file and line of a node or event."""
     mark = marked.start_mark
     assert mark is not None, "nodes and events that were parsed from text have marks"
     return f"{mark.name}:{mark.line + 1}: {message}"

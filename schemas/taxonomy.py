@@ -23,7 +23,9 @@ and the labels of another taxonomy in groups:
     group: goemotions                     # a shipped name, or a path relative to this file
     labels:
       - name: anger
-        members: [anger, annoyance]       # its hypotheses are theirs
+        members: [anger, annoyance]       # its hypotheses are theirs; every label belongs to one group
+
+The template of a grouped taxonomy is the default of its groups.
 
 The order of the labels is their class index. Files come from users: see `schemas.strict_yaml`.
 """
@@ -32,7 +34,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -54,12 +56,13 @@ from schemas.strict_yaml import (
 
 DEFAULT_TEMPLATE = "This person feels {}."
 
+# Of labels and of all their hypotheses: a sample's JSON has every one of them.
 MAX_LABELS = 1000
 MAX_SOURCE_CHARACTERS = 2000
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-# The keys of a file and of a label, and the version of the format that each came with.
+# The keys of a file and of a label, each with the version of the format that introduced it.
 TAXONOMY_KEYS = {"name": 1, "labels": 1, "template": 1, "source": 1, "version": 1}
 TAXONOMY_KEYS |= {"aggregate": 2, "neutral": 2, "group": 2}
 LABEL_KEYS = {"name": 1, "hypothesis": 1, "hypotheses": 2, "members": 2}
@@ -114,11 +117,11 @@ def shipped_taxonomies() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
-def load_taxonomy(name_or_path: str) -> Taxonomy:
+def load_taxonomy(name_or_path: str, grouped_by: tuple[str, ...] = ()) -> Taxonomy:
     """The shipped taxonomy of that name, or the one in a local YAML file.
 
     A shipped name wins over a file of that name in the working directory; write ``./ekman`` for the file.
-    For a remote file, read the bytes and pass them to `parse_taxonomy`.
+    For a remote file, read the bytes and pass them to `parse_taxonomy`. ``grouped_by``: see there.
 
     Raises:
         TaxonomyError: no such taxonomy or file, or a file that `parse_taxonomy` refuses.
@@ -126,7 +129,7 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
     shipped = shipped_taxonomies()
     if name_or_path in shipped:
         resource = resources.files("schemas") / "taxonomies" / f"{name_or_path}.yaml"
-        return parse_taxonomy(resource.read_bytes(), resource.name)
+        return parse_taxonomy(resource.read_bytes(), resource.name, grouped_by)
     looks_like_path = "/" in name_or_path or name_or_path.lower().endswith((".yaml", ".yml"))
     if not looks_like_path and not os.path.isfile(name_or_path):
         raise TaxonomyError(
@@ -137,14 +140,15 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise TaxonomyError(f"{name_or_path}: cannot be read: {getattr(error, 'strerror', error)}") from None
-    return parse_taxonomy(data, name_or_path)
+    return parse_taxonomy(data, name_or_path, grouped_by)
 
 
-def parse_taxonomy(text: str | bytes, where: str) -> Taxonomy:
+def parse_taxonomy(text: str | bytes, where: str, grouped_by: tuple[str, ...] = ()) -> Taxonomy:
     """The taxonomy in ``text``, the content of a taxonomy file; ``where`` names that file in messages.
 
     Names, hypotheses, template and source are stripped and normalised to Unicode NFC, so that the same word typed on
-    two systems is the same label.
+    two systems is the same label. ``grouped_by`` has the files that led here through their ``group``, none of which
+    may be grouped again.
 
     Raises:
         TaxonomyError: not UTF-8, not YAML, over 1 MB, or not a taxonomy as described at the top of this module.
@@ -166,15 +170,15 @@ def parse_taxonomy(text: str | bytes, where: str) -> Taxonomy:
         )
     if "labels" not in entries:
         raise TaxonomyError(f"{where}: has no labels; list at least two under 'labels:'")
-    template = None
+    group = _group(entries["group"], where, grouped_by) if "group" in entries else None
+    template = group.template if group else None
     if "template" in entries:
         node = entries["template"]
         template = check_template(text_of(node, "template"), at(node, "template"))
     source = text_of(entries["source"], "source", limit=MAX_SOURCE_CHARACTERS) if "source" in entries else ""
-    group = _group(entries["group"], where) if "group" in entries else None
     labels = _labels(entries["labels"], version, group)
     if "neutral" in entries:
-        labels = _without_neutral(entries["neutral"], labels)
+        labels = _without_neutral(entries["neutral"], labels, group)
     aggregate = _choice(entries["aggregate"], "aggregate", AGGREGATES) if "aggregate" in entries else MAX
     return Taxonomy(name, labels, template, source, aggregate)
 
@@ -185,7 +189,8 @@ def _version(entries: dict[str, yaml.Node]) -> int:
         return 1
     if not isinstance(node, yaml.ScalarNode) or node.value not in VERSIONS:
         value = f" {show(node.value)}" if isinstance(node, yaml.ScalarNode) else ""
-        raise node_error(node, f"version{value} is not one that this lanser reads ({', '.join(VERSIONS)})")
+        versions = " and ".join(VERSIONS)
+        raise node_error(node, f"version{value} is none of {versions}, which this lanser reads; update lanser")
     return int(node.value)
 
 
@@ -202,15 +207,16 @@ def _choice(node: yaml.Node, what: str, choices: tuple[str, ...]) -> str:
     return value
 
 
-def _group(node: yaml.Node, where: str) -> Taxonomy:
-    """The taxonomy whose labels are grouped."""
+def _group(node: yaml.Node, where: str, grouped_by: tuple[str, ...]) -> Taxonomy:
+    """The taxonomy whose labels the file ``where`` groups."""
     name = text_of(node, "group")
     if name not in shipped_taxonomies():
         name = str(Path(where).parent / name)
+    files = (*grouped_by, os.path.realpath(where))
+    if os.path.realpath(name) in files:
+        raise node_error(node, f"group {show(name)}: the files group each other in a circle")
     try:
-        taxonomy = load_taxonomy(name)
-    except RecursionError:
-        raise node_error(node, f"group {show(name)}: the files group each other in a circle") from None
+        taxonomy = load_taxonomy(name, files)
     except TaxonomyError as error:
         raise node_error(node, f"group: {error}") from None
     if taxonomy.absence is not None:
@@ -218,14 +224,17 @@ def _group(node: yaml.Node, where: str) -> Taxonomy:
     return taxonomy
 
 
-def _without_neutral(node: yaml.Node, labels: tuple[Label, ...]) -> tuple[Label, ...]:
-    """``labels``, the one called neutral without hypotheses."""
+def _without_neutral(node: yaml.Node, labels: tuple[Label, ...], group: Taxonomy | None) -> tuple[Label, ...]:
+    """``labels``, the one called neutral without hypotheses; in a group, those of its members are left out."""
     _choice(node, "neutral", (ABSENCE,))
-    if NEUTRAL not in [label.name for label in labels]:
-        raise node_error(node, f"neutral is {ABSENCE}, but no label is called {NEUTRAL!r}")
+    neutral = next((label for label in labels if label.name == NEUTRAL), None)
+    if neutral is None:
+        raise node_error(node, f"neutral is {ABSENCE}, but no label is called {NEUTRAL!r}; add one")
     if len(labels) < 3:
         raise node_error(node, f"neutral is {ABSENCE}, so at least two other labels are needed")
-    return tuple(Label(label.name, () if label.name == NEUTRAL else label.hypotheses) for label in labels)
+    if group is None and neutral.hypotheses != (NEUTRAL,):
+        raise node_error(node, f"neutral is {ABSENCE}, but the label {NEUTRAL!r} has hypotheses; remove either")
+    return tuple(replace(label, hypotheses=()) if label is neutral else label for label in labels)
 
 
 def check_template(template: str, what: str = "template") -> str:
@@ -277,9 +286,11 @@ def _labels(node: yaml.Node, version: int, group: Taxonomy | None) -> tuple[Labe
                 raise node_error(item, f"{this} has {same}, ignoring case; give each its own")
             by_hypothesis[fold(hypothesis)] = this
         labels.append(label)
+    if len(by_hypothesis) > MAX_LABELS:
+        raise node_error(node, f"labels holds {len(by_hypothesis)} hypotheses; at most {MAX_LABELS} are allowed")
     if members:
         missing = ", ".join(label.name for label in members.values())
-        raise node_error(node, f"no label has the members {missing}; every label of the grouped taxonomy needs one")
+        raise node_error(node, f"no label has the members {missing}; every label of the grouped taxonomy must be one")
     return tuple(labels)
 
 
@@ -291,30 +302,28 @@ def _label(node: yaml.Node, number: int, version: int) -> Label:
     name, entries = _entries(node, what, version)
     this = f"{what} {show(name)}"
     if "members" in entries:
-        raise node_error(entries["members"], f"{this} has members, but the file has no 'group:' that they are of")
-    if "hypotheses" not in entries:
-        return Label(
-            name, (text_of(entries["hypothesis"], f"{this}: hypothesis") if "hypothesis" in entries else name,)
-        )
-    if "hypothesis" in entries:
-        raise node_error(entries["hypothesis"], f"{this} has both hypothesis and hypotheses; use one of them")
-    return Label(name, _texts(entries["hypotheses"], f"{this}: hypotheses"))
+        raise node_error(entries["members"], f"{this} has members, but the file has no 'group:' to take them from")
+    if "hypotheses" in entries:
+        if "hypothesis" in entries:
+            raise node_error(entries["hypothesis"], f"{this} has both hypothesis and hypotheses; remove one")
+        return Label(name, _texts(entries["hypotheses"], f"{this}: hypotheses"))
+    return Label(name, (text_of(entries["hypothesis"], f"{this}: hypothesis") if "hypothesis" in entries else name,))
 
 
 def _member_label(node: yaml.Node, number: int, version: int, members: dict[str, Label]) -> Label:
-    """A group of ``members``, which are removed from there."""
+    """The label that a group of ``members`` makes; they are removed from the dictionary."""
     what = f"label {number}"
     if not isinstance(node, yaml.MappingNode):
-        raise node_error(node, f"{what} has no members; write '- name: …' and 'members: […]'")
+        raise node_error(node, f"{what} has no members; write it as {{name: …, members: […]}}")
     name, entries = _entries(node, what, version)
     this = f"{what} {show(name)}"
     if entries.keys() != {"name", "members"}:
-        raise node_error(node, f"{this} must have a name and members, and nothing else, in a file with 'group:'")
+        raise node_error(node, f"{this} must have members and nothing else beside its name, as the file has 'group:'")
     hypotheses: list[str] = []
     for member in _texts(entries["members"], f"{this}: members"):
         label = members.pop(fold(member), None)
         if label is None:
-            raise node_error(node, f"{this}: {show(member)} is not a label of the grouped taxonomy, or a member twice")
+            raise node_error(node, f"{this}: {show(member)} is no label of the grouped taxonomy, or is a member twice")
         hypotheses.extend(label.hypotheses)
     return Label(name, tuple(hypotheses))
 
@@ -329,6 +338,8 @@ def _entries(node: yaml.MappingNode, what: str, version: int) -> tuple[str, dict
 
 
 def _texts(node: yaml.Node, what: str) -> tuple[str, ...]:
-    if not isinstance(node, yaml.SequenceNode) or not node.value:
-        raise node_error(node, f"{what} is {kind_of(node)}; it must be a list of at least one text, such as [angry]")
+    if not isinstance(node, yaml.SequenceNode):
+        raise node_error(node, f"{what} is {kind_of(node)}; it must be a list, such as [angry, annoyed]")
+    if not node.value:
+        raise node_error(node, f"{what} is an empty list; at least one text is needed")
     return tuple(text_of(item, what) for item in node.value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -44,33 +45,39 @@ def average(stacked: np.ndarray) -> np.ndarray:
 def aggregated(scores: np.ndarray, label_of: Sequence[int], labels: int, how: str) -> np.ndarray:
     """Label scores, float32 (…, labels), of the scores of their hypotheses, float32 (…, hypotheses).
 
-    ``label_of`` has the label of every hypothesis. ``how``: ``max``; ``mean``; or ``odds``, the odds p/(1-p) summed and
-    turned back into a probability. The score of a label without hypotheses, the absence of the others, is 1 minus their
-    best.
+    ``label_of`` has the index of every hypothesis's label, in ascending order. ``how``: ``max``; ``mean``; or ``odds``,
+    the odds p/(1-p) summed and turned back into a probability. At most one label has no hypotheses, the absence of the
+    others: its score is 1 minus their best.
     """
-    columns = [np.flatnonzero(np.asarray(label_of) == label) for label in range(labels)]
-    if [len(column) for column in columns] == [1] * labels:
-        return scores[..., np.concatenate(columns)]
-    parts = scores.astype(np.float64)
-    result = np.zeros((*scores.shape[:-1], labels))
-    for label, column in enumerate(columns):
-        if len(column):
-            result[..., label] = _AGGREGATES[how](parts[..., column])
-    for label, column in enumerate(columns):
-        if not len(column):
-            result[..., label] = 1 - np.delete(result, label, axis=-1).max(axis=-1, initial=0.0)
-    return round_scores(result)
+    if list(label_of) == list(range(labels)):
+        return scores
+    columns: list[list[np.ndarray]] = [[] for _ in range(labels)]
+    for label, column in zip(label_of, np.moveaxis(scores.astype(np.float64), -1, 0), strict=True):
+        columns[label].append(column)
+    by_label = {label: _AGGREGATES[how](group) for label, group in enumerate(columns) if group}
+    absence = 1 - _maximum(list(by_label.values()))
+    return round_scores(np.stack([by_label.get(label, absence) for label in range(labels)], axis=-1))
 
 
-def _summed_odds(probabilities: np.ndarray) -> np.ndarray:
-    bounded = np.clip(probabilities, SCORE_FLOOR, 1 - SCORE_FLOOR)
-    odds = (bounded / (1 - bounded)).sum(axis=-1)
+def _maximum(columns: Sequence[np.ndarray]) -> np.ndarray:
+    return reduce(np.maximum, columns)
+
+
+# Columns are added one after the other: the order in which numpy adds along an axis depends on the memory layout of the
+# array, and a score must not depend on the utterances that it is computed with.
+def _mean(columns: Sequence[np.ndarray]) -> np.ndarray:
+    return reduce(np.add, columns) / len(columns)
+
+
+def _summed_odds(columns: Sequence[np.ndarray]) -> np.ndarray:
+    bounded = [np.clip(column, SCORE_FLOOR, 1 - SCORE_FLOOR) for column in columns]
+    odds = reduce(np.add, [probability / (1 - probability) for probability in bounded])
     return odds / (1 + odds)
 
 
-_AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "max": lambda probabilities: probabilities.max(axis=-1),
-    "mean": lambda probabilities: probabilities.mean(axis=-1),
+_AGGREGATES: dict[str, Callable[[Sequence[np.ndarray]], np.ndarray]] = {
+    "max": _maximum,
+    "mean": _mean,
     "odds": _summed_odds,
 }
 

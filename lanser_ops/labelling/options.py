@@ -26,8 +26,8 @@ STRENGTH_HELP = (
     "corpus); default: %(default)g"
 )
 THRESHOLD_HELP = (
-    "with a taxonomy whose neutral is the absence of emotion: the log score, less its share of the prior, that another "
-    "label must exceed; default: %(default)g"
+    "where the taxonomy has 'neutral: absence': the label is neutral unless another label's log score, less its share "
+    "of the prior, exceeds this; default: %(default)g"
 )
 
 
@@ -51,7 +51,11 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
         "--prior-strength", type=between(0, 1), default=LabelSpec.prior_strength, metavar="S", help=STRENGTH_HELP
     )
     parser.add_argument(
-        "--neutral-threshold", type=float, default=LabelSpec.neutral_threshold, metavar="X", help=THRESHOLD_HELP
+        "--neutral-threshold",
+        type=between(-100, 100),
+        default=LabelSpec.neutral_threshold,
+        metavar="X",
+        help=THRESHOLD_HELP,
     )
 
 
@@ -62,7 +66,10 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
 
 
 def label_spec(args: argparse.Namespace) -> LabelSpec:
-    """What the options decide. Raises InputError for a bad taxonomy or template, or a model that cannot score it."""
+    """What the options decide.
+
+    Raises InputError for a bad taxonomy or template, a model that cannot score it, or a threshold without a use.
+    """
     try:
         taxonomy = load_taxonomy(args.taxonomy)
         templates = [check_template(template, "--template") for template in dict.fromkeys(args.template or [])]
@@ -74,4 +81,12 @@ def label_spec(args: argparse.Namespace) -> LabelSpec:
     # Two ways to ask for no correction, which give the same files.
     is_none = args.prior == NO_PRIOR or args.prior_strength == 0
     prior, strength = (NO_PRIOR, 0.0) if is_none else (args.prior, args.prior_strength)
-    return LabelSpec(taxonomy, scored, model, against, prior, strength, args.neutral_threshold)
+    threshold = args.neutral_threshold
+    if taxonomy.absence is None and threshold != LabelSpec.neutral_threshold:
+        raise InputError(f"--neutral-threshold {threshold:g}: {taxonomy.name} has no 'neutral: absence'; leave it out")
+    if taxonomy.absence is not None and prior == NO_PRIOR and threshold >= 0:
+        raise InputError(
+            f"--neutral-threshold {threshold:g}: without a prior no log score is above 0, so every utterance would be "
+            "neutral; give a threshold below 0, such as -1, or a prior"
+        )
+    return LabelSpec(taxonomy, scored, model, against, prior, strength, threshold)

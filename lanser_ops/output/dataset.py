@@ -27,7 +27,10 @@ def read_dataset(out: OutputDir) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not a dataset.json that lanser wrote; choose another --output") from None
     if version != SCHEMA_VERSION:
-        raise InputError(f"{path}: schema version {version}, this lanser reads {SCHEMA_VERSION}")
+        raise InputError(
+            f"{path}: has schema version {version}, but this lanser reads {SCHEMA_VERSION}; choose another --output, "
+            "and fill it from the shards of this one with lanser relabel --shards, which needs no audio"
+        )
     return content
 
 

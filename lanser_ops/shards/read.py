@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -45,10 +45,10 @@ for _field in (("asr_model", pa.string()), ("flac_offset", pa.int64()), ("flac_b
 
 @dataclass(frozen=True)
 class StoredScores:
-    """P(entailment) that a sample holds: under which key, for which sentences (templates, labels).
+    """P(entailment) that a sample holds: under which key, for which sentences (templates, hypotheses).
 
-    ``entailment`` is float32 (templates, labels), None where the sample holds only a mean over templates, or where its
-    transcript was truncated for a sentence.
+    ``entailment`` is float32 (templates, hypotheses), None where the sample holds only means over templates or scores
+    of labels with several hypotheses, or where its transcript was truncated for a sentence.
     """
 
     scoring_key: ScoringKey
@@ -90,7 +90,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def _is_words(value: Any) -> bool:
-    """A list per label of the words of its hypotheses, or one word per label, as shards of format 1 have it."""
+    """A list of hypotheses per label, or one hypothesis per label, as in shards of schema version 1."""
     return _is_texts(value) or (isinstance(value, list) and all(map(_is_texts, value)))
 
 
@@ -145,10 +145,10 @@ def _read_sample(stream: BinaryIO, key: str, members: list[Member]) -> tuple[Sha
         flac_offset=flac.offset,
         flac_bytes=flac.size,
     )
-    words = _words(fields)
-    sentences = weak_labels.filled(words, fields["templates"])
+    by_label = [[words] if isinstance(words, str) else words for words in fields["hypotheses"]]
+    sentences = weak_labels.filled(list(chain(*by_label)), fields["templates"])
     is_whole = len(flags) == len(fields["flags"])
-    stored = _entailment(fields, words, by_extension["json"].name) if is_whole else None
+    stored = _entailment(fields, by_label, by_extension["json"].name) if is_whole else None
     scoring_key = ScoringKey(fields["nli_sha256"], fields["against"])
     return sample, StoredScores(scoring_key, tuple(map(tuple, sentences)), stored)
 
@@ -176,16 +176,11 @@ def _fields(stream: BinaryIO, member: Member, key: str) -> dict[str, Any]:
     return fields
 
 
-def _words(fields: dict[str, Any]) -> list[str]:
-    """The words of all hypotheses, in label order."""
-    words = fields["hypotheses"]
-    return words if _is_texts(words) else [word for label in words for word in label]
-
-
-def _entailment(fields: dict[str, Any], words: list[str], name: str) -> np.ndarray | None:
-    templates = len(fields["templates"])
-    if "hypothesis_scores" in fields:
-        rows = fields["hypothesis_scores"]
+def _entailment(fields: dict[str, Any], by_label: list[list[str]], name: str) -> np.ndarray | None:
+    """The scores of all hypotheses, which ``by_label`` has for every label; None if they are not in ``fields``."""
+    templates, hypotheses = len(fields["templates"]), sum(map(len, by_label))
+    if any(len(words) != 1 for words in by_label):
+        rows = fields.get("hypothesis_scores")
     elif templates == 1:
         rows = [fields.get("entailment")]
     else:
@@ -194,8 +189,8 @@ def _entailment(fields: dict[str, Any], words: list[str], name: str) -> np.ndarr
         return None
     try:
         scores = np.array(rows, dtype=np.float32)
-        if scores.shape != (templates, len(words)) or not ((scores >= 0) & (scores <= 1)).all():
+        if scores.shape != (templates, hypotheses) or not ((scores >= 0) & (scores <= 1)).all():
             raise ValueError
     except (TypeError, ValueError):
-        raise _BadSample(name, f"has no score from 0 to 1 for each of its {len(words)} hypotheses") from None
+        raise _BadSample(name, f"has no score from 0 to 1 for each of its {hypotheses} hypotheses") from None
     return scores
