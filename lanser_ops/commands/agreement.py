@@ -66,16 +66,15 @@ def _compare(text_scores: TextScores, truth: Sequence[int], spec: LabelSpec) -> 
     if len(rows) > 1:
         rows[MEAN] = text_scores
     chosen = (spec.prior, spec.prior_strength)
-    priors = sorted({*PRIORS_SHOWN, chosen})
+    priors = sorted({*PRIORS_SHOWN, chosen}, key=lambda prior: (weak_labels.PRIORS.index(prior[0]), prior[1]))
     width = max(len("template"), *map(len, rows))
-    print(f"\n{'template':<{width}}  prior               WA      UA  macro-F1")
+    print(f"\n{'template':<{width}}  prior   strength     WA      UA  macro-F1")
     for name, row in rows.items():
         for prior, strength in priors:
-            matrix = confusion(
-                truth, row.ranked(replace(spec, prior=prior, prior_strength=strength)).argmax(axis=1), labels
-            )
+            ranked = row.ranked(replace(spec, prior=prior, prior_strength=strength))
+            matrix = confusion(truth, ranked.argmax(axis=1), labels)
             mark = "  <- these options" if (prior, strength) == chosen else ""
-            print(f"{name:<{width}}  {prior:<6}  {strength:>6g}{_figures(matrix)}{mark}")
+            print(f"{name:<{width}}  {prior:<6}  {strength:>8g}{_figures(matrix)}{mark}")
     # From here on all templates count: the last row is their mean, or the only one.
     ranked = text_scores.ranked(spec)
     predicted, leads = ranked.argmax(axis=1), margins(ranked)

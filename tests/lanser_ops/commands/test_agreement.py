@@ -32,31 +32,40 @@ def labelled(tmp_path: Path) -> Path:
     return path
 
 
-def figures(printed: str) -> dict[tuple[str, str], list[str]]:
-    """Figures by (template, prior)."""
-    rows = [line.rsplit(maxsplit=4) for line in printed.split("\nmargin,")[0].splitlines() if line.endswith("%")]
-    return {(template, prior): rest for template, prior, *rest in rows}
+CHOSEN = "  <- these options"
+
+
+def figures(printed: str) -> dict[tuple[str, str, str], list[str]]:
+    """Figures by (template, prior, strength)."""
+    lines = [line.removesuffix(CHOSEN) for line in printed.split("\nmargin,")[0].splitlines()]
+    rows = [line.rsplit(maxsplit=5) for line in lines if line.endswith("%")]
+    return {(template, prior, strength): rest for template, prior, strength, *rest in rows}
 
 
 def test_agreement_of_clear_cases_is_complete(capsys, labelled):
-    assert agreement.main(["--csv", str(labelled), "--taxonomy", "ekman", "--threads", "1"]) == 0
+    argv = ["--csv", str(labelled), "--taxonomy", "ekman", "--prior", "none", "--threads", "1"]
+    assert agreement.main(argv) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("6 texts; 0 with no label or several were skipped\n")
     template = "This person feels {}."
-    assert list(figures(printed)) == [(template, "none"), (template, "corpus"), (template, "null")]
-    assert figures(printed)[template, "none"] == ["100.0%", "100.0%", "100.0%"]
-    matrix = printed.split("prior none")[1].split("prior corpus")[0].splitlines()
+    priors = [("none", "0"), ("corpus", "0.25"), ("corpus", "0.5"), ("corpus", "0.75"), ("corpus", "1")]
+    assert list(figures(printed)) == [(template, *prior) for prior in [*priors, ("null", "0.5"), ("null", "1")]]
+    assert figures(printed)[template, "none", "0"] == ["100.0%", "100.0%", "100.0%"]
+    matrix = printed.split("prior none, strength 0: rows are people's labels")[1].splitlines()
     assert matrix[1].split() == ["0", "1", "2", "3", "4", "5", "6"]
     assert matrix[2].split() == ["0", "anger", "2", ".", ".", ".", ".", ".", "."]
     assert matrix[5].split() == ["3", "joy", ".", ".", ".", "2", ".", ".", "."]
 
 
 def test_agreement_shows_what_a_margin_selects(capsys, tmp_path):
-    # The words of fear without the emotion: fear leads by less than a hundredth.
+    # The words of fear without the emotion: fear leads by less than a hundredth, in the zero-shot pipeline's score.
     rows = ["text,label", '"I\'m afraid so, Mr King.",neutral', "This is so sad.,sadness"]
     (tmp_path / "texts.csv").write_text("\n".join(rows), encoding="utf-8")
-    assert agreement.main(["--csv", str(tmp_path / "texts.csv"), "--taxonomy", "ekman", "--threads", "1"]) == 0
-    table = capsys.readouterr().out.split("margin, without prior")[1].split("\n\n")[0].splitlines()
+    scoring = ["--against", "contradiction", "--prior-strength", "0"]
+    assert (
+        agreement.main(["--csv", str(tmp_path / "texts.csv"), "--taxonomy", "ekman", "--threads", "1", *scoring]) == 0
+    )
+    table = capsys.readouterr().out.split("margin, with these options")[1].split("\n\n")[0].splitlines()
     assert [line.split() for line in table[1:]] == [
         ["at", "least", "0", "100.0%", "50.0%", "50.0%", "50.0%"],
         ["at", "least", "0.005", "100.0%", "50.0%", "50.0%", "50.0%"],
@@ -75,8 +84,10 @@ def test_agreement_has_a_row_for_every_template_and_their_mean(capsys, labelled)
         alone |= figures(printed) if len(given) == 1 else {}
     together = figures(printed)
     assert {key: together[key] for key in alone} == alone
-    assert alone[templates[0], "none"] != alone[templates[1], "none"]
-    assert sorted(together.keys() - alone.keys()) == [("mean of them", prior) for prior in ("corpus", "none", "null")]
+    assert alone[templates[0], "corpus", "0.75"] != alone[templates[1], "corpus", "0.75"]
+    marked = [line.split() for line in printed.splitlines() if line.endswith(CHOSEN)]
+    assert [words[-8:-6] for words in marked] == [["corpus", "0.5"]] * 3
+    assert len(alone) == 2 * 7 and {template for template, *_ in together.keys() - alone.keys()} == {"mean of them"}
 
 
 def test_agreement_reads_other_formats_and_renames(capsys, labelled, tmp_path):
@@ -122,3 +133,14 @@ def test_agreement_refuses_a_bad_map(capsys, labelled, tmp_path, content):
     (tmp_path / "names.yaml").write_text(content, encoding="utf-8")
     argv = ["--csv", labelled, "--taxonomy", "ekman", "--map", tmp_path / "names.yaml"]
     assert f"--map {tmp_path / 'names.yaml'}: " in fails(capsys, agreement.main, *argv)
+
+
+def test_agreement_of_any_strength_and_of_an_absence(capsys, labelled, tmp_path):
+    taxonomy = tmp_path / "four.yaml"
+    taxonomy.write_text("name: four\nversion: 2\nneutral: absence\nlabels: [joy, anger, sadness, neutral]\n")
+    argv = ["--csv", str(labelled), "--taxonomy", str(taxonomy), "--prior-strength", "0.6", "--threads", "1"]
+    assert agreement.main([*argv, "--neutral-threshold", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert len(figures(printed)) == 8 and "corpus       0.6" in printed
+    matrix = printed.split("prior corpus, strength 0.6: rows are people's labels")[1].splitlines()
+    assert [line.split()[2:] for line in matrix[2:]] == [[".", ".", ".", "2"]] * 3 + [["."] * 4]

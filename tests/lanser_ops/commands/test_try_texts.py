@@ -25,7 +25,7 @@ def first_labels(printed: str) -> list[str]:
 def test_try_shows_the_best_label_first(capsys, tmp_path):
     (tmp_path / "texts.txt").write_text("I miss my friends.\n\nI am so happy for you!\n", encoding="utf-8")
     argv = ["I hate you, go away [now]!", "--file", str(tmp_path / "texts.txt"), "--taxonomy", "ekman"]
-    assert try_texts.main([*argv, "--threads", "1"]) == 0
+    assert try_texts.main([*argv, "--prior-strength", "0", "--threads", "1"]) == 0
     printed = capsys.readouterr().out
     assert "I hate you, go away [now]!" in printed and "This person feels {}." in printed
     assert first_labels(printed) == ["anger", "sadness", "joy"]
@@ -44,12 +44,34 @@ def test_try_with_a_prior_and_several_templates(capsys):
     assert all(row[1] == pytest.approx((row[2] + row[3]) / 2, abs=2e-4) for row in rows)
 
 
+def test_try_subtracts_half_of_the_mean_over_the_texts_and_everyday_sentences(capsys):
+    texts, strengths = ["Where are the keys?", "I lost them."], ([], ["--prior-strength", "0.5"], ["--prior", "none"])
+    outputs = []
+    for strength in strengths:
+        assert try_texts.main([*texts, "--taxonomy", "ekman", "--threads", "1", *strength]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1] != outputs[2]
+    corrected = dict(line.split()[:2] for line in outputs[0].splitlines()[2:9])
+    assert sum(map(float, corrected.values())) == pytest.approx(1, abs=1e-3)
+    assert len(try_texts.reference_sentences()) == 60
+
+
 def test_try_refuses_in_one_line(capsys, tmp_path):
     assert fails(capsys, try_texts.main, "--taxonomy", "ekman").startswith("lanser try: no text to label")
     line = fails(capsys, try_texts.main, "--taxonomy", "ekman", "--file", tmp_path / "none.txt")
     assert "--file" in line and "none.txt" in line
-    assert "corpus" in fails(capsys, try_texts.main, "hm", "--taxonomy", "ekman", "--prior", "corpus")
     line = fails(capsys, try_texts.main, "hm", "--taxonomy", "ekman", "--against", "softmax")
     assert line == "lanser try: --against softmax: an NLI model weighs entailment against contradiction or all"
     line = fails(capsys, try_texts.main, "hm", "--taxonomy", "ekman", "--threads", "0")
     assert line == "lanser try: argument --threads: 0 is not a positive number (see lanser try --help)"
+    line = fails(capsys, try_texts.main, "hm", "--taxonomy", "ekman", "--prior-strength", "1.5")
+    assert line == "lanser try: argument --prior-strength: 1.5 is not between 0 and 1 (see lanser try --help)"
+    line = fails(capsys, try_texts.main, "hm", "--taxonomy", "ekman", "--neutral-threshold", "1")
+    assert line == "lanser try: --neutral-threshold 1: ekman has no 'neutral: absence'; leave it out"
+    three = tmp_path / "three.yaml"
+    three.write_text("name: three\nversion: 2\nneutral: absence\nlabels: [joy, anger, neutral]\n")
+    line = fails(capsys, try_texts.main, "hm", "--taxonomy", three, "--prior", "none")
+    assert line == (
+        "lanser try: --neutral-threshold 0: without a prior no log score is above 0, so every utterance would be "
+        "neutral; give a threshold below 0, such as -1, or a prior"
+    )

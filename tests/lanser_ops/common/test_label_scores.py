@@ -38,6 +38,32 @@ def test_the_average_over_templates():
     assert label_scores.average(stacked[:1]).tolist() == array([[0.2, 0.6]]).tolist()
 
 
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("max", [[0.75, 0.5], [0.2, 0.0]]),
+        ("mean", [[0.5, 0.5], [0.15, 0.0]]),
+        ("odds", [[10 / 13, 0.5], [13 / 49, 1e-6]]),  # 1/3 + 3 = 10/3, 1/9 + 1/4 = 13/36; no score is below 1e-6
+    ],
+)
+def test_the_hypotheses_of_a_label_are_aggregated(how, expected):
+    scores = array([[0.25, 0.75, 0.5], [0.1, 0.2, 0.0]])
+    aggregated = label_scores.aggregated(scores, (0, 0, 1), 2, how)
+    assert aggregated.dtype == np.float32
+    assert aggregated.tolist() == [pytest.approx(row, rel=1e-5, abs=1e-9) for row in expected]
+
+
+def test_scores_of_single_hypotheses_are_not_changed_by_aggregation():
+    scores = np.random.default_rng(3).random((2, 5, 4)).astype(np.float32)
+    for how in ("max", "mean", "odds"):
+        assert label_scores.aggregated(scores, range(4), 4, how) is scores
+
+
+def test_the_label_without_hypotheses_scores_what_the_best_lacks_of_1():
+    aggregated = label_scores.aggregated(array([[0.25, 0.75, 0.5], [0.1, 0.2, 0.0]]), (0, 0, 2), 3, "max")
+    assert aggregated.tolist() == array([[0.75, 0.25, 0.5], [0.2, 0.8, 0.0]]).tolist()
+
+
 def test_the_prior_of_a_corpus_is_the_mean_logarithm():
     scores = array([[0.1, 1.0, 0.0], [0.001, 1.0, 1.0], [0.01, 0.5, 1.0]])
     tenth = math.log(0.1)
@@ -67,6 +93,23 @@ def test_a_prior_is_subtracted_from_the_logarithm():
     assert ranked.dtype == np.float32 and ranked[0].tolist() == pytest.approx([0.5 / 4.5, 3 / 4.5, 1 / 4.5], abs=1e-6)
     assert ranked[0, 1] == np.float32(0.666667)
     assert label_scores.margins(ranked).tolist() == [np.float32(0.444445)]  # 0.666667 - 0.222222
+
+
+def test_a_strength_scales_the_prior():
+    prior = [math.log(0.25), math.log(0.04)]
+    ranked = label_scores.corrected(array([[0.4, 0.3]]), prior, 0.5)  # 0.4/0.5 and 0.3/0.2
+    assert ranked[0].tolist() == pytest.approx([0.8 / 2.3, 1.5 / 2.3], abs=1e-6)
+    assert label_scores.corrected(array([[0.4, 0.3]]), prior, 0.0)[0].tolist() == pytest.approx(
+        [4 / 7, 3 / 7], abs=1e-6
+    )
+
+
+def test_the_absence_is_ranked_by_the_threshold():
+    scores, prior = array([[0.4, 0.3, 0.6]]), [math.log(0.1), math.log(0.1), math.log(0.6)]
+    ranked = label_scores.corrected(scores, prior, 1.0, absence=2, threshold=math.log(3.5))  # 4, 3 and 3.5
+    assert ranked[0].tolist() == pytest.approx([4 / 10.5, 3 / 10.5, 3.5 / 10.5], abs=1e-6)
+    without_prior = label_scores.corrected(scores, None, 0.0, absence=2, threshold=math.log(0.5))
+    assert without_prior[0].tolist() == pytest.approx([0.4 / 1.2, 0.3 / 1.2, 0.5 / 1.2], abs=1e-6)
 
 
 def test_without_a_prior_nothing_is_corrected():

@@ -68,7 +68,7 @@ def moods(*labels: str):
 def test_labels_match_classes_by_hypothesis_or_name(model_dir):
     """Ekman's hypotheses are "angry", "happy", …: only "happy" is a class; the others match by name."""
     taxonomy, templates, against = scoring(model_dir, load_taxonomy("ekman"))
-    assert [(each.name, each.hypothesis) for each in taxonomy.labels] == [
+    assert [(each.name, *each.hypotheses) for each in taxonomy.labels] == [
         ("anger", "Anger"),
         ("disgust", "disgust"),
         ("fear", "fear"),
@@ -79,7 +79,15 @@ def test_labels_match_classes_by_hypothesis_or_name(model_dir):
     ]
     assert (templates, against) == (("{}",), "softmax")
     spelled, _, _ = scoring(model_dir, moods("Self Conscious", "JOY"))
-    assert spelled.labels == (Label("Self Conscious", "self-conscious"), Label("JOY", "Joy"))
+    assert spelled.labels == (Label("Self Conscious", ("self-conscious",)), Label("JOY", ("Joy",)))
+
+
+def test_a_label_may_have_several_classes(model_dir):
+    several = (
+        "name: moods\nversion: 2\nlabels: [{name: good, hypotheses: [joy, glad, happy]}, {name: bad, hypothesis: fear}]"
+    )
+    taxonomy, _, _ = scoring(model_dir, parse_taxonomy(several, "moods.yaml"))
+    assert taxonomy.labels == (Label("good", ("Joy", "HAPPY")), Label("bad", ("fear",)))
 
 
 def test_the_problem_type_decides_between_softmax_and_sigmoid(model_dir, tmp_path):
@@ -161,6 +169,7 @@ def labelled(small_corpus: Path, model_dir: Path, tmp_path_factory) -> Path:
     (folder / "list.csv").write_text("\n".join(["path,start_s,end_s,text", *rows]) + "\n")
     argv = ["--input", str(folder / "list.csv"), "--output", str(folder / "out"), "--taxonomy", "ekman"]
     argv += ["--num-shards", "1", "--val-fraction", "0", "--threads", "1", "--nli-model", f"classifier:{model_dir}"]
+    argv += ["--prior", "none"]
     assert build.main(argv) == 0
     return folder / "out"
 
@@ -186,7 +195,8 @@ def test_labels_of_a_corpus_are_the_models(labelled, model_dir):
         scores = scorer.score([sample["text"]], chosen).entailment[0]
         np.testing.assert_allclose(sample["entailment"], scores, rtol=0, atol=1e-5)
         assert sample["label_index"] == int(np.argmax(sample["entailment"]))
-        assert (sample["templates"], sample["hypotheses"], sample["against"]) == (["{}"], chosen, "softmax")
+        assert (sample["templates"], sample["against"]) == (["{}"], "softmax")
+        assert sample["hypotheses"] == [[name] for name in chosen]
         assert sample["nli_model"] == "classifier:emotions"
     assert pairs_scored(labelled, "ekman") == 3  # different transcripts, not transcripts times labels
 
@@ -221,7 +231,7 @@ def test_scores_of_a_classifier_are_stored_under_their_own_key(labelled, model_d
 
 def test_try_shows_the_classes(model_dir, capsys):
     argv = ["what a day", "--taxonomy", "ekman", "--nli-model", f"classifier:{model_dir}", "--threads", "1"]
-    assert try_texts.main(argv) == 0
+    assert try_texts.main([*argv, "--prior", "none"]) == 0
     rows = {line.split()[0]: float(line.split()[1]) for line in capsys.readouterr().out.splitlines()[2:]}
     assert rows.keys() == {"anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"}
     assert list(rows.values()) == sorted(rows.values(), reverse=True)

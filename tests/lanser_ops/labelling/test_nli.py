@@ -77,10 +77,10 @@ def scoring(path: str) -> tuple:
 
 def test_templates_and_against_have_defaults():
     bundled = nli.resolve("bundled")
-    assert nli.scoring(bundled, MOODS, [], None) == (MOODS, ("This person feels {}.",), "contradiction")
+    assert nli.scoring(bundled, MOODS, [], None) == (MOODS, ("This person feels {}.",), "all")
     own = replace(MOODS, template="I am {}.")
-    assert nli.scoring(bundled, own, [], "all") == (own, ("I am {}.",), "all")
-    assert nli.scoring(bundled, own, ["A {}.", "B {}."], None) == (own, ("A {}.", "B {}."), "contradiction")
+    assert nli.scoring(bundled, own, [], "contradiction") == (own, ("I am {}.",), "contradiction")
+    assert nli.scoring(bundled, own, ["A {}.", "B {}."], None) == (own, ("A {}.", "B {}."), "all")
 
 
 def test_an_unknown_against_is_refused():

@@ -9,9 +9,19 @@ import pytest
 
 from lanser_ops.labelling import weak_labels
 from schemas.records import Transcript
+from schemas.specs import LabelSpec, ModelRef
 from schemas.taxonomy import parse_taxonomy
 
-MOODS = parse_taxonomy("name: moods\nlabels: [joy, fear, calm]\n", "moods.yaml")
+MOODS = "name: moods\nlabels: [joy, fear, calm]\n"
+SEVERAL = """\
+name: moods
+version: 2
+aggregate: {aggregate}
+labels:
+  - {{name: joy, hypotheses: [happy, glad, merry]}}
+  - fear
+  - neutral
+"""
 
 
 def transcripts(count: int) -> list[Transcript]:
@@ -20,13 +30,22 @@ def transcripts(count: int) -> list[Transcript]:
     ]
 
 
-def label(scores: list, prior=None, truncated=None) -> list:
-    """Weak labels of scores (templates, utterances, labels) or, of one template, (utterances, labels)."""
+def label(scores: list, prior=None, truncated=None, taxonomy=MOODS, strength=1.0, threshold=0.0) -> list:
+    """Weak labels of scores (templates, utterances, hypotheses) or, of one template, (utterances, hypotheses)."""
     by_template = np.array(scores, np.float32)
     by_template = by_template[None] if by_template.ndim == 2 else by_template
     count = by_template.shape[1]
     flags = np.zeros(count, bool) if truncated is None else np.array(truncated)
-    return weak_labels.label_utterances(transcripts(count), by_template, flags, MOODS, prior)
+    return weak_labels.label_utterances(
+        transcripts(count), by_template, flags, spec(taxonomy, strength, threshold), prior
+    )
+
+
+def spec(taxonomy: str, strength: float = 1.0, threshold: float = 0.0) -> LabelSpec:
+    return LabelSpec(
+        parse_taxonomy(taxonomy, "moods.yaml"), ("{}",), ModelRef("tiny", "0" * 64, ""), prior_strength=strength,
+        neutral_threshold=threshold,
+    )  # fmt: skip
 
 
 def test_without_a_prior_the_score_is_the_entailment():
@@ -34,7 +53,7 @@ def test_without_a_prior_the_score_is_the_entailment():
     assert (weak_label.label, weak_label.label_index) == ("fear", 1)
     assert weak_label.score == np.float32(0.7) and weak_label.margin == np.float32(0.05)
     assert weak_label.entailment == [np.float32(0.2), np.float32(0.7), np.float32(0.65)]
-    assert weak_label.template_labels == weak_label.template_entailment == []
+    assert weak_label.template_labels == weak_label.template_entailment == weak_label.hypothesis_scores == []
 
 
 def test_the_first_of_equals_wins():
@@ -69,13 +88,59 @@ def test_each_template_picks_with_the_prior():
     assert weak_label.template_labels == [1, 0]
 
 
+def test_half_of_a_prior():
+    # s / exp(prior / 2) is 0.4/0.5, 0.3/0.4, 0.1/1: that is 0.8, 0.75 and 0.1, of 1.65 in all.
+    prior = [math.log(0.25), math.log(0.16), math.log(1.0)]
+    (weak_label,) = label([[0.4, 0.3, 0.1]], prior=prior, strength=0.5)
+    assert (weak_label.label, weak_label.score) == ("joy", pytest.approx(0.8 / 1.65, abs=1e-6))
+    assert weak_label.margin == pytest.approx(0.05 / 1.65, abs=1e-6)
+    assert label([[0.4, 0.3, 0.1]], prior=prior)[0].label == "fear"  # 1.6, 1.875 and 0.1
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "joy", "name"),
+    [("max", 0.5, "fear"), ("mean", 0.3, "fear"), ("odds", 1.5 / 2.5, "joy")],  # odds: 1 + 1/4 + 1/4
+)
+def test_several_hypotheses_are_aggregated_and_stored(aggregate, joy, name):
+    (weak_label,) = label([[0.5, 0.2, 0.2, 0.55, 0.1]], taxonomy=SEVERAL.format(aggregate=aggregate))
+    assert weak_label.entailment == pytest.approx([joy, 0.55, 0.1], abs=1e-6)
+    assert (weak_label.label, weak_label.score) == (name, pytest.approx(max(joy, 0.55), abs=1e-6))
+    assert weak_label.hypothesis_scores == [pytest.approx([0.5, 0.2, 0.2, 0.55, 0.1])]
+
+
+def test_several_hypotheses_of_several_templates():
+    scores = [[[0.5, 0.2, 0.2, 0.55, 0.1]], [[0.1, 0.9, 0.2, 0.3, 0.1]]]
+    (weak_label,) = label(scores, taxonomy=SEVERAL.format(aggregate="max"))
+    assert weak_label.entailment == pytest.approx([0.7, 0.425, 0.1])
+    assert weak_label.template_labels == [1, 0]
+    assert weak_label.template_entailment == [pytest.approx([0.5, 0.55, 0.1]), pytest.approx([0.9, 0.3, 0.1])]
+    assert weak_label.hypothesis_scores == [pytest.approx(scores[0][0]), pytest.approx(scores[1][0])]
+
+
+def test_neutral_is_the_absence_of_the_others():
+    # log s - prior: joy log(0.2/0.1) = log 2, then log(0.05/0.1) = -log 2; fear -log 4 in both.
+    prior = [math.log(0.1), math.log(0.04), math.log(0.9)]
+    taxonomy = "name: moods\nversion: 2\nneutral: absence\nlabels: [joy, fear, neutral]\n"
+    scores = [[0.2, 0.01], [0.05, 0.01]]
+    labels = label(scores, prior=prior, taxonomy=taxonomy)
+    assert [each.label for each in labels] == ["joy", "neutral"]
+    assert [each.score for each in labels] == pytest.approx([2 / 3.25, 1 / 1.75], abs=1e-6)
+    assert [each.entailment for each in labels] == [pytest.approx([0.2, 0.01, 0.8]), pytest.approx([0.05, 0.01, 0.95])]
+    assert [each.hypothesis_scores for each in labels] == [[pytest.approx(row)] for row in scores]
+    lower, higher = (
+        [each.label for each in label(scores, prior=prior, taxonomy=taxonomy, threshold=threshold)]
+        for threshold in (-math.log(3), math.log(3))
+    )
+    assert lower == ["joy", "joy"] and higher == ["neutral", "neutral"]
+
+
 def test_a_truncated_premise_is_flagged():
     labels = label([[0.1, 0.2, 0.3]] * 2, truncated=[False, True])
     assert [weak_label.flags for weak_label in labels] == [(), ("premise_truncated",)]
 
 
 def test_no_transcripts():
-    assert weak_labels.label_utterances([], np.zeros((1, 0, 3), np.float32), np.zeros(0, bool), MOODS) == []
+    assert weak_labels.label_utterances([], np.zeros((1, 0, 3), np.float32), np.zeros(0, bool), spec(MOODS)) == []
 
 
 def test_stacked_scores_are_in_taxonomy_order():

@@ -16,7 +16,7 @@ from lanser_ops.shards.read import MAX_JSON_BYTES, Fault, read_samples
 from lanser_ops.shards.write import sample_rows, tar_members
 from schemas.records import LABEL_SCHEMA, TRANSCRIPT_SCHEMA, Transcript, to_table, utterance_key
 from schemas.specs import LabelSpec, ModelRef, ScoringKey
-from schemas.taxonomy import parse_taxonomy
+from schemas.taxonomy import Taxonomy, parse_taxonomy
 
 MOODS = parse_taxonomy("name: moods\nlabels: [joy, {name: fear, hypothesis: afraid}, calm]\n", "moods.yaml")
 MODEL = ModelRef("tiny", "0" * 64, "")
@@ -29,19 +29,21 @@ def transcript(number: int) -> Transcript:
     return Transcript(key, "a.wav", start, end, 1.0, "what a day", "en", -0.2, 0.01, 1.1, ("repetition",), None)
 
 
-def spec(*templates: str) -> LabelSpec:
-    return LabelSpec(MOODS, templates, MODEL, "contradiction", "none")
+def spec(templates: list[str], taxonomy: Taxonomy) -> LabelSpec:
+    return LabelSpec(taxonomy, tuple(templates), MODEL, "contradiction", "none", prior_strength=0.0)
 
 
-def shard_members(by_template: np.ndarray, truncated: tuple[bool, ...] = (False, False)) -> Members:
-    """Names and contents of a shard of two samples with these scores, float32 (templates, 2, 3)."""
+def shard_members(
+    by_hypothesis: np.ndarray, truncated: tuple[bool, ...] = (False, False), taxonomy: Taxonomy = MOODS
+) -> Members:
+    """Names and contents of a shard of two samples with these scores, float32 (templates, 2, hypotheses)."""
     transcripts = sorted((transcript(number) for number in range(2)), key=lambda each: each.key)
-    labels = label_utterances(transcripts, by_template, np.array(truncated), MOODS)
+    label_spec = spec([f"{number} {{}}." for number in range(len(by_hypothesis))], taxonomy)
+    labels = label_utterances(transcripts, by_hypothesis, np.array(truncated), label_spec)
     table = to_table(transcripts, TRANSCRIPT_SCHEMA)
     table = table.append_column("asr_model", [["whisper", None]])
     rows = list(sample_rows(table, to_table(labels, LABEL_SCHEMA)))
-    templates = [f"{number} {{}}." for number in range(len(by_template))]
-    members = tar_members(rows, lambda key: b"fLaC" + key.encode(), spec(*templates))
+    members = tar_members(rows, lambda key: b"fLaC" + key.encode(), label_spec)
     return [(name.decode(), bytes(content)) for name, content in members]
 
 
@@ -110,6 +112,47 @@ def test_a_mean_over_templates_is_not_reused():
     assert stored.entailment is None
 
 
+def test_hypotheses_of_schema_version_1_are_read():
+    """Shards of schema version 1 have one hypothesis per label, not in a list."""
+    members = shard_members(SCORES)
+    fields = json.loads(members[2][1])
+    assert fields["hypotheses"] == [["joy"], ["afraid"], ["calm"]]
+    fields["hypotheses"] = ["joy", "afraid", "calm"]
+    for name in ("aggregate", "prior_strength", "neutral_threshold"):
+        del fields[name]
+    members[2] = (members[2][0], json.dumps(fields).encode())
+    (_, old), (_, new) = read_samples(tar_of(members))
+    assert old.sentences == new.sentences == (("0 joy.", "0 afraid.", "0 calm."),)
+    assert np.array_equal(old.entailment, SCORES[:, 0])
+
+
+SEVERAL = """\
+name: moods
+version: 2
+neutral: absence
+labels:
+  - {name: joy, hypotheses: [happy, glad]}
+  - {name: fear, hypothesis: afraid}
+  - neutral
+"""
+
+
+@pytest.mark.parametrize("scores", [SCORES, TWO_TEMPLATES], ids=["one template", "two templates"])
+def test_scores_of_several_hypotheses_are_read(scores):
+    """As many hypotheses as labels: the scores of labels must not be taken for those of hypotheses."""
+    members = shard_members(scores, taxonomy=parse_taxonomy(SEVERAL, "moods.yaml"))
+    fields = json.loads(members[2][1])
+    assert fields["hypotheses"] == [["happy", "glad"], ["afraid"], []]
+    assert fields["hypothesis_scores"][0] == pytest.approx([0.123457, 0.9, 0.00123457])
+    for index, (_, stored) in enumerate(read_samples(tar_of(members))):
+        assert stored.sentences[0] == ("0 happy.", "0 glad.", "0 afraid.")
+        assert np.array_equal(stored.entailment, scores[:, index])
+    del fields["hypothesis_scores"]
+    members[2] = (members[2][0], json.dumps(fields).encode())
+    (_, stored), _ = read_samples(tar_of(members))
+    assert stored.entailment is None
+
+
 def json_with(**changed: object) -> Callable[[Members], Members]:
     """A change to the JSON of the first sample."""
 
@@ -142,6 +185,8 @@ BAD = [
     (json_with(text=" "), "{key}.json", "its 'text' is ' '"),
     (json_with(end_s="1"), "{key}.json", "its 'end_s' is '1'"),
     (json_with(flags=["a", 1]), "{key}.json", "its 'flags' is "),
+    (json_with(hypotheses=["joy", ["afraid"], "calm"]), "{key}.json", "its 'hypotheses' is "),
+    (json_with(hypotheses=[["joy", "glad"]], hypothesis_scores=[[0.5]]), "{key}.json", "has no score from 0 to 1 for "),
     (json_with(source="../elsewhere.wav"), "{key}.json", "its key is not that of its source, start and end"),
     (json_with(entailment=[0.5]), "{key}.json", "has no score from 0 to 1 for each of its 3 hypotheses"),
     (json_with(entailment=[2.0] * 3), "{key}.json", "has no score from 0 to 1 for each of its 3 hypotheses"),
