@@ -210,13 +210,12 @@ def _choice(node: yaml.Node, what: str, choices: tuple[str, ...]) -> str:
 def _group(node: yaml.Node, where: str, grouped_by: tuple[str, ...]) -> Taxonomy:
     """The taxonomy whose labels the file ``where`` groups."""
     name = text_of(node, "group")
-    if name not in shipped_taxonomies():
-        name = str(Path(where).parent / name)
+    path = name if name in shipped_taxonomies() else str(Path(where).parent / name)
     files = (*grouped_by, os.path.realpath(where))
-    if os.path.realpath(name) in files:
+    if os.path.realpath(path) in files:
         raise node_error(node, f"group {show(name)}: the files group each other in a circle")
     try:
-        taxonomy = load_taxonomy(name, files)
+        taxonomy = load_taxonomy(path, files)
     except TaxonomyError as error:
         raise node_error(node, f"group: {error}") from None
     if taxonomy.absence is not None:
