@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lanser_ops.common.errors import InputError
-from lanser_ops.common.label_scores import corrected, log_prior, margins
+from lanser_ops.common.label_scores import SCORE_FLOOR, corrected, log_prior, margins
 from training.shards import CORPUS_PRIOR, NO_PRIOR, Index
 
 
@@ -25,8 +25,8 @@ class TargetSpec:
     Attributes:
         soft: the entailment distribution rather than its argmax.
         temperature: soft targets are p^(1/temperature), normalised; above 1 is flatter.
-        prior_strength: relabel with this share of the corpus prior, as `lanser build --prior-strength` does, since
-            NLI models favour some words whatever was said; None keeps the labels and the prior of the shards.
+        prior_strength: choose labels again with this share of the corpus prior, as `lanser build --prior-strength`
+            does, since NLI models favour some words whatever was said; None keeps the labels and prior of the shards.
         margin_weighting: weight a sample by the lead of its best label over the runner-up.
         class_balance: weight a sample by the inverse frequency of its labels.
         shuffle: give every sample the targets of a random other one. This control measures what the labels are
@@ -42,19 +42,20 @@ class TargetSpec:
 
 
 def label_prior(index: Index, spec: TargetSpec) -> tuple[float, ...] | None:
-    """What is subtracted from log scores, the mean of ``index``, the training shards, times the strength; None for
-    nothing.
+    """What is subtracted from the log scores of each label; None for nothing.
+
+    It is the strength times the mean over ``index``, the training shards.
 
     Raises InputError for soft targets from shards whose labels were corrected by another prior, which they do not hold.
     """
     strength = spec.prior_strength
-    if strength is None and index.prior == CORPUS_PRIOR:
-        strength = index.prior_strength
+    if strength is None and index.scoring.prior == CORPUS_PRIOR:
+        strength = index.scoring.prior_strength
     if strength is not None:
         return tuple(strength * value for value in log_prior(index.entailment)) if strength else None
-    if spec.soft and index.prior != NO_PRIOR:
+    if spec.soft and index.scoring.prior != NO_PRIOR:
         raise InputError(
-            f"the shards were labelled with --prior {index.prior}, which soft labels cannot repeat: add "
+            f"the shards were labelled with --prior {index.scoring.prior}, which soft labels cannot repeat: add "
             "--prior-strength for the corpus prior, use --labels hard, or relabel with --prior corpus"
         )
     return None
@@ -65,20 +66,19 @@ def make_targets(index: Index, spec: TargetSpec, prior: Sequence[float] | None, 
 
     ``prior`` is the `label_prior` of the training shards, also for validation shards.
     """
-    labels = len(index.labels)
-    # A prior of zeros corrects nothing, but normalises.
-    scores = corrected(index.entailment, (0.0,) * labels if prior is None else prior).astype(np.float64)
-    # The labeller's choice holds unless the user asks for a correction that it did not make.
-    shards_strength = index.prior_strength if index.prior in (NO_PRIOR, CORPUS_PRIOR) else None
-    relabel = spec.prior_strength not in (None, shards_strength)
+    scoring = index.scoring
+    ranked = corrected(index.entailment, prior, absence=scoring.absence, threshold=scoring.neutral_threshold)
+    # The labeller's choice holds unless the user asks for a strength that it did not use.
+    labeller_strength = scoring.prior_strength if scoring.prior in (NO_PRIOR, CORPUS_PRIOR) else None
+    relabel = spec.prior_strength not in (None, labeller_strength)
     if spec.soft:
-        targets = scores ** (1 / spec.temperature)
+        targets = np.maximum(ranked.astype(np.float64), SCORE_FLOOR) ** (1 / spec.temperature)
         targets /= targets.sum(axis=1, keepdims=True)
     else:
-        targets = np.eye(labels)[scores.argmax(axis=1) if relabel else index.label_index]
+        targets = np.eye(len(index.labels))[ranked.argmax(axis=1) if relabel else index.label_index]
     weights = np.ones(len(targets))
     if spec.margin_weighting:
-        weights *= margins(scores) if relabel else index.margin
+        weights *= margins(ranked) if relabel else index.margin
     if spec.class_balance:
         weights *= balance(targets)
     order = np.random.default_rng(seed).permutation(len(targets)) if spec.shuffle else slice(None)

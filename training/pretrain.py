@@ -48,8 +48,8 @@ def build_parser() -> Parser:
         "--prior-strength",
         type=between(0, 1),
         metavar="S",
-        help="relabel with this share of the corpus prior, as lanser build --prior-strength does; "
-        "default: the labels and the prior of the shards",
+        help="choose labels again with this share of the corpus prior, as lanser build --prior-strength does; "
+        "default: the labels and prior of the shards",
     )
     parser.add_argument("--margin-weighting", action="store_true", help="weight samples by the margin of their label")
     parser.add_argument("--class-balance", action="store_true", help="weight samples by the rarity of their label")
@@ -169,7 +169,7 @@ def _start_processes(argv: Sequence[str]) -> None:
 
 def _check_alike(index: Index, validation: Index) -> None:
     """Raise InputError unless the validation shards were labelled as the training shards were."""
-    for name in ("taxonomy", "labels", "prior"):
+    for name in ("taxonomy", "labels", "scoring"):
         trained, validated = getattr(index, name), getattr(validation, name)
         if trained != validated:
             raise InputError(

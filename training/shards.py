@@ -25,11 +25,28 @@ NO_PRIOR, CORPUS_PRIOR = "none", "corpus"
 
 
 @dataclass(frozen=True)
+class Scoring:
+    """How labels were chosen from entailment: options of `lanser build`, and which label is the absence of the others.
+
+    See `lanser_ops.common.label_scores.corrected`.
+    """
+
+    prior: str
+    prior_strength: float
+    neutral_threshold: float = 0.0
+    absence: int | None = None
+
+    def __str__(self) -> str:
+        absence = f" --neutral-threshold {self.neutral_threshold:g}" if self.absence is not None else ""
+        return f"--prior {self.prior} --prior-strength {self.prior_strength:g}{absence}"
+
+
+@dataclass(frozen=True)
 class Index:
     """The samples of a set of shards of one taxonomy, in the order of the tars.
 
     ``entailment`` is float32 (samples, labels), never corrected; ``label_index`` int64 and ``margin`` float32 are
-    (samples,) and corrected by ``prior_strength`` of ``prior``, the kind of prior that the shards were labelled with.
+    (samples,), and come from it by ``scoring``.
     """
 
     shards: tuple[str, ...]
@@ -37,8 +54,7 @@ class Index:
     keys: tuple[str, ...]
     taxonomy: str
     labels: tuple[str, ...]
-    prior: str
-    prior_strength: float
+    scoring: Scoring
     entailment: np.ndarray
     label_index: np.ndarray
     margin: np.ndarray
@@ -69,7 +85,7 @@ def read_index(shards: Sequence[str]) -> Index:
 
     Raises:
         InputError: no shards, a tar that cannot be read, a sample without audio or whose JSON is not a weak label, a
-            duplicate key, shards of different taxonomies or priors.
+            duplicate key, shards of different taxonomies or differently chosen labels.
     """
     if not shards:
         raise InputError("no training shards; those that lanser build writes are named train-*.tar")
@@ -84,11 +100,10 @@ def read_index(shards: Sequence[str]) -> Index:
                     f"{shard}: taxonomy {row['taxonomy']} with {len(row['labels'])} labels, but {shards[0]} has "
                     f"{first['taxonomy']} with {len(first['labels'])}; give the shards of one taxonomy"
                 )
-            if row["prior"] != first["prior"]:
+            if row["scoring"] != first["scoring"]:
                 raise InputError(
-                    f"{shard}: labelled with --prior {row['prior'][0]} --prior-strength {row['prior'][1]:g}, but "
-                    f"{shards[0]} with --prior {first['prior'][0]} --prior-strength {first['prior'][1]:g}; "
-                    "relabel the shards with one prior"
+                    f"{shard}: labelled with {row['scoring']}, but {shards[0]} with {first['scoring']}; "
+                    "relabel the shards with the same options"
                 )
     keys = tuple(row["key"] for row in rows)
     if len(set(keys)) < len(keys):
@@ -100,8 +115,7 @@ def read_index(shards: Sequence[str]) -> Index:
         keys=keys,
         taxonomy=first["taxonomy"],
         labels=tuple(first["labels"]),
-        prior=first["prior"][0],
-        prior_strength=first["prior"][1],
+        scoring=first["scoring"],
         entailment=np.array([row["entailment"] for row in rows], np.float32),
         label_index=np.array([row["label_index"] for row in rows], np.int64),
         margin=np.array([row["margin"] for row in rows], np.float32),
@@ -109,7 +123,7 @@ def read_index(shards: Sequence[str]) -> Index:
 
 
 def _read_shard(path: str) -> list[dict[str, Any]]:
-    """FIELDS, prior and key of every sample of one tar."""
+    """FIELDS, scoring and key of every sample of one tar."""
     rows: list[dict[str, Any]] = []
     with_audio: set[str] = set()
     try:
@@ -140,10 +154,7 @@ def _members(path: str) -> Iterator[tuple[str, str, bytes]]:
 def _weak_label(content: bytes, name: str) -> dict[str, Any]:
     try:
         sample = json.loads(content)
-        row = {field: sample[field] for field in FIELDS}
-        kind = sample.get("prior", NO_PRIOR)
-        # Shards of before there was a strength have all of their prior subtracted.
-        row["prior"] = (kind, float(sample.get("prior_strength", 0.0 if kind == NO_PRIOR else 1.0)))
+        row = {field: sample[field] for field in FIELDS} | {"scoring": _scoring(sample)}
         scores = [float(score) for score in row["entailment"]]
         valid = len(scores) == len(row["labels"]) >= 2 and 0 <= row["label_index"] < len(scores)
         valid = valid and all(map(math.isfinite, [*scores, float(row["margin"])])) and min(scores) >= 0
@@ -152,3 +163,12 @@ def _weak_label(content: bytes, name: str) -> dict[str, Any]:
     if not valid:
         raise InputError(f"{name}: not a weak label ({', '.join(FIELDS)}); give shards that lanser build wrote")
     return row
+
+
+def _scoring(sample: dict[str, Any]) -> Scoring:
+    prior = sample.get("prior", NO_PRIOR)
+    # Before schema version 2 there was no strength: all of the prior was subtracted.
+    strength = 0.0 if prior == NO_PRIOR else float(sample.get("prior_strength", 1.0))
+    hypotheses = sample.get("hypotheses", [])
+    absence = hypotheses.index([]) if [] in hypotheses else None
+    return Scoring(prior, strength, float(sample.get("neutral_threshold", 0.0)), absence)

@@ -38,12 +38,13 @@ def flac(wave: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def weak_label(number: int, labels: list[str], taxonomy: str, prior: str) -> dict:
+def weak_label(number: int, labels: list[str], taxonomy: str, prior: str, prior_strength: float) -> dict:
     scores = [0.1 + 0.01 * ((number + index) % 7) for index in range(len(labels))]
     scores[number % len(labels)] = 0.8
     return {
         "taxonomy": taxonomy, "labels": labels, "label": labels[number % len(labels)],
-        "label_index": number % len(labels), "entailment": scores, "prior": prior, "margin": 0.1 + 0.1 * (number % 5),
+        "label_index": number % len(labels), "entailment": scores, "margin": 0.1 + 0.1 * (number % 5),
+        "prior": prior, "prior_strength": prior_strength,
     }  # fmt: skip
 
 
@@ -57,6 +58,7 @@ def write_shards(
     first=0,
     broken=(),
     prior="none",
+    prior_strength=1.0,
 ) -> Path:
     """Tars of ``counts`` samples each; sample n is `n` in 16 hex digits; numbers in ``broken`` hold no audio."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ def write_shards(
                 members = {
                     "cls": str(number % len(labels)).encode(),
                     "flac": b"no audio" if number in broken else flac(tone(number, seconds)),
-                    "json": json.dumps(weak_label(number, labels, taxonomy, prior)).encode(),
+                    "json": json.dumps(weak_label(number, labels, taxonomy, prior, prior_strength)).encode(),
                 }
                 for extension, content in members.items():
                     member = tarfile.TarInfo(f"{number:016x}.{extension}")

@@ -9,34 +9,20 @@ import torch
 
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import log_sums, mean_log_scores, round_scores
-from lanser_ops.labelling.weak_labels import label_utterances
+from lanser_ops.labelling.weak_labels import label_utterances, of_labels
 from schemas.records import Transcript, WeakLabel
+from schemas.specs import LabelSpec, ModelRef
 from schemas.taxonomy import Label, Taxonomy
 from training.losses import TargetSpec, cross_entropy, label_prior, make_targets
-from training.shards import Index
+from training.shards import Index, Scoring
 
 SCORES = np.array([[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.6, 0.3, 0.1], [0.4, 0.4, 0.0]], np.float32)
 
 
-def strength(prior: str) -> float:
-    return 0.0 if prior == "none" else 1.0
-
-
 def index(prior="none") -> Index:
     margin = np.array([0.7, 0.4, 0.3, 0.0], np.float32)
-    keys = tuple("abcd")
-    return Index(
-        ("t",),
-        (4,),
-        keys,
-        "tiny",
-        ("x", "y", "z"),
-        prior,
-        0.0 if prior == "none" else 1.0,
-        SCORES,
-        np.array([0, 0, 0, 1]),
-        margin,
-    )
+    scoring = Scoring(prior, 0.0 if prior == "none" else 1.0)
+    return Index(("t",), (4,), tuple("abcd"), "tiny", ("x", "y", "z"), scoring, SCORES, np.array([0, 0, 0, 1]), margin)
 
 
 def targets_of(prior="none", **options):
@@ -73,49 +59,67 @@ def entailment(samples=50):
     return round_scores(scores)
 
 
-def labelled(prior: str) -> tuple[Index, list[WeakLabel]]:
-    """What `lanser label --prior` writes for `entailment`, and the trainer's index of it."""
-    scores = entailment()
-    taxonomy = Taxonomy("tiny", tuple(Label(name, name) for name in "xyz"), None, "tiny.yaml")
+def labelled(prior: str, strength: float, is_absence: bool = False) -> tuple[Index, list[WeakLabel]]:
+    """What `lanser label` writes for `entailment`, and the trainer's index of it; "z" may be the absence of the others.
+
+    The threshold is one that about half of the utterances exceed.
+    """
+    scores, threshold = entailment(), -0.3 if is_absence else 0.0
+    hypotheses = [(name,) for name in "xyz"]
+    if is_absence:
+        scores, hypotheses[2] = scores[:, :2], ()
+    taxonomy = Taxonomy("tiny", tuple(map(Label, "xyz", hypotheses)), None, "tiny.yaml")
+    spec = LabelSpec(
+        taxonomy, ("{}",), ModelRef("tiny", "0" * 64, ""), prior=prior, prior_strength=strength,
+        neutral_threshold=threshold,
+    )  # fmt: skip
     transcripts = [
         Transcript(f"{row:016x}", "a.wav", 0.0, 1.0, 1.0, "text", None, None, None, None, (), None)
         for row in range(len(scores))
     ]
-    log_prior = mean_log_scores([(0, *log_sums(scores))]) if prior == "corpus" else None
-    labels = label_utterances(transcripts, scores[None], np.zeros(len(scores), bool), taxonomy, log_prior)
+    log_prior = None
+    if prior == "corpus":
+        log_prior = mean_log_scores([(0, *log_sums(of_labels(scores, taxonomy)))])
+    labels = label_utterances(transcripts, scores[None], np.zeros(len(scores), bool), spec, log_prior)
     index = Index(
-        ("t",), (len(scores),), tuple(label.key for label in labels), "tiny", ("x", "y", "z"), prior, strength(prior),
+        ("t",), (len(scores),), tuple(label.key for label in labels), "tiny", ("x", "y", "z"),
+        Scoring(prior, strength, threshold, taxonomy.absence),
         np.array([label.entailment for label in labels], np.float32),
         np.array([label.label_index for label in labels]), np.array([label.margin for label in labels], np.float32),
     )  # fmt: skip
     return index, labels
 
 
-def test_the_correction_is_that_of_labelling_with_a_corpus_prior():
-    plain, uncorrected_labels = labelled("none")
-    _, labels = labelled("corpus")
-    assert [label.label for label in labels] != [label.label for label in uncorrected_labels]
-    spec = TargetSpec(prior_strength=1.0, margin_weighting=True)
-    targets, weights = make_targets(plain, spec, label_prior(plain, spec), seed=0)
+STRENGTHS = [(1.0, False), (0.5, False), (0.0, False), (1.0, True), (0.5, True)]
+
+
+@pytest.mark.parametrize(("strength", "is_absence"), STRENGTHS)
+def test_another_strength_gives_the_labels_of_labelling_with_it(strength, is_absence):
+    """Labels and margins of shards with one strength become those of shards with another."""
+    other, other_labels = labelled("corpus", 0.25, is_absence)
+    _, labels = labelled("corpus" if strength else "none", strength, is_absence)
+    assert [label.margin for label in labels] != [label.margin for label in other_labels]
+    spec = TargetSpec(prior_strength=strength, margin_weighting=True)
+    targets, weights = make_targets(other, spec, label_prior(other, spec), seed=0)
     assert targets.argmax(dim=1).tolist() == [label.label_index for label in labels]
     margins = np.array([label.margin for label in labels])
-    assert weights.numpy() == pytest.approx(margins / margins.mean(), rel=1e-5)
+    assert weights.numpy() == pytest.approx(margins / margins.mean(), rel=1e-4)
+    assert len({label.label for label in labels}) > 1
 
 
-@pytest.mark.parametrize("prior_strength", [None, 1.0])
-def test_targets_of_shards_with_a_corpus_prior_are_corrected(prior_strength):
-    corrected_index, labels = labelled("corpus")
-    plain, _ = labelled("none")
-    soft = TargetSpec(soft=True, prior_strength=prior_strength)
-    targets, _ = make_targets(corrected_index, soft, label_prior(corrected_index, soft), seed=0)
-    asked = TargetSpec(soft=True, prior_strength=1.0)
-    expected, _ = make_targets(plain, asked, label_prior(plain, asked), seed=0)
-    assert torch.allclose(targets, expected)
+@pytest.mark.parametrize("is_asked", [False, True])
+@pytest.mark.parametrize(("strength", "is_absence"), STRENGTHS)
+def test_targets_of_shards_are_the_labels_that_they_hold(strength, is_absence, is_asked):
+    """Bug: soft targets ignored the prior of their shards."""
+    index, labels = labelled("corpus" if strength else "none", strength, is_absence)
+    asked = strength if is_asked else None
+    soft = TargetSpec(soft=True, prior_strength=asked)
+    targets, _ = make_targets(index, soft, label_prior(index, soft), seed=0)
     assert targets.argmax(dim=1).tolist() == [label.label_index for label in labels]
     best = targets.max(dim=1).values.tolist()
     assert best == pytest.approx([label.score for label in labels], rel=1e-4)
-    hard = TargetSpec(margin_weighting=True, prior_strength=prior_strength)
-    targets, weights = make_targets(corrected_index, hard, label_prior(corrected_index, hard), seed=0)
+    hard = TargetSpec(margin_weighting=True, prior_strength=asked)
+    targets, weights = make_targets(index, hard, label_prior(index, hard), seed=0)
     assert targets.argmax(dim=1).tolist() == [label.label_index for label in labels]
     margins = np.array([label.margin for label in labels])
     assert weights.numpy() == pytest.approx(margins / margins.mean(), rel=1e-5)

@@ -138,7 +138,13 @@ def test_validation_shards_of_other_labels_are_refused(shards, tmp_path, make_sh
     assert "taxonomy other, but the training shards have tiny; give training and validation shards of one" in message
     make_shards(tmp_path / "corpus", [2], prior="corpus", first=300)
     message = refused(capsys, [*arguments, "--shards", str(shards), str(tmp_path / "corpus")])
-    assert "labelled with --prior corpus, but" in message and "relabel the shards with one prior" in message
+    assert "labelled with --prior corpus --prior-strength 1, but" in message
+    assert message.rstrip().endswith("with --prior none --prior-strength 0; relabel the shards with the same options")
+    validation = make_shards(tmp_path / "halved", [2], prior="corpus", prior_strength=0.5, split="val", first=300)
+    message = refused(capsys, [*arguments, "--shards", str(tmp_path / "corpus"), str(validation)])
+    assert (
+        "scoring --prior corpus --prior-strength 0.5, but the training shards have --prior corpus --prior-s" in message
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -148,7 +154,7 @@ def test_soft_labels_of_shards_with_a_corpus_prior_are_corrected(tmp_path, make_
         make_shards(tmp_path / prior, [8], prior=prior)
     options = ["--backbone", "resnet10-quarter", "--device", "cpu", "--batch-size", "4", "--crop-s", "0.4"]
     options += ["--epochs", "1", "--in-process", "--no-augment", "--labels", "soft"]
-    runs = {"none": ("none",), "asked": ("none", "--prior-correction"), "corpus": ("corpus",)}
+    runs = {"none": ("none",), "asked": ("none", "--prior-strength", "1"), "corpus": ("corpus",)}
     for name, (prior, *more) in runs.items():
         shards = ["--shards", str(tmp_path / prior), "--output", str(tmp_path / f"run-{name}")]
         assert main([*shards, *options, *more]) == 0
