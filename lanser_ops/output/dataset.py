@@ -52,7 +52,7 @@ def transcribe_section(spec: TranscribeSpec) -> dict[str, Any]:
 
 def label_section(spec: LabelSpec) -> dict[str, Any]:
     return {
-        "taxonomy": [asdict(label) for label in spec.taxonomy.labels],
+        "taxonomy": [{"name": label.name, "hypotheses": list(label.hypotheses)} for label in spec.taxonomy.labels],
         "aggregate": spec.taxonomy.aggregate,
         "templates": list(spec.templates),
         "nli_model": model_entry(spec.nli_model),

@@ -70,8 +70,20 @@ def test_a_sample_is_what_the_contract_says(built: Path):
     assert sample["text"] == "I love you more than anything else in the world."
     assert sample["labels"] == ["anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"]
     assert sample["labels"][sample["label_index"]] == sample["label"]
-    assert sample["score"] == max(sample["entailment"]) == sample["entailment"][sample["label_index"]]
-    assert sample["margin"] == pytest.approx(sample["score"] - sorted(sample["entailment"])[-2], abs=1e-5)
+    assert sample["label"] == "joy" and 0 < sample["margin"] < sample["score"] < 1
+    assert len(sample["entailment"]) == 7 and 0 < min(sample["entailment"]) < max(sample["entailment"]) < 1
+    assert sample["hypotheses"] == [
+        ["angry"],
+        ["disgusted"],
+        ["afraid"],
+        ["happy"],
+        ["sad"],
+        ["surprised"],
+        ["neutral"],
+    ]
+    scoring = ("against", "prior", "prior_strength", "neutral_threshold", "aggregate")
+    assert [sample[name] for name in scoring] == ["all", "corpus", 0.5, 0.0, "max"]
+    assert "hypothesis_scores" not in sample and "template_entailment" not in sample
     assert sample["templates"] == ["This person feels {}."]
     assert sample["key"] == utterance_key("slt/love_you.mp3", 0.0, sample["end_s"])
     assert sample["flags"] == []
@@ -116,11 +128,12 @@ def test_shards_load_with_datasets(built: Path, tmp_path: Path):
     # libraries, and takes the types of json from the first five samples.
     text, number = Value("string"), Value("float64")
     fields = {name: text for name in ("key", "source", "speaker", "text", "language", "label", "taxonomy")}
-    fields |= {name: text for name in ("asr_model", "nli_model", "nli_sha256", "against", "prior")}
+    fields |= {name: text for name in ("asr_model", "nli_model", "nli_sha256", "against", "prior", "aggregate")}
     fields |= {name: number for name in ("start_s", "end_s", "duration_s", "score", "margin")}
+    fields |= {name: number for name in ("prior_strength", "neutral_threshold")}
     fields |= {name: number for name in ("avg_logprob", "no_speech_prob", "compression_ratio")}
-    fields |= {name: List(text) for name in ("flags", "labels", "hypotheses", "templates")}
-    fields |= {"entailment": List(number), "label_index": Value("int64")}
+    fields |= {name: List(text) for name in ("flags", "labels", "templates")}
+    fields |= {"entailment": List(number), "hypotheses": List(List(text)), "label_index": Value("int64")}
     features = Features({"__key__": text, "flac": Value("binary"), "json": fields, "cls": Value("int64")})
     tars = sorted(str(path) for path in built.glob("shards/ekman/*.tar"))
     loaded = load_dataset("webdataset", data_files=tars, split="train", features=features, cache_dir=str(tmp_path))

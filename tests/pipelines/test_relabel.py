@@ -110,14 +110,14 @@ def test_to_more_labels_scores_the_new_ones_alone(built: Path, wide: Path, tmp_p
 
 def test_another_against_shares_no_score(built: Path, wide: Path, shards: Path, tmp_path: Path):
     """Scores against all classes are different numbers, and neither kind is used in place of the other."""
-    options = ("--taxonomy", "ekman", "--against", "all")
+    options = ("--taxonomy", "ekman", "--against", "contradiction")
     succeed(relabel.main, "--shards", shards, "--output", tmp_path / "out", *options)
     assert statistics_of(tmp_path / "out", "ekman")["pairs_scored"] == 7 * 10
-    against_all = direct(wide, tmp_path / "all", *options, "--overwrite")
-    assert tars_of(tmp_path / "out", "ekman") == tars_of(against_all, "ekman")
-    first, other = (samples_of(next(iter(tars_of(folder, "ekman").values())))[0] for folder in (built, against_all))
-    assert (first["against"], other["against"]) == ("contradiction", "all")
-    assert all(low < high for low, high in zip(other["entailment"], first["entailment"], strict=True))
+    contradiction = direct(wide, tmp_path / "contradiction", *options, "--overwrite")
+    assert tars_of(tmp_path / "out", "ekman") == tars_of(contradiction, "ekman")
+    first, other = (samples_of(next(iter(tars_of(folder, "ekman").values())))[0] for folder in (built, contradiction))
+    assert (first["against"], other["against"]) == ("all", "contradiction")
+    assert all(low < high for low, high in zip(first["entailment"], other["entailment"], strict=True))
     succeed(relabel.main, "--shards", tmp_path / "out", "--output", tmp_path / "back", "--taxonomy", "ekman")
     assert statistics_of(tmp_path / "back", "ekman")["pairs_scored"] == 7 * 10
     assert tars_of(tmp_path / "back", "ekman") == tars_of(built, "ekman")
@@ -155,39 +155,52 @@ def test_forty_labels_of_any_spelling(built: Path, tmp_path: Path):
     sample = samples_of(next(iter(tars_of(expected, "forty").values())))[0]
     assert len(sample["entailment"]) == 40
     assert sample["labels"][:5] == ["a bit sad", "self-conscious", "être ému", "悲しい", "it's fine"]
-    assert sample["hypotheses"][2:5] == ["moved to tears", "悲しい", "fine, really"]
+    assert sample["hypotheses"][2:5] == [["moved to tears"], ["悲しい"], ["fine, really"]]
 
 
-@pytest.mark.parametrize("prior", ["corpus", "null"])
-def test_a_prior_gives_the_numbers_of_a_direct_build(built: Path, wide: Path, shards: Path, tmp_path: Path, prior):
-    options = ["--taxonomy", "ekman", "--prior", prior, "--overwrite"]
+@pytest.mark.parametrize(("prior", "strength"), [("corpus", 1.0), ("corpus", 0.3), ("null", 0.5), ("none", 0.0)])
+def test_a_prior_gives_the_numbers_of_a_direct_build(
+    built: Path, wide: Path, shards: Path, tmp_path: Path, prior, strength
+):
+    options = ["--taxonomy", "ekman", "--prior", prior, "--prior-strength", strength, "--overwrite"]
     expected = direct(wide, tmp_path / "direct", *options)
     succeed(relabel.main, "--shards", shards, "--output", tmp_path / "out", *options[:-1])
     assert tars_of(tmp_path / "out", "ekman") == tars_of(expected, "ekman") != tars_of(built, "ekman")
     assert statistics_of(tmp_path / "out", "ekman")["pairs_scored"] == (28 if prior == "null" else 0)
-    uncorrected = {sample["key"]: sample for tar in tars_of(built, "ekman").values() for sample in samples_of(tar)}
+    default = {sample["key"]: sample for tar in tars_of(built, "ekman").values() for sample in samples_of(tar)}
     for tar in tars_of(expected, "ekman").values():
         for sample in samples_of(tar):
-            before = uncorrected[sample["key"]]
-            assert sample["prior"] == prior and sample["entailment"] == before["entailment"]
-            assert 1 / 7 < sample["score"] < 1 and sample["score"] != before["score"]
-    assert json.loads((expected / "dataset.json").read_text())["taxonomies"]["ekman"]["label"]["prior"] == prior
+            other = default[sample["key"]]
+            assert (other["prior"], other["prior_strength"]) == ("corpus", 0.5)
+            assert (sample["prior"], sample["prior_strength"]) == (prior, strength)
+            assert sample["entailment"] == other["entailment"] and sample["score"] != other["score"]
+            assert prior == "none" or 1 / 7 < sample["score"] < 1
+    section = json.loads((expected / "dataset.json").read_text())["taxonomies"]["ekman"]["label"]
+    assert (section["prior"], section["prior_strength"]) == (prior, strength)
+
+
+def test_two_ways_to_ask_for_no_prior_give_the_same_bytes(shards: Path, tmp_path: Path, no_models):
+    argv = ["--shards", shards, "--taxonomy", "ekman"]
+    for name, options in (("none", ["--prior", "none"]), ("zero", ["--prior-strength", "0"])):
+        succeed(relabel.main, *argv, "--output", tmp_path / name, *options)
+    assert tars_of(tmp_path / "none", "ekman") == tars_of(tmp_path / "zero", "ekman") != {}
 
 
 @pytest.fixture(scope="module")
 def source(built: Path, tmp_path_factory) -> Path:
-    """The small corpus with two templates."""
+    """The small corpus with two templates and no prior."""
     output = tmp_path_factory.mktemp("source") / "out"
-    return direct(built, output, "--taxonomy", "ekman", *TEMPLATES, "--overwrite")
+    return direct(built, output, "--taxonomy", "ekman", *TEMPLATES, "--prior", "none", "--overwrite")
 
 
 def test_scores_of_several_templates_are_reused(built: Path, source: Path, tmp_path: Path, no_models):
     three = tmp_path / "three.yaml"
     three.write_text("name: three\nlabels: [{name: up, hypothesis: happy}, {name: down, hypothesis: sad}, neutral]\n")
-    succeed(relabel.main, "--shards", source, "--output", tmp_path / "both", "--taxonomy", three, *TEMPLATES)
+    both = ["--taxonomy", three, *TEMPLATES, "--prior", "none"]
+    succeed(relabel.main, "--shards", source, "--output", tmp_path / "both", *both)
     succeed(relabel.main, "--shards", source, "--output", tmp_path / "single", "--taxonomy", "ekman", *TEMPLATES[:2])
     assert tars_of(tmp_path / "single", "ekman") == tars_of(built, "ekman")
-    expected = direct(source, tmp_path / "direct", "--taxonomy", three, *TEMPLATES)
+    expected = direct(source, tmp_path / "direct", *both)
     assert tars_of(tmp_path / "both", "three") == tars_of(expected, "three")
     samples = [sample for tar in tars_of(expected, "three").values() for sample in samples_of(tar)]
     shares = statistics_of(tmp_path / "both", "three")["template_agreement"]
@@ -213,7 +226,7 @@ def test_every_score_in_json_has_at_most_six_digits(source: Path):
 
 
 def test_thresholds_leave_out_the_same_samples(wide: Path, shards: Path, tmp_path: Path, no_models):
-    options = ["--taxonomy", "goemotions", "--min-score", "0.9", "--min-margin", "0.2"]
+    options = ["--taxonomy", "goemotions", "--min-score", "0.3", "--min-margin", "0.1"]
     expected = direct(wide, tmp_path / "direct", *options[:2], *options[2:], "--overwrite")
     succeed(relabel.main, "--shards", shards, "--output", tmp_path / "out", *options)
     assert tars_of(tmp_path / "out", "goemotions") == tars_of(expected, "goemotions")
