@@ -97,9 +97,11 @@ def write(folder: Path, name: str, content: str) -> Path:
 def test_several_hypotheses_without_a_model(wide: Path, tmp_path: Path, aggregate: str, no_models):
     taxonomy = write(tmp_path, "several", SEVERAL.format(aggregate=aggregate))
     expected = direct(wide, tmp_path / "direct", "--taxonomy", taxonomy)
-    succeed(relabel.main, "--shards", wide / "shards", "--output", tmp_path / "out", "--taxonomy", taxonomy)
+    succeed(
+        relabel.main, "--shards", wide / "shards" / "goemotions", "--output", tmp_path / "out", "--taxonomy", taxonomy
+    )
     assert tars_of(tmp_path / "out", "several") == tars_of(expected, "several") != {}
-    assert pairs_scored(tmp_path / "out", "several") == pairs_scored(expected, "several") == 0
+    assert pairs_scored(tmp_path / "out", "several") == 0
     samples = samples_of(expected, "several")
     fine = {sample["key"]: sample for sample in samples_of(wide, "goemotions")}
     assert len(samples) == 10
@@ -133,10 +135,12 @@ def test_scores_of_several_hypotheses_are_reused(wide: Path, tmp_path: Path, no_
 def test_new_hypotheses_alone_are_scored(wide: Path, tmp_path: Path):
     content = SEVERAL.format(aggregate="mean").replace("annoyed", "annoyed, furious").replace("sad}", "gloomy}")
     taxonomy = write(tmp_path, "several", content)
-    succeed(relabel.main, "--shards", wide / "shards", "--output", tmp_path / "out", "--taxonomy", taxonomy)
+    succeed(
+        relabel.main, "--shards", wide / "shards" / "goemotions", "--output", tmp_path / "out", "--taxonomy", taxonomy
+    )
     expected = direct(wide, tmp_path / "direct", "--taxonomy", taxonomy)
     assert tars_of(tmp_path / "out", "several") == tars_of(expected, "several") != {}
-    assert pairs_scored(tmp_path / "out", "several") == pairs_scored(expected, "several") == 2 * 10
+    assert pairs_scored(tmp_path / "out", "several") == 2 * 10
 
 
 @pytest.mark.parametrize(
@@ -151,9 +155,9 @@ def test_new_hypotheses_alone_are_scored(wide: Path, tmp_path: Path):
 def test_groups_without_a_model(wide: Path, tmp_path: Path, more: str, options: list[str], no_models):
     options = ["--taxonomy", str(write(tmp_path, "grouped", GROUPED.format(more=more))), *options]
     expected = direct(wide, tmp_path / "direct", *options)
-    succeed(relabel.main, "--shards", wide / "shards", "--output", tmp_path / "out", *options)
+    succeed(relabel.main, "--shards", wide / "shards" / "goemotions", "--output", tmp_path / "out", *options)
     assert tars_of(tmp_path / "out", "grouped") == tars_of(expected, "grouped") != {}
-    assert pairs_scored(tmp_path / "out", "grouped") == pairs_scored(expected, "grouped") == 0
+    assert pairs_scored(tmp_path / "out", "grouped") == 0
     for sample in samples_of(expected, "grouped"):
         assert [len(words) for words in sample["hypotheses"]] == [12, 11, 4, 0 if "absence" in more else 1]
         assert len(sample["hypothesis_scores"][0]) == (27 if "absence" in more else 28)
@@ -169,7 +173,7 @@ def test_a_threshold_decides_how_much_is_neutral(wide: Path, tmp_path: Path, no_
     for threshold in ("-5", "0.7", "5"):
         options = ["--taxonomy", taxonomy, f"--neutral-threshold={threshold}"]
         output = tmp_path / f"threshold{threshold}"
-        succeed(relabel.main, "--shards", wide / "shards", "--output", output, *options)
+        succeed(relabel.main, "--shards", wide / "shards" / "goemotions", "--output", output, *options)
         labels.append([sample["label"] for sample in samples_of(output, "grouped")])
         for sample in samples_of(output, "grouped"):
             assert sample["neutral_threshold"] == float(threshold)
@@ -195,7 +199,7 @@ def test_shards_of_schema_version_1_are_relabelled(wide: Path, tmp_path: Path, n
                 target.addfile(member, io.BytesIO(content))
     taxonomy = write(tmp_path, "several", SEVERAL.format(aggregate="max"))
     for name in ("old", "new"):
-        shards = tmp_path / "old" if name == "old" else wide / "shards"
+        shards = tmp_path / "old" if name == "old" else wide / "shards" / "goemotions"
         succeed(relabel.main, "--shards", shards, "--output", tmp_path / f"from-{name}", "--taxonomy", taxonomy)
         assert pairs_scored(tmp_path / f"from-{name}", "several") == 0
     assert tars_of(tmp_path / "from-old", "several") == tars_of(tmp_path / "from-new", "several") != {}
