@@ -25,8 +25,9 @@ def run(argv: Sequence[str]) -> None:
     print(f"{taxonomy.name}: {taxonomy.source}")
     template = taxonomy.template or DEFAULT_TEMPLATE
     for label in taxonomy.labels:
-        sentences = [template.replace("{}", hypothesis) for hypothesis in label.hypotheses]
-        print(f"  {label.name:<26} {' | '.join(sentences) or 'no other label is above the threshold'}")
+        words = " / ".join(label.hypotheses)
+        sentence = template.replace("{}", words) if words else "(no other label exceeds --neutral-threshold)"
+        print(f"  {label.name:<26} {sentence}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

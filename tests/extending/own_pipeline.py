@@ -28,9 +28,7 @@ def main(folder: str, output: str, *flags: str) -> None:
     worker = Worker(out, sources.roots, device="auto", threads=1)
     transcribe = TranscribeSpec(asr_model=resolve(ASR, "bundled"))
     nli_model = resolve(LABELLERS, "bundled")
-    label = LabelSpec(
-        load_taxonomy("ekman"), ("This person feels {}.",), nli_model, against="all", prior="none", prior_strength=0.0
-    )
+    label = LabelSpec(load_taxonomy("ekman"), ("This person feels {}.",), nli_model)
     sets = needed_sets(out, label)
 
     with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:

@@ -38,6 +38,8 @@ VALUES = {
     "template": ("This person feels {}.", "This person feels happy."),
     "against": ("all", "neutral"),
     "prior": ("corpus", "mean"),
+    "prior-strength": ("0.25", "1.5"),
+    "neutral-threshold": ("-0.5", "low"),
     "min-score": ("0.7", "1.7"),
     "min-margin": ("1", "2"),
     "keep-flagged": ("false", "no"),

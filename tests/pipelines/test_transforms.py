@@ -30,9 +30,7 @@ def run(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[O
     sources = read_sources([str(small_corpus)], out.root)
     plan, units = make_plan(sources, PlanSpec(num_shards=2, val_fraction=0))
     out.write_bytes(PLAN, encode_plan(plan, units))
-    labels = LabelSpec(
-        load_taxonomy("ekman"), ("This person feels {}.",), resolve(LABELLERS, "bundled"), "contradiction", "corpus"
-    )
+    labels = LabelSpec(load_taxonomy("ekman"), ("This person feels {}.",), resolve(LABELLERS, "bundled"))
     speech = TranscribeSpec(resolve(ASR, "bundled"))
     sets = needed_sets(out, labels)
     worker = Worker(out, sources.roots, "cpu", 1)

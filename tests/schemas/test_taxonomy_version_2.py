@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from schemas.taxonomy import Label, Taxonomy, TaxonomyError, load_taxonomy, parse_taxonomy
 
@@ -55,6 +56,17 @@ def test_the_labels_of_a_shipped_taxonomy_are_grouped():
         Label("negative", ("angry", "disgusted", "afraid", "sad")),
         Label("other", ("neutral", "happy")),
     )
+
+
+def test_the_example_groups_goemotions_as_its_map_does():
+    examples = Path(__file__).parents[2] / "examples"
+    taxonomy = load_taxonomy(str(examples / "ekman-groups.yaml"))
+    group_of = yaml.safe_load((examples / "goemotions-ekman.yaml").read_text())
+    words = {label.hypotheses[0]: label.name for label in load_taxonomy("goemotions").labels}
+    assert [label.name for label in taxonomy.labels] == [label.name for label in load_taxonomy("ekman").labels]
+    assert {word: label.name for label in taxonomy.labels for word in label.hypotheses} == {
+        word: group_of[name] for word, name in words.items()
+    }
 
 
 def test_the_labels_of_a_file_beside_it_are_grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -38,7 +38,7 @@ def resolve(name: str) -> ModelRef:
 def scoring(
     model: ModelRef, taxonomy: Taxonomy, templates: Sequence[str], against: str | None
 ) -> tuple[Taxonomy, tuple[str, ...], str]:
-    missing = {label.hypothesis for label in taxonomy.labels} - _lexicon(model).keys()
+    missing = set(taxonomy.hypotheses) - _lexicon(model).keys()
     if missing:
         raise InputError(f"--nli-model {model.id}: its lexicon has no entry for {', '.join(sorted(missing))}; add one")
     return taxonomy, ("{}",), "words"  # The hypothesis is the emotion itself, not a sentence.

@@ -99,13 +99,7 @@ def test_a_unit_whose_shard_is_never_finished_becomes_rejects_until_another_job(
     tar.unlink()
     unit = read_units(OutputDir(str(output)))[1]
     content = json.loads((output / "dataset.json").read_text())
-    spec = LabelSpec(
-        load_taxonomy("ekman"),
-        ("This person feels {}.",),
-        resolve(LABELLERS, "bundled"),
-        content["taxonomies"]["ekman"]["label"]["against"],
-        "none",
-    )
+    spec = LabelSpec(load_taxonomy("ekman"), ("This person feels {}.",), resolve(LABELLERS, "bundled"))
     given = (content["plan"]["roots"], spec, ShardSpec(), content["transcribe"]["asr_model"]["id"])
 
     def lost() -> list[dict]:
