@@ -38,6 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lanser: no command {argv[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.ERROR, format="%(message)s")  # as in pipelines/__init__.py
-    module = importlib.import_module(COMMANDS[argv[0]][0])
-    gc.freeze()  # what is imported stays: without it to look through, a command ends a second earlier
-    return module.main(argv[1:])
+    status = importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+    gc.freeze()  # the last collection need not scan what was imported: with torch loaded, it took a second
+    return status

@@ -124,8 +124,8 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--asr-model",
         default=BUNDLED,
-        help="'bundled', a faster-whisper directory (also in gs:// or s3://) or a hub id "
-        f"such as {PRODUCTION_ASR}; default: %(default)s",
+        help="'bundled', a faster-whisper directory (also in gs:// or s3://), a hub id, or transformers:MODEL; "
+        f"for production {PRODUCTION_ASR}; default: %(default)s",
     )
     parser.add_argument(
         "--language",
@@ -214,7 +214,9 @@ def _language_codes(names: str, code_of: Callable[[str], str | None]) -> tuple[s
     for name in names.split(","):
         code = code_of(name)
         if code is None:
-            raise InputError(f"--language {name.strip()}: Whisper knows no such language (en, de, fr, …, or auto)")
+            raise InputError(
+                f"--language {name.strip()}: not a language that the recogniser knows (en, de, fr, …, or auto)"
+            )
         codes.add(code)
     return tuple(sorted(codes))
 

@@ -42,6 +42,14 @@ SMALL = [
 ]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the folders whose tests take longest first, so that parallel processes end together."""
+    order = ("pipelines", "extending", "training", "benchmarks", "lanser_ops")
+    folders = [path.name for path in (REPOSITORY / "tests").iterdir()]
+    rank = {folder: order.index(folder) if folder in order else len(order) for folder in folders}
+    items.sort(key=lambda item: rank[item.path.relative_to(REPOSITORY / "tests").parts[0]])
+
+
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files of SMALL."""

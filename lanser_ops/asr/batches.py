@@ -23,15 +23,15 @@ def decode_in_batches(
     count: int,
     split: Callable[[Sequence[int]], Iterable[list[int]]],
     decode: Callable[[list[int]], list[Result]],
-    workers: int = 1,
+    replicas: int = 1,
 ) -> list[Result]:
-    """The results of ``decode`` for the items 0 to ``count`` - 1, in order, ``workers`` batches at a time.
+    """The results of ``decode`` for the items 0 to ``count`` - 1, in order, ``replicas`` batches at a time.
 
     ``split`` cuts the remaining items into batches of at most ``sizer.batch_seconds``, which is halved each time that
     a batch runs out of memory. Raises RuntimeError if that happens when every batch is a single item.
     """
     results: dict[int, Result] = {}
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(replicas) as pool:
         while len(results) < count:
             batches = list(split([item for item in range(count) if item not in results]))
             try:

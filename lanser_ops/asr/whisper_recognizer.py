@@ -44,15 +44,15 @@ MARGIN_S = 3.0
 LONG_WINDOW_S = 25
 # Seconds of audio that are held and sorted by length at once: a few full batches, and a bound on memory.
 POOL_SECONDS = {"cpu": 120.0, "cuda": 4800.0}
-# Padded seconds of audio that each of the model's workers encodes at once.
+# Padded seconds of audio that each of the model's replicas encodes at once.
 BATCH_SECONDS = {"cpu": 30.0, "cuda": 2400.0}
-# With full windows a worker takes twice as much: one clip at a time is slower than all cores on a few clips.
+# With full windows a replica takes twice as much: one clip at a time is slower than all cores on a few clips.
 FULL_WINDOW_FACTOR = 2
 # Batches on one core each need a fifth less CPU time than one batch on all cores, whose threads wait for each other at
-# every token. Memory bounds their number: each worker holds the attention caches of its own batch. From
-# `MIN_CPU_WORKERS` threads on there are as many workers as leave the fewest cores idle (see `cpu_workers`). Up to
-# `MAX_CPU_WORKERS` threads every batch is computed on one, so its results do not depend on the number of threads.
-MIN_CPU_WORKERS, MAX_CPU_WORKERS = 8, 15
+# every token. Memory bounds their number: each replica holds the attention caches of its own batch. From
+# `MIN_CPU_REPLICAS` threads on there are as many replicas as leave the fewest cores idle (see `cpu_replicas`). Up to
+# `MAX_CPU_REPLICAS` threads every batch is computed on one, so its results do not depend on the number of threads.
+MIN_CPU_REPLICAS, MAX_CPU_REPLICAS = 8, 15
 COMPUTE_TYPES = {"cpu": "int8", "cuda": "float16"}
 # English speech has at most some 8 tokens per second. Without this bound on short windows, one loop would hold its
 # batch to the model's limit; text in scripts that take more tokens is decoded again in the full window, which has all
@@ -75,7 +75,7 @@ class WhisperRecognizer:
 
     model: WhisperModel
     spec: TranscribeSpec
-    workers: int = 1
+    replicas: int = 1
     batch_seconds: float = BATCH_SECONDS["cpu"]
     pool_seconds: float = POOL_SECONDS["cpu"]
 
@@ -107,10 +107,10 @@ class WhisperRecognizer:
 
     def _recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         windows = [WINDOW_S if self.spec.exact else window_of(clip) for clip in clips]
-        outputs = _decode_all(self, clips, windows, self.workers)
+        outputs = _decode_all(self, clips, windows, self.replicas)
         doubted = [i for i, output in enumerate(outputs) if windows[i] < WINDOW_S and looks_wrong(output)]
         # One batch at a time: attention over a full window takes more memory than a whole batch of short ones.
-        full = _decode_all(self, [clips[i] for i in doubted], [WINDOW_S] * len(doubted), workers=1)
+        full = _decode_all(self, [clips[i] for i in doubted], [WINDOW_S] * len(doubted), replicas=1)
         for i, output in zip(doubted, full, strict=True):
             complete = outputs[i].truncated and not output.truncated
             if complete or output.avg_logprob > outputs[i].avg_logprob or not looks_wrong(output):
@@ -149,27 +149,27 @@ def load_recognizer(spec: TranscribeSpec, device: str, threads: int) -> WhisperR
     """
     threadpool_limits(1, user_api="blas")
     threads = threads or os.cpu_count() or 1
-    workers = cpu_workers(threads) if device == "cpu" else 1
+    replicas = cpu_replicas(threads) if device == "cpu" else 1
     model = WhisperModel(
         spec.asr_model.path,
         device=device,
         compute_type=COMPUTE_TYPES[device],
-        cpu_threads=threads // workers,
-        num_workers=workers,
+        cpu_threads=threads // replicas,
+        num_workers=replicas,
         local_files_only=True,
     )
-    return WhisperRecognizer(model, spec, workers, BATCH_SECONDS[device], POOL_SECONDS[device])
+    return WhisperRecognizer(model, spec, replicas, BATCH_SECONDS[device], POOL_SECONDS[device])
 
 
-def cpu_workers(threads: int) -> int:
-    """How many CTranslate2 workers share ``threads`` equally: one per thread, or as many as leave the fewest idle.
+def cpu_replicas(threads: int) -> int:
+    """How many CTranslate2 replicas share ``threads`` equally: one per thread, or as many as leave the fewest idle.
 
-    >>> [cpu_workers(threads) for threads in (1, 8, 9, 15, 16, 18, 64)]
+    >>> [cpu_replicas(threads) for threads in (1, 8, 9, 15, 16, 18, 64)]
     [1, 8, 9, 15, 8, 9, 8]
     """
-    if threads <= MAX_CPU_WORKERS:
+    if threads <= MAX_CPU_REPLICAS:
         return threads
-    return min(range(MIN_CPU_WORKERS, MAX_CPU_WORKERS + 1), key=lambda workers: (threads % workers, workers))
+    return min(range(MIN_CPU_REPLICAS, MAX_CPU_REPLICAS + 1), key=lambda replicas: (threads % replicas, replicas))
 
 
 def _seconds(clip: Clip) -> float:
@@ -183,7 +183,7 @@ def window_of(clip: Clip) -> int:
 
 
 def _decode_all(
-    recognizer: WhisperRecognizer, clips: Sequence[Clip], windows: Sequence[int], workers: int
+    recognizer: WhisperRecognizer, clips: Sequence[Clip], windows: Sequence[int], replicas: int
 ) -> list[WhisperOutput]:
     """Decode every clip in its own window (whole seconds), clips of equal windows together."""
 
@@ -192,19 +192,19 @@ def _decode_all(
 
     def split(remaining: Sequence[int]) -> list[list[int]]:
         # Costly batches first, so that no worker is left with a long one at the end.
-        batches = _batches(remaining, clips, windows, recognizer.batch_seconds, workers)
+        batches = _batches(remaining, clips, windows, recognizer.batch_seconds, replicas)
         return sorted(batches, key=lambda batch: -len(batch) * windows[batch[0]])
 
-    return decode_in_batches(recognizer, len(clips), split, decode, workers)
+    return decode_in_batches(recognizer, len(clips), split, decode, replicas)
 
 
 def _batches(
-    indices: Sequence[int], clips: Sequence[Clip], windows: Sequence[int], batch_seconds: float, workers: int
+    indices: Sequence[int], clips: Sequence[Clip], windows: Sequence[int], batch_seconds: float, replicas: int
 ) -> Iterator[list[int]]:
     """``indices`` in batches of one window and similar lengths, of at most ``batch_seconds`` of windows."""
     order = sorted(indices, key=lambda index: (windows[index], len(clips[index].samples), index))
     for window, same in itertools.groupby(order, key=lambda index: windows[index]):
-        factor = FULL_WINDOW_FACTOR if window == WINDOW_S and workers > 1 else 1
+        factor = FULL_WINDOW_FACTOR if window == WINDOW_S and replicas > 1 else 1
         group, size = list(same), max(1, int(factor * batch_seconds // window))
         yield from (group[first : first + size] for first in range(0, len(group), size))
 

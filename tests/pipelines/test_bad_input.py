@@ -122,7 +122,7 @@ def test_language_that_the_model_does_not_know(capsys, tmp_path):
 
 def test_language_that_there_is_not(capsys, tmp_path):
     line = fails(capsys, *arguments(tmp_path, language="en,xx"))
-    assert line == "lanser build: --language xx: Whisper knows no such language (en, de, fr, …, or auto)"
+    assert line == "lanser build: --language xx: the recogniser knows no such language (en, de, fr, …, or auto)"
 
 
 def test_output_that_cannot_be_written(capsys, tmp_path):

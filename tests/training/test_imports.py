@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lanser_ops import cli
+
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "training").glob("*.py"))
 SHARED = ("schemas", "training", "lanser_ops.common", "lanser_ops.audio.decode")
@@ -83,21 +85,19 @@ def test_help_loads_neither_torch_nor_transformers(command):
     ("command", "module"),
     [("pretrain", "psutil"), ("pretrain", "tensorboard"), ("finetune", "accelerate"), ("probe", "parselmouth")],
 )
-def test_a_missing_module_of_the_train_extra_is_one_line(command, module, tmp_path):
+def test_a_missing_module_of_the_train_extra_is_one_line(command, module, tmp_path, monkeypatch, capsys):
     arguments = {
         "pretrain": ["--shards", "none", "--output", "none"],
         "finetune": ["--from-scratch", "resnet18", "--data", "none.csv", "--output", "none"],
         "probe": ["--checkpoint", "none", "--data", "none.csv"],
     }
-    code = (
-        "import sys\n"
-        f"sys.modules[{module!r}] = None\n"  # so that importing it fails as if it were not installed
-        "from lanser_ops.cli import main\n"
-        f"raise SystemExit(main({[command, *arguments[command]]}))\n"
-    )
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    prefixes = ("training", module, "torch.utils.tensorboard")
+    for name in [name for name in sys.modules if f"{name}.".startswith(tuple(f"{prefix}." for prefix in prefixes))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)  # so that importing it fails as if it were not installed
+    monkeypatch.chdir(tmp_path)
     if module == "psutil":  # needed only to count the processes that accelerate was asked for
-        environment |= {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "localhost"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+        monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+        monkeypatch.setenv("MASTER_ADDR", "localhost")
     line = f"lanser {command}: {module} is not installed; pip install 'lanser[train]'\n"
-    assert (done.returncode, done.stderr) == (2, line)
+    assert (cli.main([command, *arguments[command]]), capsys.readouterr().err) == (2, line)

@@ -23,7 +23,7 @@ from lanser_ops.asr.whisper_recognizer import (
     _languages,
     _log_mel,
     _stops_early,
-    cpu_workers,
+    cpu_replicas,
     load_recognizer,
     window_of,
 )
@@ -114,18 +114,18 @@ def test_window(seconds, window):
 )
 def test_no_thread_is_idle(threads, workers):
     """With at most 8 workers, 9 to 15 threads used to run 8."""
-    assert cpu_workers(threads) == workers
+    assert cpu_replicas(threads) == workers
     assert workers * (threads // workers) == threads
 
 
 @pytest.mark.parametrize(("threads", "idle"), [(17, 1), (23, 1), (47, 2), (61, 1)])
 def test_few_threads_are_idle_where_they_cannot_be_shared_equally(threads, idle):
-    assert threads % cpu_workers(threads) == idle
+    assert threads % cpu_replicas(threads) == idle
 
 
 def test_nine_threads_are_nine_workers(recognizer):
     nine = load_recognizer(recognizer.spec, "cpu", threads=9)
-    assert (nine.workers, nine.model.model.num_workers) == (9, 9)
+    assert (nine.replicas, nine.model.model.num_workers) == (9, 9)
 
 
 def test_a_second_run_and_other_threads_give_the_same(recognizer, clips):
@@ -179,7 +179,7 @@ def test_text_cut_off_in_the_full_window_is_flagged(recognizer, clips):
 
 def test_out_of_memory_halves_the_batch_once_and_for_all(recognizer, clips, caplog):
     model = WatchedModel(recognizer.model, seconds=20)
-    small = replace(recognizer, model=model, workers=1, batch_seconds=40.0)
+    small = replace(recognizer, model=model, replicas=1, batch_seconds=40.0)
     same = [clips[0]] * 4
     with caplog.at_level(logging.WARNING):
         hypotheses = small.recognize(same)

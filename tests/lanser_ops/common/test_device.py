@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -18,3 +21,12 @@ def test_auto_is_the_gpu_if_there_is_one():
 def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="--device cuda: torch sees no GPU; use --device cpu"):
         resolve_device("cuda")
+
+
+@pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
+def test_without_a_driver_torch_is_not_imported():
+    program = (
+        "import sys; from lanser_ops.common.device import resolve_device as r; print(r('auto'), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "cpu False\n"
