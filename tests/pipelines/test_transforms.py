@@ -42,7 +42,7 @@ def run(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[O
             | Transcribe(worker, "bundled", speech)
             | Score(worker, "bundled", labels, sets)
             | Label(worker, labels, sets)
-            | WriteShards(worker, labels, ShardSpec(min_score=0.5), speech.asr_model.id)
+            | WriteShards(worker, labels, ShardSpec(min_score=0.39), speech.asr_model.id)
         )
         assert_that(
             done | beam.Map(lambda run: (run.unit.index, run.pairs_scored > 0)), equal_to([(0, True), (1, True)])
