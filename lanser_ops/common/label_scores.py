@@ -122,13 +122,13 @@ def corrected(
     absence: int | None = None,
     threshold: float = 0.0,
 ) -> np.ndarray:
-    """The scores that labels are ranked by, float32 (utterances, labels): exp(log s - strength prior), rows normalised.
+    """The scores that labels are ranked by, float32 (utterances, labels): exp(log s - strength × prior), rows normalised.
 
     ``entailment`` is float32 (utterances, labels), ``prior`` a mean log score per label (see `log_prior`), None for
-    none. A ``strength`` of 0.5 subtracts half of the prior: all of it would give every label an equal share of the
-    corpus, which no corpus has. The label ``absence``, if there is one, has ``threshold`` in the place of its
-    log s - strength prior, so it is ranked first where no other label exceeds the threshold. Without a prior and an
-    absence, ``entailment`` is returned unchanged.
+    none. A ``strength`` of 0.5 subtracts half of the prior: all of it would give every label about an equal share of
+    the corpus, which no corpus has. The label ``absence``, if there is one, has ``threshold`` in the place of its
+    log s - strength × prior, so it is ranked first where no other label exceeds the threshold. With neither a prior
+    nor an absence, ``entailment`` is returned unchanged.
     """
     if prior is None and absence is None:
         return entailment

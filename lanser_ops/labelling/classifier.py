@@ -76,7 +76,7 @@ def model_files(path: str) -> ModelFiles:
 
 
 def class_labels(taxonomy: Taxonomy, classes: Sequence[str], files: ModelFiles) -> tuple[Label, ...]:
-    """The taxonomy's labels, each with the classes that its hypotheses, else its name, match as its hypotheses."""
+    """The taxonomy's labels with classes for hypotheses: those that match a hypothesis, else the name of the label."""
     class_of: dict[str, str] = {}
     for name in classes:
         if _words(name) in class_of:

@@ -21,10 +21,9 @@ STEP = 256
 
 @dataclass(frozen=True)
 class TextScores:
-    """``by_template``: float32 (templates, texts, labels); ``null`` and ``corpus``: the same for the empty text alone,
-    and for the texts whose mean is the corpus prior.
+    """Scores of labels, float32 (templates, texts, labels), and which texts are too long for the model, bool (texts,).
 
-    ``truncated``: bool (texts,), which texts are longer than the model reads.
+    ``null`` has the scores of the empty text, ``corpus`` those of the texts whose mean is the corpus prior.
     """
 
     by_template: np.ndarray
