@@ -91,11 +91,12 @@ class Transcript:
 
 @dataclass(frozen=True)
 class WeakLabel:
-    """The label of one utterance: argmax of ``entailment``, P(entailment) in taxonomy order.
+    """The label of one utterance; ``entailment`` is P(entailment) of every label, in taxonomy order.
 
-    With a prior correction, ``score`` and ``margin`` are corrected. The two ``template_`` fields are empty with one
-    template; with several they hold, for each, the label that it alone would give and its P(entailment), of which
-    ``entailment`` is the mean.
+    Labels are ranked by ``entailment`` less a share of a prior; ``score`` and ``margin`` are of the corrected values.
+    The two ``template_`` fields are empty with one template; with several they hold, for each, the label that it alone
+    would give and its P(entailment), of which ``entailment`` is the mean. ``hypothesis_scores`` (templates, hypotheses)
+    is empty where every label has one hypothesis.
     """
 
     key: str

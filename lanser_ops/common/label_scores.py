@@ -122,7 +122,7 @@ def corrected(
     absence: int | None = None,
     threshold: float = 0.0,
 ) -> np.ndarray:
-    """The scores that labels are ranked by, float32 (utterances, labels): exp(log s - strength × prior), rows normalised.
+    """The scores that labels are ranked by, float32 (utterances, labels): exp(log s - strength × prior), sum 1 per row.
 
     ``entailment`` is float32 (utterances, labels), ``prior`` a mean log score per label (see `log_prior`), None for
     none. A ``strength`` of 0.5 subtracts half of the prior: all of it would give every label about an equal share of
