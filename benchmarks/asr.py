@@ -174,7 +174,10 @@ def recognisers(recognizer: WhisperRecognizer, args: argparse.Namespace) -> Iter
     yield f"{PEER}, 16 clips at once by clip_timestamps", lambda clips: together(clips, 16)
     yield f"{PEER}, clip by clip, no VAD", one_by_one(batched.transcribe, vad_filter=False)
     yield f"{PEER}, clip by clip, VAD (its default)", one_by_one(batched.transcribe)
-    yield f"{PEER}, clip by clip, no VAD, {SPREAD}", one_by_one(spread.transcribe, recognizer.replicas, vad_filter=False)
+    yield (
+        f"{PEER}, clip by clip, no VAD, {SPREAD}",
+        one_by_one(spread.transcribe, recognizer.replicas, vad_filter=False),
+    )
     yield "WhisperModel.transcribe", one_by_one(model.transcribe)
     if args.transformers:
         yield "transformers, 16 clips at once", transformers_pipeline(args)

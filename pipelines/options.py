@@ -215,7 +215,7 @@ def _language_codes(names: str, code_of: Callable[[str], str | None]) -> tuple[s
         code = code_of(name)
         if code is None:
             raise InputError(
-                f"--language {name.strip()}: not a language that the recogniser knows (en, de, fr, …, or auto)"
+                f"--language {name.strip()}: the recogniser knows no such language (en, de, fr, …, or auto)"
             )
         codes.add(code)
     return tuple(sorted(codes))
