@@ -58,12 +58,12 @@ RULES = (
         lambda sizes, share: np.maximum(1, _multiples(share, sizes)),
         "not in the share of its label that has the best scores",
     ),
-    Rule("per_label", "label", np.full_like, "its label has enough utterances with better scores"),
+    Rule("per_label", "label", np.full_like, "utterances of its label with better scores take all places"),
     Rule(
         "balance",
         "label",
         lambda sizes, factor: np.full_like(sizes, _multiples(factor, sizes).min()),
-        "its label has enough utterances with better scores, compared with the rarest label",
+        "utterances of its label with better scores take all places that the rarest label leaves",
     ),
 )
 
