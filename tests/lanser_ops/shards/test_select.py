@@ -136,6 +136,13 @@ def test_a_unit_gets_its_own_utterances_with_the_reason():
     }
 
 
+def test_of_an_utterance_in_two_units_the_first_unit_has_it():
+    """As in shards that somebody has put together from those of two builds."""
+    parts = [(unit, candidates((0xAB, "yes", 0.9, JOY)).tobytes()) for unit in (2, 1)]
+    for ordered in (parts, parts[::-1]):
+        assert [unit for unit, _ in left_out(ordered, ShardSpec(max_repeats=1))] == [2]
+
+
 def test_nothing_is_left_out_of_nothing():
     assert list(left_out([(0, b""), (1, b"")], ShardSpec(balance=1.0))) == []
 
