@@ -161,25 +161,21 @@ def add_shard_options(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--keep-flagged", "keep utterances whose transcript is in doubt")
     selection = parser.add_argument_group(
         "selection",
-        "Among the utterances that remain, over all shards, by score; applied in this order, without a model.",
+        "Among the utterances that remain, over all shards: those with the best scores stay, by default all. Applied "
+        "in this order; no model runs.",
     )
     selection.add_argument(
-        "--max-repeats",
-        type=positive(int),
-        metavar="N",
-        help="utterances with the same words: the best N; default: all",
+        "--max-repeats", type=positive(int), metavar="N", help="at most N utterances with the same words"
     )
     selection.add_argument(
-        "--keep-top", type=share, metavar="SHARE", help="of each label's utterances, the best ones; default: all"
+        "--keep-top", type=share, metavar="SHARE", help="this share of each label's utterances, such as 0.5"
     )
-    selection.add_argument(
-        "--per-label", type=positive(int), metavar="N", help="of each label's utterances, the best N; default: all"
-    )
+    selection.add_argument("--per-label", type=positive(int), metavar="N", help="at most N utterances of each label")
     selection.add_argument(
         "--balance",
         type=at_least(1),
         metavar="X",
-        help="of each label's utterances, the best, at most X times as many as the rarest label has; default: all",
+        help="of each label at most X times as many utterances as the rarest label has",
     )
 
 

@@ -33,36 +33,40 @@ APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 class Rule:
     """The best of every group stay. ``option`` is a field of `ShardSpec`, ``group`` a field of `CANDIDATE`.
 
-    ``places`` gives how many of each group stay, int64 (groups,), from the sizes of the groups, int64 (groups,), and
-    the value of the option. ``detail`` says in a reject why an utterance is left out.
+    ``places`` says how many of a group may stay: from the value of the option, the size of the group, and that of the
+    smallest group. ``detail`` says in a reject why an utterance is left out.
     """
 
     option: str
     group: str
-    places: Callable[[np.ndarray, Any], np.ndarray]
+    places: Callable[[Any, int, int], int]
     detail: str
 
 
-def _multiples(factor: float, sizes: np.ndarray) -> np.ndarray:
-    """``factor`` times each of ``sizes``, rounded down. In decimal: 0.29 of 100 is 29, with floats it would be 28."""
-    exact = Fraction(str(factor))
-    return np.array([int(exact * size) for size in sizes.tolist()], dtype=np.int64)
+def _multiple(factor: float, size: int) -> int:
+    """``factor`` times ``size``, rounded down. In decimal: 0.29 of 100 is 29, with floats it would be 28."""
+    return int(Fraction(str(factor)) * size)
 
 
 # In the order in which they are applied, each to what the rules before it leave.
 RULES = (
-    Rule("max_repeats", "words", np.full_like, "repeats an utterance with a better score"),
+    Rule("max_repeats", "words", lambda most, size, smallest: most, "repeats an utterance with a better score"),
     Rule(
         "keep_top",
         "label",
-        lambda sizes, share: np.maximum(1, _multiples(share, sizes)),
+        lambda share, size, smallest: max(1, _multiple(share, size)),
         "not in the share of its label that has the best scores",
     ),
-    Rule("per_label", "label", np.full_like, "utterances of its label with better scores take all places"),
+    Rule(
+        "per_label",
+        "label",
+        lambda most, size, smallest: most,
+        "utterances of its label with better scores take all places",
+    ),
     Rule(
         "balance",
         "label",
-        lambda sizes, factor: np.full_like(sizes, _multiples(factor, sizes).min()),
+        lambda factor, size, smallest: _multiple(factor, smallest),
         "utterances of its label with better scores take all places that the rarest label leaves",
     ),
 )
@@ -106,7 +110,9 @@ def select(candidates: np.ndarray, spec: ShardSpec) -> np.ndarray:
         if limit is None or not len(staying):
             continue
         _, groups, sizes = np.unique(candidates[rule.group][staying], return_inverse=True, return_counts=True)
-        stays = _ranks(groups, sizes) < rule.places(sizes, limit)[groups]
+        smallest = int(sizes.min())
+        places = np.array([min(size, rule.places(limit, size, smallest)) for size in sizes.tolist()])
+        stays = _ranks(groups, sizes) < places[groups]
         rules[staying[~stays]] = index
         staying = staying[stays]
     return rules

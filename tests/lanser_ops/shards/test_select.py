@@ -69,11 +69,12 @@ def test_of_equal_scores_the_lower_key_stays():
         (ShardSpec(keep_top=0.001), [1, 1, 1]),
         (ShardSpec(keep_top=1.0), [100, 7, 4]),
         (ShardSpec(per_label=5), [5, 5, 4]),
-        (ShardSpec(per_label=1000), [100, 7, 4]),
+        (ShardSpec(per_label=10**30), [100, 7, 4]),
         (ShardSpec(balance=1.0), [4, 4, 4]),
         (ShardSpec(balance=1.5), [6, 6, 4]),
         (ShardSpec(balance=1.7), [6, 6, 4]),
         (ShardSpec(balance=25.0), [100, 7, 4]),
+        (ShardSpec(balance=1e300), [100, 7, 4]),
     ],
     ids=str,
 )
