@@ -2,15 +2,16 @@
 
     units ─ Reshuffle ─ Transcribe ─ Score ─ Label ─ WriteShards ─ CountUnits
 
-Units are a few bytes each and independent: no audio and no sample ever passes between workers. Only a prior depends
-on all units: labels then wait for the scores of the last one. ``lanser relabel`` has `Unpack` in the place of
-`Transcribe`, and `RewriteShards`, whose audio comes from the shards that it reads, in the place of `WriteShards`.
+Units are a few bytes each and independent: no audio and no sample ever passes between workers. Only a prior and a
+selection depend on all units: labels then wait for the scores of the last one, and shards for its labels. ``lanser
+relabel`` has `Unpack` in the place of `Transcribe`, and `RewriteShards`, whose audio comes from the shards that it
+reads, in the place of `WriteShards`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import apache_beam as beam
 
@@ -21,10 +22,13 @@ from lanser_ops.handlers import ScoreHandler, TranscribeHandler, Worker
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.label import corpus_sums, label_unit, null_sums
 from lanser_ops.output.statistics import UnitCounts, count_unit
-from lanser_ops.shards import relabel
+from lanser_ops.shards import relabel, select
 from lanser_ops.shards.write import shard_unit
 from schemas.specs import LabelSpec, ScoreSet, ShardSpec, TranscribeSpec
 from schemas.units import ShardTar, StageCounts, UnitRun
+
+# `select.left_out` as Beam looks it up by unit: nothing for a unit that loses nothing.
+LeftOut = Mapping[int, Iterable[bytes]]
 
 
 @beam.typehints.with_input_types(UnitRun)
@@ -102,9 +106,30 @@ class Label(beam.PTransform):
 
 
 @beam.typehints.with_input_types(UnitRun)
+@beam.typehints.with_output_types(tuple[int, bytes])
+class Select(beam.PTransform):
+    """The labels of all units to what `select.left_out` leaves out of each; part of `WriteShards`."""
+
+    def __init__(self, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec):
+        super().__init__()
+        self._worker, self._spec, self._shard_spec = worker, spec, shard_spec
+
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
+        return (
+            units
+            | "Candidates" >> beam.Map(_candidates, self._worker, self._spec, self._shard_spec)
+            | "GatherCandidates" >> beam.combiners.ToList()
+            | "LeftOut" >> beam.FlatMap(select.left_out, self._shard_spec).with_output_types(tuple[int, bytes])
+        )
+
+
+@beam.typehints.with_input_types(UnitRun)
 @beam.typehints.with_output_types(UnitRun)
 class WriteShards(beam.PTransform):
-    """Labels and audio to WebDataset shards; ``asr_model`` is the id that samples are marked with."""
+    """Labels and audio to WebDataset shards; ``asr_model`` is the id that samples are marked with.
+
+    If ``shard_spec`` selects among all utterances, shards are written once all units are labelled.
+    """
 
     def __init__(self, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec, asr_model: str):
         super().__init__()
@@ -112,21 +137,35 @@ class WriteShards(beam.PTransform):
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
         return units | beam.Map(
-            _shard, worker=self._worker, spec=self._spec, shard_spec=self._shard_spec, asr_model=self._asr_model
+            _shard,
+            worker=self._worker,
+            spec=self._spec,
+            shard_spec=self._shard_spec,
+            asr_model=self._asr_model,
+            left_out=_left_out(units, self._worker, self._spec, self._shard_spec),
         )
 
 
 @beam.typehints.with_input_types(UnitRun)
 @beam.typehints.with_output_types(UnitRun)
 class RewriteShards(beam.PTransform):
-    """Labels to WebDataset shards with the audio of the shards that the units came from."""
+    """Labels to WebDataset shards with the audio of the shards that the units came from.
+
+    If ``shard_spec`` selects among all utterances, shards are written once all units are labelled.
+    """
 
     def __init__(self, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec):
         super().__init__()
         self._worker, self._spec, self._shard_spec = worker, spec, shard_spec
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
-        return units | beam.Map(_rewrite, worker=self._worker, spec=self._spec, shard_spec=self._shard_spec)
+        return units | beam.Map(
+            _rewrite,
+            worker=self._worker,
+            spec=self._spec,
+            shard_spec=self._shard_spec,
+            left_out=_left_out(units, self._worker, self._spec, self._shard_spec),
+        )
 
 
 @beam.typehints.with_input_types(UnitRun)
@@ -170,15 +209,40 @@ def _label(
     return record(run, "label", start, StageCounts())
 
 
-def _shard(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec, asr_model: str) -> UnitRun:
+def _candidates(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec) -> tuple[int, bytes]:
+    return run.unit.index, select.read_candidates(worker.out, run.unit, spec, shard_spec).tobytes()
+
+
+def _left_out(
+    units: beam.PCollection, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec
+) -> beam.pvalue.AsMultiMap | None:
+    """What a selection leaves out, as a side input of which a worker reads the part of its unit."""
+    return beam.pvalue.AsMultiMap(units | Select(worker, spec, shard_spec)) if shard_spec.selects else None
+
+
+def _not_selected(run: UnitRun, shard_spec: ShardSpec, left_out: LeftOut | None) -> dict[str, str]:
+    parts = left_out[run.unit.index] if left_out is not None else ()
+    return {key: detail for part in parts for key, detail in select.details(part, shard_spec).items()}
+
+
+def _shard(
+    run: UnitRun,
+    worker: Worker,
+    spec: LabelSpec,
+    shard_spec: ShardSpec,
+    asr_model: str,
+    left_out: LeftOut | None,
+) -> UnitRun:
     start = time.monotonic()
-    counts = shard_unit(worker.out, run.unit, worker.roots, spec, shard_spec, asr_model)
+    not_selected = _not_selected(run, shard_spec, left_out)
+    counts = shard_unit(worker.out, run.unit, worker.roots, spec, shard_spec, asr_model, not_selected)
     return record(run, "shard", start, counts)
 
 
-def _rewrite(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec) -> UnitRun:
+def _rewrite(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpec, left_out: LeftOut | None) -> UnitRun:
     start = time.monotonic()
-    return record(run, "shard", start, relabel.rewrite_unit(worker.out, _tar(run), spec, shard_spec))
+    not_selected = _not_selected(run, shard_spec, left_out)
+    return record(run, "shard", start, relabel.rewrite_unit(worker.out, _tar(run), spec, shard_spec, not_selected))
 
 
 def _count(run: UnitRun, worker: Worker, taxonomy: str | None, sharded: bool) -> tuple[UnitCounts, UnitRun]:

@@ -43,6 +43,7 @@ REASONS = {
     "premise_truncated": "flagged: the transcript is longer than the labeller reads",
     "low_score": "the best label's score is under --min-score",
     "low_margin": "the best label's lead is under --min-margin",
+    "not_selected": "outside the selection by --max-repeats, --keep-top, --per-label or --balance",
 }
 
 

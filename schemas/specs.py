@@ -88,11 +88,26 @@ class LabelSpec:
 
 @dataclass(frozen=True)
 class ShardSpec:
-    """Which labelled utterances are left out of the shards."""
+    """Which labelled utterances are left out of the shards.
+
+    The first three fields judge each utterance by itself. The others select among those that remain, over the whole
+    corpus, and None selects nothing: at most ``max_repeats`` utterances with the same words, the share ``keep_top`` of
+    each label with the best scores, at most ``per_label`` utterances of a label, and at most ``balance`` times as many
+    as the rarest label has.
+    """
 
     min_score: float = 0.0
     min_margin: float = 0.0
     keep_flagged: bool = False
+    max_repeats: int | None = None
+    keep_top: float | None = None
+    per_label: int | None = None
+    balance: float | None = None
+
+    @property
+    def selects(self) -> bool:
+        """Whether what is left out depends on other utterances, and so on the labels of all units."""
+        return (self.max_repeats, self.keep_top, self.per_label, self.balance) != (None, None, None, None)
 
 
 @dataclass(frozen=True)

@@ -109,3 +109,23 @@ def between(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return number
+
+
+def at_least(low: float) -> Callable[[str], float]:
+    """An option's type: a finite number that is not below ``low``."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not a number of at least {low:g}")
+        return value
+
+    return number
+
+
+def share(text: str) -> float:
+    """An option's type: a number above 0, at most 1."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return value

@@ -10,7 +10,7 @@ import hashlib
 import os
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -128,21 +128,36 @@ def unpack_unit(out: OutputDir, tar: ShardTar) -> StageCounts:
     return StageCounts(len(samples) + len(rejects), audio_s, rejects=count_reasons(rejects))
 
 
-def rewrite_unit(out: OutputDir, tar: ShardTar, spec: LabelSpec, shard_spec: ShardSpec) -> StageCounts:
-    """Write the unit's shard with the audio of ``tar``, and the samples that are left out to the unit's rejects."""
+def rewrite_unit(
+    out: OutputDir,
+    tar: ShardTar,
+    spec: LabelSpec,
+    shard_spec: ShardSpec,
+    not_selected: Mapping[str, str] | None = None,
+) -> StageCounts:
+    """Write the unit's shard with the audio of ``tar``, and the samples that are left out to the unit's rejects.
+
+    ``not_selected`` is that of `write.shard_unit`.
+    """
     if out.exists(out.shard(spec.taxonomy.name, tar.unit)):
         return StageCounts()
-    labelled = read_labelled(out, tar, spec, shard_spec)
+    labelled = read_labelled(out, tar, spec, shard_spec, not_selected)
     write_labelled(out, tar, spec, labelled)
     return StageCounts(samples=len(labelled.samples), rejects=count_reasons(labelled.rejects))
 
 
-def read_labelled(out: OutputDir, tar: ShardTar, spec: LabelSpec, shard_spec: ShardSpec) -> Labelled:
-    """The samples of ``tar`` with the unit's new labels."""
+def read_labelled(
+    out: OutputDir,
+    tar: ShardTar,
+    spec: LabelSpec,
+    shard_spec: ShardSpec,
+    not_selected: Mapping[str, str] | None = None,
+) -> Labelled:
+    """The samples of ``tar`` with the unit's new labels; ``not_selected`` is that of `write.shard_unit`."""
     table = out.read_table(out.transcripts(tar.unit))
     keys, offsets, sizes = (table.column(name).to_pylist() for name in ("key", "flac_offset", "flac_bytes"))
     transcripts = table.drop_columns(["flac_offset", "flac_bytes"])
-    samples, rejects = choose_samples(out, tar.unit, spec, shard_spec, transcripts)
+    samples, rejects = choose_samples(out, tar.unit, spec, shard_spec, transcripts, not_selected)
     return Labelled(samples, rejects, dict(zip(keys, zip(offsets, sizes, strict=True), strict=True)))
 
 

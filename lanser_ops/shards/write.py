@@ -36,10 +36,17 @@ log = logging.getLogger(__name__)
 
 
 def shard_unit(
-    out: OutputDir, unit: Unit, roots: Sequence[str], spec: LabelSpec, shard_spec: ShardSpec, asr_model: str
+    out: OutputDir,
+    unit: Unit,
+    roots: Sequence[str],
+    spec: LabelSpec,
+    shard_spec: ShardSpec,
+    asr_model: str,
+    not_selected: Mapping[str, str] | None = None,
 ) -> StageCounts:
     """Write the unit's shard from its recordings, and add the samples that are left out to the unit's rejects.
 
+    ``not_selected`` says, by key, why the selection over all units leaves out a sample (`select.details`).
     A unit that was begun `attempts.MAX_TRIES` times and never finished is set aside: all its samples are left out.
     As it then has no tar, a later job begins it again.
     """
@@ -49,7 +56,9 @@ def shard_unit(
     table = out.read_table(out.transcripts(unit))
     logprobs = table.column("avg_logprob").to_pylist()
     models = pa.array([None if logprob is None else asr_model for logprob in logprobs], pa.string())
-    samples, rejects = choose_samples(out, unit, spec, shard_spec, table.append_column("asr_model", models))
+    samples, rejects = choose_samples(
+        out, unit, spec, shard_spec, table.append_column("asr_model", models), not_selected
+    )
     if attempts.used_up(out, unit):
         log.warning("unit %d is set aside after %d tries: %d rejects", unit.index, attempts.MAX_TRIES, len(samples))
         rejects += [_reject(sample, spec, "gave_up", attempts.GAVE_UP) for sample in samples]
@@ -73,18 +82,27 @@ def shard_unit(
 
 
 def choose_samples(
-    out: OutputDir, unit: Unit, spec: LabelSpec, shard_spec: ShardSpec, transcripts: pa.Table
+    out: OutputDir,
+    unit: Unit,
+    spec: LabelSpec,
+    shard_spec: ShardSpec,
+    transcripts: pa.Table,
+    not_selected: Mapping[str, str] | None = None,
 ) -> tuple[list[dict[str, Any]], list[Reject]]:
     """The samples of the unit's shard, as its JSON has them and in key order, and rejects for the others.
 
     ``transcripts`` has the columns of a transcript and ``asr_model``, null where the text came with the input.
+    ``not_selected`` is that of `shard_unit`.
     """
+    not_selected = not_selected or {}
     labels = out.read_table(out.labels(spec.taxonomy.name, unit))
     samples, rejects = [], []
     for row in sample_rows(transcripts, labels):
         dropped = drop_reason(row, shard_spec)
         if dropped:
             rejects.append(_reject(row, spec, *dropped))
+        elif row["key"] in not_selected:
+            rejects.append(_reject(row, spec, "not_selected", not_selected[row["key"]]))
         else:
             samples.append(row)
     return samples, rejects

@@ -65,7 +65,7 @@ def described(bucket: str, lanser) -> Described:
     done = lanser(
         "build", "--input", f"{bucket}/in", "--output", f"{bucket}/out", "--taxonomy", "ekman", *DATAFLOW,
         "--template_location", f"{bucket}/template.json", "--setup_file", "./setup.py",
-        "--prior", "corpus", "--accelerator",
+        "--prior", "corpus", "--accelerator", "--balance", "2",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "the job is described, not run"

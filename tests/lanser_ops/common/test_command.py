@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lanser_ops.common.command import Parser, between, guarded, positive, root_cause
+from lanser_ops.common.command import Parser, at_least, between, guarded, positive, root_cause, share
 from lanser_ops.common.errors import InputError, Interrupted
 
 ROOT = Path(__file__).parents[3]
@@ -96,10 +96,24 @@ def test_positive_numbers_are_finite(text):
 
 
 def test_between_includes_its_bounds():
-    share = between(0, 1)
-    assert (share("0"), share("1"), share("0.25")) == (0.0, 1.0, 0.25)
+    fraction = between(0, 1)
+    assert (fraction("0"), fraction("1"), fraction("0.25")) == (0.0, 1.0, 0.25)
     for text in ("-0.1", "1.1", "nan"):
         with pytest.raises(argparse.ArgumentTypeError, match=f"{text} is not between 0 and 1"):
+            fraction(text)
+
+
+def test_at_least_includes_its_bound_and_is_finite():
+    assert (at_least(1)("1"), at_least(1)("2.5")) == (1.0, 2.5)
+    for text in ("0.99", "inf", "nan"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"{text} is not a number of at least 1"):
+            at_least(1)(text)
+
+
+def test_a_share_is_never_nothing():
+    assert (share("0.01"), share("1")) == (0.01, 1.0)
+    for text in ("0", "1.01", "-0.5", "nan"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"{text} is not above 0 and at most 1"):
             share(text)
 
 
