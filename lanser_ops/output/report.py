@@ -21,7 +21,7 @@ def print_statistics(statistics: dict[str, Any], taxonomy: str | None) -> None:
     hours, samples = statistics["hours"], statistics["samples"]
     counts = [f"{statistics['transcripts']} transcripts"]
     if taxonomy:
-        counts.append(f"{samples} samples" if samples else f"{_labelled(statistics)} labelled")
+        counts.append(f"{samples} samples" if samples else f"{statistics['labelled']} labelled")
     counts.append(f"{sum(statistics['rejects'].values())} rejects")
     print(
         f"\n{statistics['sources']} sources, {statistics['utterances']} utterances: {', '.join(counts)}; "
@@ -35,11 +35,6 @@ def print_statistics(statistics: dict[str, Any], taxonomy: str | None) -> None:
         print("\nrejects")
         for reason, count in sorted(statistics["rejects"].items(), key=lambda item: (-item[1], item[0])):
             print(f"  {reason:<24} {count:>7}  {REASONS[reason]}")
-
-
-def _labelled(statistics: dict[str, Any]) -> int:
-    """Labelled utterances; directories of 0.1.0 count the samples alone."""
-    return statistics.get("labelled", statistics["samples"])
 
 
 def _labels(statistics: dict[str, Any]) -> int:
@@ -115,8 +110,8 @@ def _tables(content: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
 def _counts(statistics: dict[str, Any]) -> list[tuple[str, str]]:
     """Counts of samples only where there are shards."""
     rows = [(name, str(statistics[name])) for name in ("sources", "utterances", "transcripts")]
-    if _labelled(statistics):
-        rows.append(("labelled", str(_labelled(statistics))))
+    if statistics["labelled"]:
+        rows.append(("labelled", str(statistics["labelled"])))
     rows.append(("hours of audio", str(statistics["hours"]["audio"])))
     if statistics["samples"]:
         rows += [("samples", str(statistics["samples"]))]
