@@ -78,7 +78,7 @@ class LabelSpec:
     nli_model: ModelRef
     against: str = "all"
     prior: str = "corpus"
-    prior_strength: float = 0.5
+    prior_strength: float = 0.4
     neutral_threshold: float = 0.0
 
     @property

@@ -171,7 +171,7 @@ def test_a_prior_gives_the_numbers_of_a_direct_build(
     for tar in tars_of(expected, "ekman").values():
         for sample in samples_of(tar):
             other = default[sample["key"]]
-            assert (other["prior"], other["prior_strength"]) == ("corpus", 0.5)
+            assert (other["prior"], other["prior_strength"]) == ("corpus", 0.4)
             assert (sample["prior"], sample["prior_strength"]) == (prior, strength)
             assert sample["entailment"] == other["entailment"] and sample["score"] != other["score"]
             assert prior == "none" or 1 / 7 < sample["score"] < 1

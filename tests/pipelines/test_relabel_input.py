@@ -58,7 +58,7 @@ def test_other_options_are_refused_without_overwrite(shards: Path, tmp_path: Pat
     succeed(relabel.main, *argv, "--taxonomy", "ekman")
     (output / "mine.txt").write_text("mine")
     assert 'prior was "corpus", is now "null"' in fails(capsys, *argv, "--prior", "null")
-    assert "prior_strength was 0.5, is now 0.3" in fails(capsys, *argv, "--prior-strength", "0.3")
+    assert "prior_strength was 0.4, is now 0.3" in fails(capsys, *argv, "--prior-strength", "0.3")
     (shards / "val-00003-of-00004.tar").unlink()
     assert "the shards changed (4 tars then, 3 now)" in fails(capsys, *argv)
     succeed(relabel.main, *argv, "--taxonomy", "ekman", "--overwrite")

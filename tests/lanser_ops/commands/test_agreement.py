@@ -59,7 +59,7 @@ def test_agreement_of_clear_cases_is_complete(capsys, labelled):
 
 def test_agreement_shows_what_a_margin_selects(capsys, tmp_path):
     # The words of fear without the emotion: fear leads by less than a hundredth, in the zero-shot pipeline's score.
-    rows = ["text,label", '"I\'m afraid so, Mr King.",neutral', "This is so sad.,sadness"]
+    rows = ["text,label", "I am afraid the shop is closed.,neutral", "This is so sad.,sadness"]
     (tmp_path / "texts.csv").write_text("\n".join(rows), encoding="utf-8")
     scoring = ["--against", "contradiction", "--prior-strength", "0"]
     assert (
@@ -71,12 +71,14 @@ def test_agreement_shows_what_a_margin_selects(capsys, tmp_path):
         ["at", "least", "0.005", "100.0%", "50.0%", "50.0%", "50.0%"],
         ["at", "least", "0.01", "50.0%", "100.0%", "100.0%", "100.0%"],
         ["at", "least", "0.02", "50.0%", "100.0%", "100.0%", "100.0%"],
+        ["at", "least", "0.05", "50.0%", "100.0%", "100.0%", "100.0%"],
+        ["at", "least", "0.1", "50.0%", "100.0%", "100.0%", "100.0%"],
     ]
 
 
 def test_agreement_has_a_row_for_every_template_and_their_mean(capsys, labelled):
     alone, printed = {}, ""
-    templates = ["This person feels {}.", "Nothing is {} here."]
+    templates = ["This person feels {}.", "It is {} outside."]
     for given in ([templates[0]], [templates[1]], templates):
         options = [word for template in given for word in ("--template", template)]
         assert agreement.main(["--csv", str(labelled), "--taxonomy", "ekman", "--threads", "1", *options]) == 0
@@ -84,10 +86,10 @@ def test_agreement_has_a_row_for_every_template_and_their_mean(capsys, labelled)
         alone |= figures(printed) if len(given) == 1 else {}
     together = figures(printed)
     assert {key: together[key] for key in alone} == alone
-    assert alone[templates[0], "corpus", "0.75"] != alone[templates[1], "corpus", "0.75"]
+    assert alone[templates[0], "none", "0"] != alone[templates[1], "none", "0"]
     marked = [line.split() for line in printed.splitlines() if line.endswith(CHOSEN)]
-    assert [words[-8:-6] for words in marked] == [["corpus", "0.5"]] * 3
-    assert len(alone) == 2 * 7 and {template for template, *_ in together.keys() - alone.keys()} == {"mean of them"}
+    assert [words[-8:-6] for words in marked] == [["corpus", "0.4"]] * 3
+    assert len(alone) == 2 * 8 and {template for template, *_ in together.keys() - alone.keys()} == {"mean of them"}
 
 
 def test_agreement_reads_other_formats_and_renames(capsys, labelled, tmp_path):

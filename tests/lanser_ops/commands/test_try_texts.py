@@ -44,8 +44,8 @@ def test_try_with_a_prior_and_several_templates(capsys):
     assert all(row[1] == pytest.approx((row[2] + row[3]) / 2, abs=2e-4) for row in rows)
 
 
-def test_try_subtracts_half_of_the_mean_over_the_texts_and_everyday_sentences(capsys):
-    texts, strengths = ["Where are the keys?", "I lost them."], ([], ["--prior-strength", "0.5"], ["--prior", "none"])
+def test_try_subtracts_a_share_of_the_mean_over_the_texts_and_everyday_sentences(capsys):
+    texts, strengths = ["Where are the keys?", "I lost them."], ([], ["--prior-strength", "0.4"], ["--prior", "none"])
     outputs = []
     for strength in strengths:
         assert try_texts.main([*texts, "--taxonomy", "ekman", "--threads", "1", *strength]) == 0

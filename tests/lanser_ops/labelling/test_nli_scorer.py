@@ -43,7 +43,7 @@ def test_scores_are_those_of_the_zero_shot_pipeline(bundled, reference):
     expected = [[dict(zip(a["labels"], a["scores"], strict=True))[word] for word in words] for a in answers]
     scores = bundled.score(sample, [TEMPLATE.format(word) for word in words])
     assert scores.entailment.dtype == np.float32 and scores.entailment.shape == (100, 2)
-    assert np.ptp(scores.entailment, axis=0).min() > 0.8  # the sentences cover most of the range of scores
+    assert np.ptp(scores.entailment, axis=0).min() > 0.75  # the sentences cover most of the range of scores
     np.testing.assert_allclose(scores.entailment, expected, rtol=0, atol=1e-4)
     assert scores.pairs_scored == 200 and not scores.truncated.any()
 
