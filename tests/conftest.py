@@ -107,6 +107,19 @@ def built(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory, lanser) 
     return output
 
 
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the recogniser nor the labeller can be loaded."""
+    from lanser_ops.asr import whisper
+    from lanser_ops.labelling import nli
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("a model was loaded")
+
+    monkeypatch.setattr(whisper, "load", refuse)
+    monkeypatch.setattr(nli, "load", refuse)
+
+
 @pytest.fixture(scope="session")
 def digests():
     """SHA-256 of every tar and Parquet file below a folder, by relative name."""

@@ -15,8 +15,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from lanser_ops.asr import whisper
-from lanser_ops.labelling import nli
 from pipelines import build, label, relabel, shard
 
 TEMPLATES = ["--template", "This person feels {}.", "--template", "The speaker sounds {}."]
@@ -76,17 +74,6 @@ def wide(built: Path, tmp_path_factory) -> Path:
 def shards(wide: Path, tmp_path: Path) -> Path:
     """The tars of ``wide``, and nothing else of it."""
     return Path(shutil.copytree(wide / "shards" / "goemotions", tmp_path / "tars"))
-
-
-@pytest.fixture
-def no_models(monkeypatch):
-    """Neither the recogniser nor the labeller can be loaded."""
-
-    def refuse(*_):
-        raise RuntimeError("a model was loaded")
-
-    monkeypatch.setattr(whisper, "load", refuse)
-    monkeypatch.setattr(nli, "load", refuse)
 
 
 def test_to_fewer_labels_without_a_model(built: Path, shards: Path, tmp_path: Path, no_models):

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from lanser_ops.asr import whisper
-from lanser_ops.labelling import nli
 from pipelines import build, label, relabel, shard
 
 SEVERAL = """\
@@ -74,17 +72,6 @@ def direct(built: Path, output: Path, *options: str | Path) -> Path:
 def wide(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small corpus with goemotions' 28 labels."""
     return direct(built, tmp_path_factory.mktemp("wide") / "out", "--taxonomy", "goemotions")
-
-
-@pytest.fixture
-def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the recogniser nor the labeller can be loaded."""
-
-    def refuse(*_):
-        raise RuntimeError("a model was loaded")
-
-    monkeypatch.setattr(whisper, "load", refuse)
-    monkeypatch.setattr(nli, "load", refuse)
 
 
 def write(folder: Path, name: str, content: str) -> Path:

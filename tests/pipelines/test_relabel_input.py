@@ -13,8 +13,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from lanser_ops.asr import whisper
-from lanser_ops.labelling import nli
 from pipelines import relabel, shard
 
 
@@ -22,17 +20,6 @@ from pipelines import relabel, shard
 def shards(built: Path, tmp_path: Path) -> Path:
     """The tars of ``built``, and nothing else of it."""
     return Path(shutil.copytree(built / "shards" / "ekman", tmp_path / "tars"))
-
-
-@pytest.fixture
-def no_models(monkeypatch):
-    """Neither the recogniser nor the labeller can be loaded."""
-
-    def refuse(*_):
-        raise RuntimeError("a model was loaded")
-
-    monkeypatch.setattr(whisper, "load", refuse)
-    monkeypatch.setattr(nli, "load", refuse)
 
 
 def statistics_of(output: Path, taxonomy: str) -> dict:

@@ -10,9 +10,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from lanser_ops.asr import whisper
-from lanser_ops.labelling import nli
-
 TEXTS = [
     "Thank you.",
     "thank you",
@@ -81,17 +78,6 @@ def selected(build, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(everything: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(everything, tmp_path / "copy"))
-
-
-@pytest.fixture
-def no_models(monkeypatch: pytest.MonkeyPatch):
-    """Neither the recogniser nor the labeller can be loaded."""
-
-    def refuse(*_):
-        raise RuntimeError("a model was loaded")
-
-    monkeypatch.setattr(whisper, "load", refuse)
-    monkeypatch.setattr(nli, "load", refuse)
 
 
 def labels_of(output: Path) -> list[dict]:
