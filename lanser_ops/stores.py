@@ -105,12 +105,6 @@ def match_glob(pattern: str) -> dict[str, int]:
     return {metadata.path: metadata.size_in_bytes for metadata in result.metadata_list}
 
 
-def modified_s(path: str) -> float:
-    """When the file was written, in seconds since the epoch. Raises FileNotFoundError."""
-    with translated_errors(path):
-        return FileSystems.get_filesystem(path).metadata(path).last_updated_in_seconds
-
-
 def exists(path: str) -> bool:
     with translated_errors(path):
         return FileSystems.exists(path)
