@@ -42,10 +42,13 @@ def stored_candidates(output: str, spec: LabelSpec, shards: ShardSpec) -> np.nda
 
 def scored_candidates(args: argparse.Namespace, spec: LabelSpec) -> tuple[np.ndarray, np.ndarray]:
     """`CANDIDATE` (n,) of the labelled texts, and the labels that people gave, int (n,)."""
-    texts, truth, _ = read_labelled(args.csv, read_map(args.map), spec.taxonomy)
-    ranked = score_texts(texts, args.nli_model, spec, args.device, args.threads).ranked(spec)
-    best = zip(map(words_hash, texts), ranked.max(axis=1).tolist(), ranked.argmax(axis=1).tolist(), strict=True)
-    return np.array([(key, *row) for key, row in enumerate(best)], dtype=CANDIDATE), np.array(truth)
+    labelled = read_labelled(args.csv, read_map(args.map), spec.taxonomy, spec.context)
+    scores = score_texts(labelled.texts, args.nli_model, spec, args.device, args.threads, labelled.previous)
+    ranked = scores.ranked(spec)
+    best = zip(
+        map(words_hash, labelled.texts), ranked.max(axis=1).tolist(), ranked.argmax(axis=1).tolist(), strict=True
+    )
+    return np.array([(key, *row) for key, row in enumerate(best)], dtype=CANDIDATE), np.array(labelled.truth)
 
 
 def cell(chosen: np.ndarray, every: np.ndarray, agrees: np.ndarray | None) -> str:

@@ -118,7 +118,7 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LazyScorer]):
     def _score(self, batch: Sequence[UnitRun], model: LazyScorer) -> Iterator[UnitRun]:
         for run in batch:
             start = time.monotonic()
-            pairs = score_unit(self._worker.out, run.unit, self._sets, model.score)
+            pairs = score_unit(self._worker.out, run.unit, self._sets, model.score, self._spec.context)
             if run.unit.index == self._null_unit:
                 pairs += score_null(self._worker.out, self._sets, model.score)
             release_memory()

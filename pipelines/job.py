@@ -94,7 +94,7 @@ def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
     """Check options against the files that exist, plan, and write what the workers read."""
     before = dataset.read_dataset(out)
     check_origin(out, job, before)
-    source = relabel.read_source(job.shards, out) if job.shards else None
+    source = relabel.read_source(job.shards, out, job.label.context) if job.shards and job.label else None
     sections, plan = _sections(job, out, source)
     check_order(out, job, before)
     content = resume.merge(resume.check(out, before, sections, overwrite), sections)

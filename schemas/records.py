@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record", bound="DataclassInstance")
 SCHEMA_VERSION = 2
+# Columns that a table has only where one of its rows has a value.
+OPTIONAL_COLUMNS = ("dialogue", "turn", "context_texts")
 
 # Why an utterance is not in the shards: the values in Parquet files, and texts for people.
 REASONS = {
@@ -52,7 +54,8 @@ class SourceRow:
     """One row of the plan: a file, a range of a file, or a member of a tar.
 
     ``root`` indexes the dataset's list of input roots and ``path`` is relative to it; ``source`` is the name of the
-    row in every output. ``offset`` and ``bytes`` delimit a tar member; times are seconds.
+    row in every output. ``offset`` and ``bytes`` delimit a tar member; times are seconds. ``turn`` orders the rows of a
+    ``dialogue``.
     """
 
     unit: int
@@ -66,6 +69,8 @@ class SourceRow:
     speaker: str | None
     language: str | None
     text: str | None
+    dialogue: str | None = None
+    turn: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Transcript:
 
     ``avg_logprob``, ``no_speech_prob`` and ``compression_ratio`` are Whisper's (Radford et al. 2022,
     section 4.5); they are null where the transcript came with the input. ``flags`` are reasons to doubt the text.
+    ``dialogue`` and ``turn`` are those of the source row.
     """
 
     key: str
@@ -88,6 +94,8 @@ class Transcript:
     compression_ratio: float | None
     flags: Sequence[str]
     speaker: str | None
+    dialogue: str | None = None
+    turn: int | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,8 @@ SOURCE_SCHEMA = pa.schema(
         ("speaker", pa.string()),
         ("language", pa.string()),
         ("text", pa.string()),
+        ("dialogue", pa.string()),
+        ("turn", pa.int64()),
     ]
 )
 
@@ -155,6 +165,8 @@ TRANSCRIPT_SCHEMA = pa.schema(
         ("compression_ratio", pa.float64()),
         ("flags", pa.list_(pa.string())),
         ("speaker", pa.string()),
+        ("dialogue", pa.string()),
+        ("turn", pa.int64()),
     ]
 )
 
@@ -208,12 +220,22 @@ def make_reject(
 
 
 def to_table(rows: Iterable[DataclassInstance], schema: pa.Schema) -> pa.Table:
-    """Dataclass rows as a pyarrow table of ``schema`` (columns in the schema's order)."""
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
+    """Dataclass rows as a pyarrow table of ``schema`` (columns in the schema's order), `without_empty`."""
+    return without_empty(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema))
+
+
+def without_empty(table: pa.Table) -> pa.Table:
+    """``table`` without those of OPTIONAL_COLUMNS in which no row has a value."""
+    names = [name for name in OPTIONAL_COLUMNS if name in table.column_names]
+    return table.drop_columns([name for name in names if table.column(name).null_count == len(table)])
 
 
 def from_table(table: pa.Table, cls: type[Record]) -> list[Record]:
-    """The rows of ``table`` as dataclasses of type ``cls``; columns that ``cls`` lacks are ignored."""
-    names = [field.name for field in fields(cls)]
+    """The rows of ``table`` as dataclasses of type ``cls``.
+
+    Columns that ``cls`` lacks are ignored; fields with a default may be absent from ``table``.
+    """
+    present = set(table.column_names)
+    names = [field.name for field in fields(cls) if field.name in present or field.default is MISSING]
     columns = [table.column(name).to_pylist() for name in names]
-    return [cls(*values) for values in zip(*columns, strict=True)]
+    return [cls(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]

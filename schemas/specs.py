@@ -58,10 +58,24 @@ class TranscribeSpec:
 
 @dataclass(frozen=True, order=True)
 class ScoringKey:
-    """What a score depends on beside the two texts: the labeller's content hash, and how it weighs entailment."""
+    """What a score depends on beside transcript and hypothesis.
+
+    The labeller's content hash, how it weighs entailment, and how many previous utterances stand before the transcript.
+    """
 
     nli_sha256: str
     against: str
+    context: int = 0
+
+    @property
+    def fields(self) -> dict[str, str | int]:
+        """The key as outputs hold it: without ``context`` where there is none, so that older scores are found."""
+        return {"nli_sha256": self.nli_sha256, "against": self.against} | context_field(self.context)
+
+
+def context_field(context: int) -> dict[str, int]:
+    """``context`` as outputs hold it: absent where there is none."""
+    return {"context": context} if context else {}
 
 
 @dataclass(frozen=True)
@@ -70,7 +84,8 @@ class LabelSpec:
 
     ``against`` is one of `nli_classes.AGAINST` (other backends have their own), ``prior`` one of `weak_labels.PRIORS`,
     and ``prior_strength`` the share of it that is subtracted, from 0 (with ``prior`` none) to 1.
-    ``neutral_threshold`` counts where a label is the absence of the others: see `label_scores.corrected`.
+    ``neutral_threshold`` counts where a label is the absence of the others: see `label_scores.corrected`. ``context``
+    is the number of previous utterances that stand before the transcript in the premise: see `labelling.context`.
     """
 
     taxonomy: Taxonomy
@@ -80,10 +95,11 @@ class LabelSpec:
     prior: str = "corpus"
     prior_strength: float = 0.4
     neutral_threshold: float = 0.0
+    context: int = 0
 
     @property
     def key(self) -> ScoringKey:
-        return ScoringKey(self.nli_model.sha256, self.against)
+        return ScoringKey(self.nli_model.sha256, self.against, self.context)
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,8 @@ def _transcript(utterance: Utterance, text: str, hypothesis: Hypothesis | None) 
         compression_ratio=hypothesis.compression_ratio if hypothesis else None,
         flags=hypothesis.flags if hypothesis else (),
         speaker=row.speaker,
+        dialogue=row.dialogue,
+        turn=row.turn,
     )
 
 

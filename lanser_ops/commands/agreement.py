@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from lanser_ops.common.command import Parser, guarded
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import margins
 from lanser_ops.labelling import weak_labels
+from lanser_ops.labelling.context import previous_texts
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
 from lanser_ops.labelling.texts import TextScores, score_texts
 from schemas.metrics import confusion, scores
@@ -35,6 +36,27 @@ PRIORS_SHOWN = (
 MARGINS = (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
+@dataclass(frozen=True)
+class LabelledTexts:
+    """Texts, the index of the label that people gave each, and the context of each (see `context.previous_texts`).
+
+    ``skipped`` counts the other rows of the file, which have no text, no label, or several labels.
+    """
+
+    texts: list[str]
+    truth: list[int]
+    previous: list[list[str]]
+    skipped: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    text: str
+    labels: list[str]
+    dialogue: str | None
+    turn: int | None
+
+
 def run(argv: Sequence[str]) -> None:
     parser = Parser(
         prog="lanser agreement", description="Label texts that people have labelled, and compare, with several priors."
@@ -43,7 +65,8 @@ def run(argv: Sequence[str]) -> None:
         "--csv",
         required=True,
         metavar="FILE",
-        help="CSV, TSV or JSONL, optionally .gz, with the columns text and label (in JSONL also labels, a list)",
+        help="CSV, TSV or JSONL, optionally .gz, with the columns text and label (in JSONL also labels, a list); for "
+        "--context also dialogue and, unless the rows are in order, turn",
     )
     parser.add_argument(
         "--map", metavar="FILE.yaml", help="the file's labels to the taxonomy's, such as 'grief: sadness'"
@@ -52,11 +75,11 @@ def run(argv: Sequence[str]) -> None:
     add_device_options(parser)
     args = parser.parse_args(argv)
     spec = label_spec(args)
-    texts, truth, skipped = read_labelled(args.csv, read_map(args.map), spec.taxonomy)
-    text_scores = score_texts(texts, args.nli_model, spec, args.device, args.threads)
-    print(f"{len(texts)} texts; {skipped} with no label or several were skipped")
+    labelled = read_labelled(args.csv, read_map(args.map), spec.taxonomy, spec.context)
+    text_scores = score_texts(labelled.texts, args.nli_model, spec, args.device, args.threads, labelled.previous)
+    print(f"{len(labelled.texts)} texts; {labelled.skipped} with no label or several were skipped")
     print(f"{spec.taxonomy.name}, {', '.join(map(repr, spec.templates))}, {spec.nli_model.id}")
-    _compare(text_scores, truth, spec)
+    _compare(text_scores, labelled.truth, spec)
 
 
 def _compare(text_scores: TextScores, truth: Sequence[int], spec: LabelSpec) -> None:
@@ -94,32 +117,53 @@ def _figures(counts: np.ndarray) -> str:
     return f"{figures['wa']:>7.1%} {figures['ua']:>7.1%}  {figures['macro_f1']:>8.1%}"
 
 
-def read_labelled(path: str, renamed: Mapping[str, str], taxonomy: Taxonomy) -> tuple[list[str], list[int], int]:
-    """(texts, label indices, number of rows skipped) of a file of labelled texts.
+def read_labelled(path: str, renamed: Mapping[str, str], taxonomy: Taxonomy, context: int) -> LabelledTexts:
+    """The labelled texts of a file.
 
-    Rows without a text, without a label or with several are skipped. Raises InputError where the file cannot be read,
-    lacks the columns, or names a label that the taxonomy does not have.
+    Rows without a text, without a label or with several are skipped, but are context of other rows of their dialogue.
+    Raises InputError where the file cannot be read, lacks the columns, or names a label that the taxonomy does not
+    have, or if ``context`` is not 0 and no row has a dialogue.
     """
     indices = {label.name: index for index, label in enumerate(taxonomy.labels)}
+    rows = list(_rows(path))
+    previous = _previous(rows, context, path) if context else [[]] * len(rows)
     texts: list[str] = []
     truth: list[int] = []
-    skipped = 0
-    for number, (text, labels) in enumerate(_rows(path), start=1):
-        names = {renamed.get(label, label) for label in labels}
+    contexts: list[list[str]] = []
+    for number, (row, texts_before) in enumerate(zip(rows, previous, strict=True), start=1):
+        names = {renamed.get(label, label) for label in row.labels}
         unknown = sorted(names - indices.keys())
         if unknown:
             raise InputError(
                 f"--csv {path}: row {number}: {unknown[0]!r} is not a label of {taxonomy.name} "
                 f"({', '.join(indices)}); map it to one with --map FILE.yaml"
             )
-        if len(labels) == 1 and text.strip():
-            texts.append(text.strip())
+        if len(row.labels) == 1 and row.text:
+            texts.append(row.text)
             truth.append(indices[names.pop()])
-        else:
-            skipped += 1
+            contexts.append(texts_before)
     if not texts:
         raise InputError(f"--csv {path}: no row with a text and one label")
-    return texts, truth, skipped
+    return LabelledTexts(texts, truth, contexts, len(rows) - len(texts))
+
+
+def _previous(rows: Sequence[_Row], context: int, path: str) -> list[list[str]]:
+    """The context of every row. Rows without a text are no context, and rows without a dialogue have none."""
+    if all(row.dialogue is None for row in rows):
+        raise InputError(f"--context {context}: {path} has no column dialogue, which says what belongs together")
+    turns = [row.turn for row in rows]
+    if all(turn is None for turn in turns):
+        turns = list(range(len(rows)))
+    for number, (row, turn) in enumerate(zip(rows, turns, strict=True), start=1):
+        if row.dialogue is not None and turn is None:
+            raise InputError(f"--csv {path}: row {number} has a dialogue but no turn, which other rows have")
+    members = [index for index, row in enumerate(rows) if row.dialogue is not None and row.text]
+    previous: list[list[str]] = [[] for _ in rows]
+    texts, dialogues = [rows[index].text for index in members], [rows[index].dialogue for index in members]
+    contexts = previous_texts(texts, dialogues, [turns[index] for index in members], context)
+    for index, texts_before in zip(members, contexts, strict=True):
+        previous[index] = texts_before
+    return previous
 
 
 def read_map(path: str | None) -> dict[str, str]:
@@ -136,8 +180,7 @@ def read_map(path: str | None) -> dict[str, str]:
     return mapping
 
 
-def _rows(path: str) -> Iterator[tuple[str, list[str]]]:
-    """(text, labels) of every row."""
+def _rows(path: str) -> Iterator[_Row]:
     kind = path.removesuffix(".gz").rsplit(".", 1)[-1].lower()
     readers: dict[str, Callable[[Iterable[str]], Iterable[Any]]] = {
         "csv": csv.DictReader,
@@ -158,7 +201,7 @@ def _rows(path: str) -> Iterator[tuple[str, list[str]]]:
         raise InputError(f"--csv {path}: cannot be read as {kind} ({' '.join(str(error).split())})") from None
 
 
-def _row(row: Any, where: str) -> tuple[str, list[str]]:
+def _row(row: Any, where: str) -> _Row:
     labels = None
     if isinstance(row, dict):
         labels = row.get("labels") if "labels" in row else row.get("label")
@@ -167,7 +210,12 @@ def _row(row: Any, where: str) -> tuple[str, list[str]]:
         raise InputError(f"{where}: has no label; the columns text and label are needed")
     if not isinstance(row.get("text"), str):
         raise InputError(f"{where}: has no text; the columns text and label are needed")
-    return row["text"], [label.strip() for label in labels if label.strip()]
+    try:
+        turn = None if row.get("turn") in (None, "") else int(row["turn"])
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: its turn is {str(row['turn'])[:60]!r}; a whole number is needed") from None
+    dialogue = None if row.get("dialogue") in (None, "") else str(row["dialogue"])
+    return _Row(row["text"].strip(), [label.strip() for label in labels if label.strip()], dialogue, turn)
 
 
 def _matrix(counts: np.ndarray, taxonomy: Taxonomy) -> Iterator[str]:

@@ -14,6 +14,7 @@ from lanser_ops.common.command import Parser, guarded
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import average
 from lanser_ops.labelling import weak_labels
+from lanser_ops.labelling.context import previous_texts
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
 from lanser_ops.labelling.texts import score_texts
 from schemas.specs import LabelSpec
@@ -33,8 +34,9 @@ def run(argv: Sequence[str]) -> None:
     if not texts:
         raise InputError("no text to label; give some, in quotes, or --file with one per line")
     spec = label_spec(args)
-    corpus = [*texts, *reference_sentences()]
-    text_scores = score_texts(texts, args.nli_model, spec, args.device, args.threads, corpus)
+    # In the order in which they are given, the texts are a dialogue.
+    previous = previous_texts(texts, [None] * len(texts), range(len(texts)), spec.context)
+    text_scores = score_texts(texts, args.nli_model, spec, args.device, args.threads, previous, reference_sentences())
     ranked = text_scores.ranked(spec)
     console = Console()
     console = console if console.is_terminal else Console(width=PLAIN_WIDTH)

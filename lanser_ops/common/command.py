@@ -111,6 +111,17 @@ def between(low: float, high: float) -> Callable[[str], float]:
     return number
 
 
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """An option's type: a whole number from ``low`` to ``high``, both included."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return number
+
+
 def at_least(low: float) -> Callable[[str], float]:
     """An option's type: a finite number that is not below ``low``."""
 

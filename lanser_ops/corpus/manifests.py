@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Callable
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -25,6 +26,8 @@ COLUMNS = pa.schema(
         ("language", pa.string()),
         ("text", pa.string()),
         ("bytes", pa.int64()),
+        ("dialogue", pa.string()),
+        ("turn", pa.int64()),
     ]
 )
 
@@ -71,9 +74,10 @@ READERS: dict[str, Callable[[BinaryIO], pa.Table]] = {
 
 
 def read_manifest(path: str) -> pa.Table:
-    """The manifest as a table of COLUMNS; absent columns are null.
+    """The manifest as a table of COLUMNS; absent columns are null, but ``turn`` counts the rows where it is absent.
 
-    Raises InputError if it cannot be read, has no rows or no ``path`` column, or if a row has no path.
+    Only rows with a ``dialogue`` have a ``turn``. Raises InputError if the manifest cannot be read, has no rows or no
+    ``path`` column, or if a row has no path, or a dialogue without a turn.
     """
     extension = posixpath.splitext(path)[1].lower().lstrip(".")
     try:
@@ -101,6 +105,20 @@ def read_manifest(path: str) -> pa.Table:
     missing = pc.index(pc.fill_null(pc.equal(table.column("path"), ""), True), True).as_py()
     if missing >= 0:
         raise InputError(f"--input {path}: row {missing + 1} has no path")
+    return _with_turns(table, path)
+
+
+def _with_turns(table: pa.Table, path: str) -> pa.Table:
+    dialogue, turn = table.column("dialogue"), table.column("turn")
+    dialogue = pc.if_else(pc.equal(dialogue, ""), None, dialogue)
+    in_dialogue = pc.is_valid(dialogue)
+    if turn.null_count == len(table):
+        turn = pa.array(np.arange(1, len(table) + 1))
+    missing = pc.index(pc.and_(in_dialogue, pc.is_null(turn)), True).as_py()
+    if missing >= 0:
+        raise InputError(f"--input {path}: row {missing + 1} has a dialogue but no turn, which other rows have")
+    for name, column in (("dialogue", dialogue), ("turn", pc.if_else(in_dialogue, turn, None))):
+        table = table.set_column(COLUMNS.names.index(name), COLUMNS.field(name), column)
     return table
 
 

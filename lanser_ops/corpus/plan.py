@@ -1,5 +1,6 @@
-"""Cut sources into work units: in hash order, balanced by bytes, each source file either in train or in val.
+"""Cut sources into work units: in hash order, balanced by bytes, each recording either in train or in val.
 
+Recordings with rows of one dialogue stay together: they form one group, and any other recording is a group of its own.
 The same sources give the same plan, in whatever order they were named. The plan is one Parquet file with a row group
 per unit, so a worker reads the rows of its own unit alone.
 """
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from lanser_ops.corpus.sources import Sources
 from lanser_ops.output.directory import PLAN, OutputDir
-from schemas.records import SOURCE_SCHEMA, SourceRow, from_table
+from schemas.records import SOURCE_SCHEMA, SourceRow, from_table, without_empty
 from schemas.specs import PlanSpec
 from schemas.units import Unit
 
@@ -29,27 +30,26 @@ HASH_CHUNK_ROWS = 65_536
 def make_plan(sources: Sources, spec: PlanSpec) -> tuple[pa.Table, list[Unit]]:
     """Cut ``sources`` into units.
 
-    Returns the plan (SOURCE_SCHEMA, sorted by unit) and the units in order, train before val. A file is in val if the
+    Returns the plan (SOURCE_SCHEMA, sorted by unit) and the units in order, train before val. A group is in val if the
     hash of its name falls into the last ``val_fraction`` of the hash range, so it stays there when the corpus grows.
-    With two files or more and a fraction above 0, at least one file is in val.
+    With two groups or more and a fraction above 0, at least one is in val.
     """
-    table, hashes = _in_hash_order(sources.rows)
-    names = table.column("source").combine_chunks()
-    starts = np.flatnonzero(_changes(names))  # the first row of every file
-    file_bytes = np.add.reduceat(np.maximum(table.column("bytes").to_numpy(), 1), starts)
-    files = len(starts)
+    table, names, hashes = _in_hash_order(sources.rows)
+    starts = np.flatnonzero(_changes(names))  # the first row of every group
+    group_bytes = np.add.reduceat(np.maximum(table.column("bytes").to_numpy(), 1), starts)
+    groups = len(starts)
     val = hashes[starts] >= np.uint64(min(1.0 - spec.val_fraction, 1.0 - 2**-53) * 2.0**64)
     val &= spec.val_fraction > 0
-    if spec.val_fraction > 0 and files > 1:
+    if spec.val_fraction > 0 and groups > 1:
         val[-1] = True
-    if 0 < spec.val_fraction < 1 and files > 1:
+    if 0 < spec.val_fraction < 1 and groups > 1:
         val[0] = False
-    units_of_file, splits = _cut(file_bytes, int(np.count_nonzero(~val)), _unit_count(file_bytes, spec))
-    rows_of_file = np.diff(np.append(starts, len(table)))
-    unit_of_row = np.repeat(units_of_file, rows_of_file).astype(np.int32)
+    units_of_group, splits = _cut(group_bytes, int(np.count_nonzero(~val)), _unit_count(group_bytes, spec))
+    rows_of_group = np.diff(np.append(starts, len(table)))
+    unit_of_row = np.repeat(units_of_group, rows_of_group).astype(np.int32)
     plan = table.add_column(0, SOURCE_SCHEMA.field("unit"), pa.array(unit_of_row)).cast(SOURCE_SCHEMA)
     rows = np.bincount(unit_of_row, minlength=len(splits))
-    sizes = np.bincount(units_of_file, weights=file_bytes, minlength=len(splits))
+    sizes = np.bincount(units_of_group, weights=group_bytes, minlength=len(splits))
     units = [Unit(index, len(splits), split, int(rows[index]), int(sizes[index])) for index, split in enumerate(splits)]
     return plan, units
 
@@ -57,7 +57,8 @@ def make_plan(sources: Sources, spec: PlanSpec) -> tuple[pa.Table, list[Unit]]:
 def encode_plan(plan: pa.Table, units: list[Unit]) -> bytes:
     """The plan as a Parquet file with one row group per unit, and the units themselves in its metadata."""
     described = [[unit.split, unit.sources, unit.bytes] for unit in units]
-    schema = SOURCE_SCHEMA.with_metadata({UNITS_KEY: json.dumps(described)})
+    plan = without_empty(plan)
+    schema = plan.schema.with_metadata({UNITS_KEY: json.dumps(described)})
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         first = 0
@@ -80,19 +81,52 @@ def read_unit(out: OutputDir, unit: Unit) -> list[SourceRow]:
         return from_table(pq.ParquetFile(stream).read_row_group(unit.index, use_threads=False), SourceRow)
 
 
-def _in_hash_order(rows: pa.Table) -> tuple[pa.Table, np.ndarray]:
-    """The rows sorted by the hash of their file's name, then by their columns; and the hash of every row."""
-    source = rows.column("source")
+def _in_hash_order(rows: pa.Table) -> tuple[pa.Table, pa.Array, np.ndarray]:
+    """The rows sorted by the hash of their group's name, then by their columns; that name and hash of every row."""
+    groups = _group_names(rows)
     hashes = np.empty(len(rows), dtype=np.uint64)
     for first in range(0, len(rows), HASH_CHUNK_ROWS):
-        chunk = source.slice(first, HASH_CHUNK_ROWS).to_pylist()
+        chunk = groups.slice(first, HASH_CHUNK_ROWS).to_pylist()
         digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in chunk)
         hashes[first : first + len(chunk)] = np.frombuffer(digests, dtype=">u8")
-    keyed = rows.append_column("hash", pa.array(hashes))
-    order = ["hash", "source", "start_s", "end_s", "text", "speaker", "language"]
+    keyed = rows.append_column("hash", pa.array(hashes)).append_column("group", groups)
+    order = ["hash", "group", "source", "start_s", "end_s", "text", "speaker", "language", "dialogue", "turn"]
     indices = pa.compute.sort_indices(keyed, sort_keys=[(name, "ascending") for name in order])
     keyed = keyed.take(indices).combine_chunks()
-    return keyed.drop_columns(["hash"]), keyed.column("hash").to_numpy()
+    table = keyed.drop_columns(["hash", "group"])
+    return table, keyed.column("group").combine_chunks(), keyed.column("hash").to_numpy()
+
+
+def _group_names(rows: pa.Table) -> pa.ChunkedArray:
+    """The name of every row's group: that of its recording, or the first of the dialogues that hold it together.
+
+    Dialogues that share a recording are in one group, found by passing the lowest index of a dialogue to the recordings
+    of that dialogue and on to their other dialogues, until no index changes.
+    """
+    source = rows.column("source")
+    if rows.column("dialogue").null_count == len(rows):
+        return source
+    dialogues = rows.column("dialogue").drop_null().unique().sort()
+    recordings = source.unique()
+    recording_of_row = pa.compute.index_in(source, recordings).to_numpy()
+    dialogue_of_row = pa.compute.fill_null(pa.compute.index_in(rows.column("dialogue"), dialogues), -1).to_numpy()
+    in_dialogue = dialogue_of_row >= 0
+    recording, dialogue = recording_of_row[in_dialogue], dialogue_of_row[in_dialogue]
+    lowest = np.arange(len(dialogues))
+    while True:
+        of_recording = np.full(len(recordings), len(dialogues))
+        np.minimum.at(of_recording, recording, lowest[dialogue])
+        lower = lowest.copy()
+        np.minimum.at(lower, dialogue, of_recording[recording])
+        lower = lower[lower]  # twice the way in one round
+        if np.array_equal(lower, lowest):
+            break
+        lowest = lower
+    group = of_recording[recording_of_row]
+    name = dialogues.take(pa.array(np.minimum(group, len(dialogues) - 1)))
+    # No path has a NUL, so that no recording has the name of a dialogue.
+    name = pa.compute.binary_join_element_wise("dialogue", name, "\0")
+    return pa.chunked_array([pa.compute.if_else(group < len(dialogues), name, source.combine_chunks())])
 
 
 def _changes(names: pa.Array) -> np.ndarray:
@@ -105,39 +139,39 @@ def _changes(names: pa.Array) -> np.ndarray:
     return changed
 
 
-def _unit_count(file_bytes: np.ndarray, spec: PlanSpec) -> int:
+def _unit_count(group_bytes: np.ndarray, spec: PlanSpec) -> int:
     if spec.num_shards is not None:
-        return min(spec.num_shards, len(file_bytes))
-    by_size = math.ceil(int(file_bytes.sum()) / (spec.shard_size_mb * 1e6))
-    return min(len(file_bytes), max(by_size, MIN_UNITS))
+        return min(spec.num_shards, len(group_bytes))
+    by_size = math.ceil(int(group_bytes.sum()) / (spec.shard_size_mb * 1e6))
+    return min(len(group_bytes), max(by_size, MIN_UNITS))
 
 
-def _cut(file_bytes: np.ndarray, train_files: int, count: int) -> tuple[np.ndarray, list[str]]:
-    """Unit of every file, and the split of every unit. Train files come first."""
-    val_files = len(file_bytes) - train_files
-    if not val_files or not train_files:
-        return _balanced(file_bytes, count), ["train" if train_files else "val"] * count
+def _cut(group_bytes: np.ndarray, train_groups: int, count: int) -> tuple[np.ndarray, list[str]]:
+    """Unit of every group, and the split of every unit. Train groups come first."""
+    val_groups = len(group_bytes) - train_groups
+    if not val_groups or not train_groups:
+        return _balanced(group_bytes, count), ["train" if train_groups else "val"] * count
     count = max(count, 2)  # a unit belongs to one split
-    share = float(file_bytes[train_files:].sum() / file_bytes.sum())
-    val_units = min(max(1, round(count * share)), count - 1, val_files)
-    train_units = min(count - val_units, train_files)
+    share = float(group_bytes[train_groups:].sum() / group_bytes.sum())
+    val_units = min(max(1, round(count * share)), count - 1, val_groups)
+    train_units = min(count - val_units, train_groups)
     units = np.concatenate(
         [
-            _balanced(file_bytes[:train_files], train_units),
-            train_units + _balanced(file_bytes[train_files:], val_units),
+            _balanced(group_bytes[:train_groups], train_units),
+            train_units + _balanced(group_bytes[train_groups:], val_units),
         ]
     )
     return units, ["train"] * train_units + ["val"] * val_units
 
 
-def _balanced(file_bytes: np.ndarray, count: int) -> np.ndarray:
-    """The run of every file: files, in order, in exactly ``count`` runs of about equal bytes, none of them empty."""
-    files = len(file_bytes)
-    ends = np.cumsum(file_bytes, dtype=np.float64)
-    middles = ends - file_bytes / 2
+def _balanced(group_bytes: np.ndarray, count: int) -> np.ndarray:
+    """The run of every group: groups, in order, in exactly ``count`` runs of about equal bytes, none of them empty."""
+    groups = len(group_bytes)
+    ends = np.cumsum(group_bytes, dtype=np.float64)
+    middles = ends - group_bytes / 2
     firsts = np.searchsorted(middles, ends[-1] * np.arange(count) / count)
     firsts[0] = 0
     index = np.arange(count)
-    firsts = np.maximum.accumulate(firsts - index) + index  # at least one file in every earlier run
-    firsts = np.minimum(firsts, files - count + index)  # and at least one left for every later run
-    return np.searchsorted(firsts, np.arange(files), side="right") - 1
+    firsts = np.maximum.accumulate(firsts - index) + index  # at least one group in every earlier run
+    firsts = np.minimum(firsts, groups - count + index)  # and at least one left for every later run
+    return np.searchsorted(firsts, np.arange(groups), side="right") - 1

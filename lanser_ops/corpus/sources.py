@@ -61,28 +61,42 @@ class Sources:
 
 @dataclass(frozen=True)
 class _Listing:
-    """Rows of one input below one root. Only a manifest may list a file more than once."""
+    """Rows of one input below one root. Only a manifest, named here, may list a file more than once."""
 
     root: str
     rows: pa.Table
-    manifest: bool
+    manifest: str | None = None
 
 
 def read_sources(inputs: list[str], output: str) -> Sources:
     """Expand ``inputs`` (see `--input`) to source rows, without the files below ``output``.
 
     The result does not depend on the order of ``inputs``. Raises InputError, one line, for an input that does not
-    exist, holds no audio, or is a manifest that cannot be read.
+    exist, holds no audio, or is a manifest that cannot be read, and for a dialogue that two manifests have.
     """
     listings: list[_Listing] = []
     for name in sorted({storage.absolute(name) for name in inputs}):
         listings.extend(_expand(name, storage.absolute(output)))
+    _check_dialogues(listings)
     roots = tuple(sorted({listing.root for listing in listings}))
     rows = pa.concat_tables(
         listing.rows.set_column(0, ROW_SCHEMA.field("root"), _constant(roots.index(listing.root), listing))
         for listing in _without_overlap(listings)
     )
     return Sources(_distinct_names(rows, roots), roots)
+
+
+def _check_dialogues(listings: list[_Listing]) -> None:
+    manifest_of: dict[str, str] = {}
+    for listing in listings:
+        if listing.manifest is not None:
+            for dialogue in listing.rows.column("dialogue").drop_null().unique().to_pylist():
+                other = manifest_of.setdefault(dialogue, listing.manifest)
+                if other != listing.manifest:
+                    raise InputError(
+                        f"--input {listing.manifest}: the dialogue {dialogue!r} is also in {other}; "
+                        "give every dialogue a name of its own"
+                    )
 
 
 def full_paths(rows: pa.Table, roots: tuple[str, ...]) -> pa.Array:
@@ -146,11 +160,11 @@ def _list_files(files: dict[str, int], root: str, output: str) -> list[_Listing]
         if _extension(path) in manifests.READERS:
             listings.extend(_manifest_listings(path))
         elif _extension(path) == "tar":
-            listings.append(_Listing(root, _index_tar(path, _below(path, root), size), manifest=False))
+            listings.append(_Listing(root, _index_tar(path, _below(path, root), size)))
         else:
             plain.append(_file_row(_below(path, root), size))
     if plain:
-        listings.append(_Listing(root, pa.Table.from_pylist(plain, schema=ROW_SCHEMA), manifest=False))
+        listings.append(_Listing(root, pa.Table.from_pylist(plain, schema=ROW_SCHEMA)))
     return listings
 
 
@@ -207,7 +221,7 @@ def _manifest_listings(path: str) -> list[_Listing]:
             columns["offset"] = pa.nulls(len(part), pa.int64())
             columns["bytes"] = _sizes(part, paths)
             rows = pa.table([columns[name] for name in ROW_SCHEMA.names], names=ROW_SCHEMA.names)
-            listings.append(_Listing(root, rows.cast(ROW_SCHEMA), manifest=True))
+            listings.append(_Listing(root, rows.cast(ROW_SCHEMA), manifest=path))
     return listings
 
 
@@ -260,7 +274,7 @@ def _without_overlap(listings: list[_Listing]) -> list[_Listing]:
         places = list(zip(names, offsets, strict=True))
         fresh = [place not in seen for place in places]
         seen.update(places)
-        distinct.append(_Listing(listing.root, listing.rows.filter(pa.array(fresh, pa.bool_())), manifest=False))
+        distinct.append(_Listing(listing.root, listing.rows.filter(pa.array(fresh, pa.bool_()))))
     return distinct
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from lanser_ops.common.label_scores import average, log_sums
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.base import Score
+from lanser_ops.labelling.context import CONTEXT_TEXTS, score_in_context, with_context
 from lanser_ops.labelling.score_store import read_scores, write_scores
 from lanser_ops.output.directory import OutputDir
 from schemas.records import LABEL_SCHEMA, to_table
@@ -16,33 +17,33 @@ from schemas.specs import LabelSpec, ScoreSet
 from schemas.units import Unit
 
 
-def score_unit(out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], score: Score) -> int:
+def score_unit(out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], score: Score, context: int = 0) -> int:
     """Write the scores of the unit's transcripts, for every set that has none of this unit yet.
 
-    Returns the number of pairs that the labeller scored.
+    ``context`` is the number of previous utterances in a premise. Returns the number of pairs that the labeller scored.
     """
     pairs = 0
     for score_set in sets:
         if not out.exists(out.scores(score_set, unit)):
-            table = out.read_table(out.transcripts(unit), ["key", "text"])
+            table = out.read_table(out.transcripts(unit), None if context else ["key", "text"])
+            table = with_context(table, context)
             keys, texts = (table.column(name).to_pylist() for name in ("key", "text"))
-            pairs += _score(out, out.scores(score_set, unit), keys, texts, score_set, score)
+            previous = table.column(CONTEXT_TEXTS).to_pylist() if context else [[]] * len(texts)
+            scores = score_in_context(score, texts, previous, score_set.hypotheses)
+            write_scores(out, out.scores(score_set, unit), keys, scores.entailment, scores.truncated)
+            pairs += scores.pairs_scored
     return pairs
 
 
 def score_null(out: OutputDir, sets: Sequence[ScoreSet], score: Score) -> int:
     """Write the scores of the empty premise, for every set that has none yet; returns the number of pairs scored."""
-    return sum(
-        _score(out, out.null_scores(score_set), [""], [""], score_set, score)
-        for score_set in sets
-        if not out.exists(out.null_scores(score_set))
-    )
-
-
-def _score(out: OutputDir, name: str, keys: Sequence[str], texts: list[str], score_set: ScoreSet, score: Score) -> int:
-    scores = score(texts, score_set.hypotheses)
-    write_scores(out, name, keys, scores.entailment, scores.truncated)
-    return scores.pairs_scored
+    pairs = 0
+    for score_set in sets:
+        if not out.exists(out.null_scores(score_set)):
+            scores = score([""], score_set.hypotheses)
+            write_scores(out, out.null_scores(score_set), [""], scores.entailment, scores.truncated)
+            pairs += scores.pairs_scored
+    return pairs
 
 
 def label_unit(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from lanser_ops.backends import BUNDLED, LABELLERS, PRODUCTION_NLI, backend_of, resolve
-from lanser_ops.common.command import between, positive
+from lanser_ops.common.command import between, positive, whole
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
+from lanser_ops.labelling.context import MAX_CONTEXT
 from lanser_ops.labelling.nli_classes import AGAINST
 from lanser_ops.labelling.weak_labels import NO_PRIOR, PRIORS
 from schemas.specs import LabelSpec
@@ -28,6 +29,11 @@ STRENGTH_HELP = (
 THRESHOLD_HELP = (
     "where the taxonomy has 'neutral: absence': the label is neutral unless another label's log score, less its share "
     "of the prior, exceeds this; default: %(default)g"
+)
+
+CONTEXT_HELP = (
+    "previous utterances of the same recording or dialogue that the labeller reads before each transcript; "
+    "default: %(default)s"
 )
 
 
@@ -56,6 +62,9 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
         default=LabelSpec.neutral_threshold,
         metavar="X",
         help=THRESHOLD_HELP,
+    )
+    parser.add_argument(
+        "--context", type=whole(0, MAX_CONTEXT), default=LabelSpec.context, metavar="K", help=CONTEXT_HELP
     )
 
 
@@ -89,4 +98,4 @@ def label_spec(args: argparse.Namespace) -> LabelSpec:
             f"--neutral-threshold {threshold:g}: without a prior no log score is above 0, so every utterance would be "
             "neutral; give a threshold below 0, such as -1, or a prior"
         )
-    return LabelSpec(taxonomy, scored, model, against, prior, strength, threshold)
+    return LabelSpec(taxonomy, scored, model, against, prior, strength, threshold, args.context)

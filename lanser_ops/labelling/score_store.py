@@ -10,7 +10,6 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +24,7 @@ SCORE_SCHEMA = pa.schema([("key", pa.string()), ("scores", pa.list_(pa.float32()
 def make_set(key: ScoringKey, hypotheses: Collection[str]) -> tuple[ScoreSet, bytes]:
     """The set of these hypotheses and the content of its sentences.json, whose hash is its name."""
     ordered = sorted(set(hypotheses))
-    content = {**asdict(key), "hypotheses": ordered}
+    content = {**key.fields, "hypotheses": ordered}
     text = json.dumps(content, ensure_ascii=False, indent=1).encode()
     return ScoreSet(hashlib.sha256(text).hexdigest()[:16], tuple(ordered)), text
 
@@ -46,7 +45,8 @@ def needed_sets(out: OutputDir, spec: LabelSpec) -> tuple[ScoreSet, ...]:
             continue
         content = json.loads(out.read_bytes(name))
         useful = needed.intersection(content["hypotheses"])
-        if ScoringKey(content["nli_sha256"], content["against"]) == spec.key and useful:
+        key = ScoringKey(content["nli_sha256"], content["against"], content.get("context", 0))
+        if key == spec.key and useful:
             sets.append(ScoreSet(posixpath.basename(posixpath.dirname(name)), tuple(content["hypotheses"])))
             needed -= useful
     if needed:

@@ -13,6 +13,7 @@ from rich.progress import track
 from lanser_ops.backends import LABELLERS, backend_of
 from lanser_ops.common.label_scores import average, log_prior
 from lanser_ops.labelling import weak_labels
+from lanser_ops.labelling.context import score_in_context
 from schemas.specs import LabelSpec
 
 # Texts scored between two updates of the progress bar.
@@ -50,29 +51,32 @@ def score_texts(
     spec: LabelSpec,
     device: str,
     threads: int | None,
-    corpus: Sequence[str] | None = None,
+    previous: Sequence[Sequence[str]],
+    others: Sequence[str] = (),
 ) -> TextScores:
     """Score every text for every sentence of ``spec``, equal texts once, with a progress bar on a terminal.
 
-    ``model_name`` is ``[BACKEND:]MODEL``, as --nli-model takes it. ``corpus`` holds the texts of the corpus prior; by
-    default they are ``texts``.
+    ``model_name`` is ``[BACKEND:]MODEL``, as --nli-model takes it. ``previous`` has the context of every text (see
+    `context.previous_texts`). The corpus prior is that of ``texts`` and ``others``.
     """
     labeller = backend_of(LABELLERS, model_name).load(spec, device, threads)
     sentences = weak_labels.sentences(spec.taxonomy, spec.templates)
     hypotheses = sorted({sentence for row in sentences for sentence in row})
-    corpus = texts if corpus is None else corpus
-    unique = ["", *dict.fromkeys(text for text in [*texts, *corpus] if text)]
+    in_context = list(zip(texts, map(tuple, previous), strict=True))
+    corpus = [*in_context, *((text, ()) for text in others)]
+    unique = list(dict.fromkeys([("", ()), *corpus]))
     steps = range(0, len(unique), STEP)
     console = Console(file=sys.stderr)
     quiet = not console.is_terminal or len(unique) <= STEP
+    premises, contexts = [text for text, _ in unique], [before for _, before in unique]
     parts = [
-        labeller.score(unique[first : first + STEP], hypotheses)
+        score_in_context(labeller.score, premises[first : first + STEP], contexts[first : first + STEP], hypotheses)
         for first in track(steps, "scoring", console=console, disable=quiet, transient=True)
     ]
     entailment = np.concatenate([part.entailment for part in parts])
     truncated = np.concatenate([part.truncated for part in parts])
     columns = {hypothesis: entailment[:, column] for column, hypothesis in enumerate(hypotheses)}
     stacked = weak_labels.of_labels(weak_labels.stack(columns, sentences), spec.taxonomy)
-    row_of = {text: row for row, text in enumerate(unique)}
-    rows, corpus_rows = ([row_of[text] for text in group] for group in (texts, corpus))
+    row_of = {pair: row for row, pair in enumerate(unique)}
+    rows, corpus_rows = ([row_of[pair] for pair in group] for group in (in_context, corpus))
     return TextScores(stacked[:, rows], stacked[:, :1], stacked[:, corpus_rows], truncated[rows])

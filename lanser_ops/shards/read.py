@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any, BinaryIO
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from lanser_ops import tar
 from lanser_ops.labelling import weak_labels
+from lanser_ops.labelling.context import MAX_CONTEXT
 from lanser_ops.shards.write import FLAC_MAGIC
 from lanser_ops.tar import BrokenTar, Member
 from schemas.records import TRANSCRIPT_SCHEMA, Transcript, utterance_key
@@ -26,20 +27,27 @@ EXTENSIONS = ("cls", "flac", "json")
 MAX_JSON_BYTES = 4 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShardSample(Transcript):
     """A transcript as a shard holds it, and where in the tar its FLAC is.
 
     ``asr_model`` is None where the transcript came with the input. ``flags`` are those of the transcript alone.
+    ``context_texts`` are the previous utterances, the oldest first; None where the shard was labelled without context.
     """
 
     asr_model: str | None
     flac_offset: int
     flac_bytes: int
+    context_texts: Sequence[str] | None
 
 
 SAMPLE_SCHEMA = TRANSCRIPT_SCHEMA
-for _field in (("asr_model", pa.string()), ("flac_offset", pa.int64()), ("flac_bytes", pa.int64())):
+for _field in (
+    ("asr_model", pa.string()),
+    ("flac_offset", pa.int64()),
+    ("flac_bytes", pa.int64()),
+    ("context_texts", pa.list_(pa.string())),
+):
     SAMPLE_SCHEMA = SAMPLE_SCHEMA.append(pa.field(*_field))
 
 
@@ -89,6 +97,14 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
+def _is_turn(value: Any) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def _is_context(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MAX_CONTEXT
+
+
 def _is_words(value: Any) -> bool:
     """A list of hypotheses per label, or one hypothesis per label, as in shards of schema version 1."""
     return _is_texts(value) or (isinstance(value, list) and all(map(_is_texts, value)))
@@ -101,6 +117,13 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("avg_logprob", "no_speech_prob", "compression_ratio"), _is_number_or_null),
     **dict.fromkeys(("flags", "templates"), _is_texts),
     "hypotheses": _is_words,
+}
+# Fields of samples in a dialogue, and of samples that were labelled with context.
+_OPTIONAL_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "dialogue": _is_text,
+    "turn": _is_turn,
+    "context": _is_context,
+    "context_texts": _is_texts,
 }
 
 
@@ -139,17 +162,18 @@ def _read_sample(stream: BinaryIO, key: str, members: list[Member]) -> tuple[Sha
     fields = _fields(stream, by_extension["json"], key)
     flags = [flag for flag in fields["flags"] if flag != weak_labels.TRUNCATED]
     sample = ShardSample(
-        **{name: fields[name] for name in TRANSCRIPT_SCHEMA.names if name != "flags"},
+        **{name: fields[name] for name in TRANSCRIPT_SCHEMA.names if name in fields and name != "flags"},
         flags=flags,
         asr_model=fields["asr_model"],
         flac_offset=flac.offset,
         flac_bytes=flac.size,
+        context_texts=fields.get("context_texts"),
     )
     by_label = [[words] if isinstance(words, str) else words for words in fields["hypotheses"]]
     sentences = weak_labels.filled(list(chain(*by_label)), fields["templates"])
     is_whole = len(flags) == len(fields["flags"])
     stored = _entailment(fields, by_label, by_extension["json"].name) if is_whole else None
-    scoring_key = ScoringKey(fields["nli_sha256"], fields["against"])
+    scoring_key = ScoringKey(fields["nli_sha256"], fields["against"], fields.get("context", 0))
     return sample, StoredScores(scoring_key, tuple(map(tuple, sentences)), stored)
 
 
@@ -166,11 +190,16 @@ def _fields(stream: BinaryIO, member: Member, key: str) -> dict[str, Any]:
         fields = orjson.loads(_content(stream, member, member.size))
     except orjson.JSONDecodeError as error:
         raise _BadSample(member.name, f"is not JSON ({error})") from None
-    for name, fits in _FIELDS.items():
+    for name in _FIELDS:
         if not isinstance(fields, dict) or name not in fields:
             raise _BadSample(member.name, f"has no {name!r}")
-        if not fits(fields[name]):
+    for name, fits in (_FIELDS | _OPTIONAL_FIELDS).items():
+        if name in fields and not fits(fields[name]):
             raise _BadSample(member.name, f"its {name!r} is {str(fields[name])[:60]!r}")
+    if ("context" in fields) != ("context_texts" in fields):
+        raise _BadSample(member.name, "has one of 'context' and 'context_texts' without the other")
+    if len(fields.get("context_texts", ())) > fields.get("context", 0):
+        raise _BadSample(member.name, f"has more 'context_texts' than its 'context', which is {fields['context']}")
     if not fields["key"] == key == utterance_key(fields["source"], fields["start_s"], fields["end_s"]):
         raise _BadSample(member.name, "its key is not that of its source, start and end")
     return fields

@@ -55,17 +55,23 @@ class ShardSource:
     stored: tuple[tuple[ScoringKey, tuple[str, ...]], ...]
 
 
-def read_source(names: Sequence[str], out: OutputDir) -> ShardSource:
-    """Find the tars and read the first sample of each.
+def read_source(names: Sequence[str], out: OutputDir, context: int) -> ShardSource:
+    """Find the tars and read the first sample of each. ``context`` is that of the new labels.
 
-    Raises InputError, one line, for a name without shards, for tars that are not of one set or lie in ``out``, and for
-    a tar without a sample that lanser wrote.
+    Raises InputError, one line, for a name without shards, for tars that are not of one set or lie in ``out``, for a
+    tar without a sample that lanser wrote, and for one that holds less than ``context``.
     """
     tars = find_shards(names, out)
     with ThreadPoolExecutor(PEEK_THREADS) as pool:
         firsts = list(pool.map(_first_sample, tars))
     content = hashlib.sha256()
     for tar, (sample, scores) in zip(tars, firsts, strict=True):
+        stored_context = scores.scoring_key.context
+        if stored_context < context:
+            raise InputError(
+                f"--context {context}: {tar.path} was labelled with --context {stored_context} and holds no more; give "
+                f"at most {stored_context}, or label the transcripts of its build again with lanser label"
+            )
         content.update(repr((tar.unit, sample, scores.scoring_key, scores.sentences)).encode())
     section = {
         "inputs": sorted(set(names)),
@@ -109,6 +115,9 @@ def unpack_unit(out: OutputDir, tar: ShardTar) -> StageCounts:
         for sample in read_samples(stream):
             if isinstance(sample, Fault):
                 rejects.append(_reject(tar, sample))
+            elif samples and sample[1].scoring_key.context != samples[0][1].scoring_key.context:
+                detail = "its 'context' is not that of the samples before it"
+                rejects.append(_reject(tar, Fault(f"{sample[0].key}.json", "bad_sample", detail)))
             else:
                 samples.append(sample)
     samples.sort(key=lambda pair: pair[0].key)

@@ -19,11 +19,12 @@ from lanser_ops import tar
 from lanser_ops.audio import recordings
 from lanser_ops.audio.decode import AudioError, encode_flac
 from lanser_ops.corpus.plan import read_unit
+from lanser_ops.labelling.context import with_context
 from lanser_ops.output import attempts
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.output.rejects import count_reasons, shard_stage, write_shard_rejects
 from lanser_ops.tar import Buffer
-from schemas.records import Reject, SourceRow, Transcript, from_table, make_reject
+from schemas.records import OPTIONAL_COLUMNS, Reject, SourceRow, Transcript, from_table, make_reject
 from schemas.specs import LabelSpec, ShardSpec
 from schemas.units import StageCounts, Unit
 
@@ -97,7 +98,7 @@ def choose_samples(
     not_selected = not_selected or {}
     labels = out.read_table(out.labels(spec.taxonomy.name, unit))
     samples, rejects = [], []
-    for row in sample_rows(transcripts, labels):
+    for row in sample_rows(with_context(transcripts, spec.context), labels):
         dropped = drop_reason(row, shard_spec)
         if dropped:
             rejects.append(_reject(row, spec, *dropped))
@@ -139,8 +140,7 @@ def fields_of_all(spec: LabelSpec) -> dict[str, Any]:
         "aggregate": spec.taxonomy.aggregate,
         "templates": list(spec.templates),
         "nli_model": spec.nli_model.id,
-        "nli_sha256": spec.nli_model.sha256,
-        "against": spec.against,
+        **spec.key.fields,
         "prior": spec.prior,
         "prior_strength": spec.prior_strength,
         "neutral_threshold": spec.neutral_threshold,
@@ -148,7 +148,10 @@ def fields_of_all(spec: LabelSpec) -> dict[str, Any]:
 
 
 def sample_rows(transcripts: pa.Table, labels: pa.Table) -> Iterator[dict[str, Any]]:
-    """The columns of both tables, which have the same rows, as ``<key>.json`` holds them."""
+    """The columns of both tables, which have the same rows, as ``<key>.json`` holds them.
+
+    A sample without a value of one of OPTIONAL_COLUMNS does not have that field.
+    """
     if not len(labels.column("template_labels").combine_chunks().flatten()):
         labels = labels.drop_columns(["template_labels", "template_entailment"])
     if not len(labels.column("hypothesis_scores").combine_chunks().flatten()):
@@ -157,7 +160,8 @@ def sample_rows(transcripts: pa.Table, labels: pa.Table) -> Iterator[dict[str, A
     flags = zip(_flags(transcripts), _flags(labels), strict=True)
     columns["flags"] = [of_transcript + of_label for of_transcript, of_label in flags]
     for values in zip(*columns.values(), strict=True):
-        yield dict(zip(columns, values, strict=True))
+        row = zip(columns, values, strict=True)
+        yield {name: value for name, value in row if value is not None or name not in OPTIONAL_COLUMNS}
 
 
 def _columns(table: pa.Table) -> dict[str, list]:

@@ -40,6 +40,7 @@ VALUES = {
     "prior": ("corpus", "mean"),
     "prior-strength": ("0.25", "1.5"),
     "neutral-threshold": ("-0.5", "low"),
+    "context": ("2", "17"),
     "min-score": ("0.7", "1.7"),
     "min-margin": ("1", "2"),
     "keep-flagged": ("false", "no"),
