@@ -146,3 +146,45 @@ def test_agreement_of_any_strength_and_of_an_absence(capsys, labelled, tmp_path)
     assert len(figures(printed)) == 8 and "corpus       0.6" in printed
     matrix = printed.split("prior corpus, strength 0.6: rows are people's labels")[1].splitlines()
     assert [line.split()[2:] for line in matrix[2:]] == [[".", ".", ".", "2"]] * 3 + [["."] * 4]
+
+
+DIALOGUE = [
+    {"text": "My dog died this morning.", "label": "", "dialogue": 1, "turn": 1},
+    {"text": "I don't know what to say.", "label": "sadness", "dialogue": 1, "turn": 2},
+    {"text": "I am so happy for you!", "label": "joy", "dialogue": 2, "turn": 1},
+]
+
+
+def test_agreement_in_context(capsys, tmp_path):
+    """A row without a label counts as context alone; the order is that of the turns, or of the rows without any."""
+    argv = ["--taxonomy", "ekman", "--prior", "none", "--threads", "1", "--csv", str(tmp_path / "texts.jsonl")]
+    outputs = []
+    for rows in (DIALOGUE[::-1], [{**row, "turn": None} for row in DIALOGUE]):
+        (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        assert agreement.main([*argv, "--context", "1"]) == 0
+        outputs.append(capsys.readouterr().out)
+        assert outputs[-1].startswith("2 texts; 1 with no label or several were skipped\n")
+        assert figures(outputs[-1])["This person feels {}.", "none", "0"] == ["100.0%", "100.0%", "100.0%"]
+    assert agreement.main(argv) == 0
+    assert figures(capsys.readouterr().out)["This person feels {}.", "none", "0"][0] == "50.0%"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("text,label\nhm,joy\n", "--context 1: {path} has no column dialogue, which says what belongs together"),
+        (
+            "text,label,dialogue,turn\nhm,joy,x,1\nhm,joy,x,\n",
+            "--csv {path}: row 2 has a dialogue but no turn, which other rows have",
+        ),
+        (
+            "text,label,dialogue,turn\nhm,joy,x,first\n",
+            "--csv {path}: row 1: its turn is 'first'; a whole number is needed",
+        ),
+    ],
+)
+def test_agreement_refuses_context_without_dialogues(capsys, tmp_path, rows, message):
+    path = tmp_path / "texts.csv"
+    path.write_text(rows)
+    line = fails(capsys, agreement.main, "--csv", path, "--taxonomy", "ekman", "--context", "1")
+    assert line == "lanser agreement: " + message.format(path=path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lanser_ops.common.command import Parser, at_least, between, guarded, positive, root_cause, share
+from lanser_ops.common.command import Parser, at_least, between, guarded, positive, root_cause, share, whole
 from lanser_ops.common.errors import InputError, Interrupted
 
 ROOT = Path(__file__).parents[3]
@@ -101,6 +101,13 @@ def test_between_includes_its_bounds():
     for text in ("-0.1", "1.1", "nan"):
         with pytest.raises(argparse.ArgumentTypeError, match=f"{text} is not between 0 and 1"):
             fraction(text)
+
+
+def test_whole_takes_no_fractions_and_includes_its_bounds():
+    assert (whole(0, 16)("0"), whole(0, 16)("16")) == (0, 16)
+    for text in ("17", "-1", "1.5", "one", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"{text} is not a whole number from 0 to 16"):
+            whole(0, 16)(text)
 
 
 def test_at_least_includes_its_bound_and_is_finite():

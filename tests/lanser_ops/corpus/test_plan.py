@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_unit, read_units
@@ -97,3 +98,66 @@ def test_a_unit_reads_its_own_rows(tmp_path):
     rows = [row for unit in units for row in read_unit(out, unit)]
     assert [row.source for row in rows] == plan.column("source").to_pylist()
     assert [row.unit for row in read_unit(out, units[2])] == [2] * units[2].sources
+
+
+def dialogues(rows: list[tuple[str, str | None]]) -> Sources:
+    """A row for every (recording, dialogue)."""
+    columns = [
+        {"root": 0, "path": path, "source": path, "bytes": 100, "dialogue": dialogue, "turn": number}
+        for number, (path, dialogue) in enumerate(rows)
+    ]
+    return Sources(pa.Table.from_pylist(columns, schema=ROW_SCHEMA), ("/in",))
+
+
+def units_by_dialogue(rows: list[tuple[str, str | None]], spec: PlanSpec) -> dict[str, set[int]]:
+    units: dict[str, set[int]] = {}
+    for row in make_plan(dialogues(rows), spec)[0].to_pylist():
+        units.setdefault(row["dialogue"] or row["source"], set()).add(row["unit"])
+    return units
+
+
+def test_a_dialogue_is_in_one_unit_and_split():
+    rows = [(f"{turn}-{dialogue}.wav", f"d{dialogue}") for turn in range(5) for dialogue in range(40)]
+    units = units_by_dialogue(rows, PlanSpec(num_shards=8, val_fraction=0.2))
+    assert all(len(indices) == 1 for indices in units.values()) and len(units) == 40
+    assert {index for indices in units.values() for index in indices} == set(range(8))
+
+
+def test_dialogues_that_share_a_recording_are_in_one_unit():
+    chain = [(f"{number + shift:02d}.wav", f"d{number}") for number in range(30) for shift in (0, 1)]
+    others = [(f"alone{number}.wav", None) for number in range(30)]
+    units = units_by_dialogue([*others, *chain, ("00.wav", None)], PlanSpec(num_shards=10, val_fraction=0))
+    assert len(set().union(*(units[f"d{number}"] for number in range(30)))) == 1
+    assert len(set().union(*(units[path] for path, _ in others))) > 3
+
+
+def test_a_dialogue_stays_in_val_when_the_corpus_grows():
+    def val(count: int) -> set[str]:
+        rows = [
+            (f"{turn}-{dialogue}.wav", f"d{dialogue}") for dialogue in range(count) for turn in range(1 + count // 100)
+        ]
+        plan, units = make_plan(dialogues(rows), PlanSpec(val_fraction=0.1))
+        val_units = {unit.index for unit in units if unit.split == "val"}
+        return {row["dialogue"] for row in plan.to_pylist() if row["unit"] in val_units}
+
+    assert len(val(100)) == 12
+    assert val(100) < val(200)
+
+
+def test_the_order_of_dialogues_does_not_matter():
+    sources = dialogues([(f"{number % 7}.wav", f"d{number % 5}" if number % 3 else None) for number in range(60)])
+    shuffled = Sources(sources.rows.take(np.random.default_rng(0).permutation(60)), sources.roots)
+    assert make_plan(sources, PlanSpec()) == make_plan(shuffled, PlanSpec())
+
+
+def test_a_unit_reads_its_dialogues(tmp_path):
+    out = OutputDir(str(tmp_path))
+    sources = dialogues([("a.wav", "x"), ("b.wav", "x"), ("c.wav", None)])
+    plan, units = make_plan(sources, PlanSpec(num_shards=1, val_fraction=0))
+    out.write_bytes(PLAN, encode_plan(plan, units))
+    rows = {row.source: (row.dialogue, row.turn) for row in read_unit(out, units[0])}
+    assert rows == {"a.wav": ("x", 0), "b.wav": ("x", 1), "c.wav": (None, 2)}
+    plan, units = make_plan(corpus([1, 2]), PlanSpec(num_shards=1, val_fraction=0))
+    out.write_bytes(PLAN, encode_plan(plan, units))
+    with out.open_read(PLAN) as stream:
+        assert pq.read_schema(stream).names[-1] == "text"

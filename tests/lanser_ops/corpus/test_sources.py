@@ -131,6 +131,41 @@ def test_order_of_inputs_does_not_matter(tmp_path):
     assert read_sources(inputs, "/out") == read_sources(inputs[::-1], "/out")
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("path,dialogue\na.wav,x\nb.wav,\nc.wav,x\n", [("x", 1), (None, None), ("x", 3)]),
+        ("path,dialogue,turn\na.wav,x,7\nb.wav,,1\nc.wav,x,-2\n", [("x", 7), (None, None), ("x", -2)]),
+        ("path,turn\na.wav,1\nb.wav,2\nc.wav,3\n", [(None, None)] * 3),
+    ],
+    ids=["in order", "with turns", "without dialogues"],
+)
+def test_dialogues_of_a_manifest(tmp_path, content, expected):
+    touch(tmp_path, "a.wav", "b.wav", "c.wav")
+    (tmp_path / "m.csv").write_text(content)
+    rows = read_sources([str(tmp_path / "m.csv")], str(tmp_path / "out")).rows.to_pylist()
+    assert [(row["dialogue"], row["turn"]) for row in rows] == expected
+
+
+def test_a_dialogue_without_a_turn_is_refused(tmp_path):
+    (tmp_path / "m.csv").write_text("path,dialogue,turn\na.wav,x,1\nb.wav,,\nc.wav,x,\n")
+    line = refusal(tmp_path, tmp_path / "m.csv")
+    assert line == f"--input {tmp_path}/m.csv: row 3 has a dialogue but no turn, which other rows have"
+
+
+def test_a_dialogue_in_two_manifests_is_refused(tmp_path):
+    touch(tmp_path, "in/a.wav", "b.wav")
+    (tmp_path / "in" / "m.csv").write_text("path,dialogue\na.wav,x\n../b.wav,x\n")
+    (tmp_path / "n.csv").write_text("path,dialogue\nb.wav,y\nb.wav,x\n")
+    assert len(read_sources([str(tmp_path / "in" / "m.csv")], "/out").rows) == 2
+    with pytest.raises(InputError) as raised:
+        read_sources([str(tmp_path / "in" / "m.csv"), str(tmp_path / "n.csv")], "/out")
+    assert str(raised.value) == (
+        f"--input {tmp_path}/n.csv: the dialogue 'x' is also in {tmp_path}/in/m.csv; "
+        "give every dialogue a name of its own"
+    )
+
+
 def test_manifest_without_rows(tmp_path):
     (tmp_path / "m.csv").write_text("path,text\n")
     with pytest.raises(InputError, match=r"m\.csv: the manifest has no rows"):

@@ -97,6 +97,15 @@ def test_json_holds_six_digits_of_every_score(scores):
     assert '"template_entailment":[[0.123457,0.9,0.00123457],[0.7,0.654321,1.0]]' in texts[first]
 
 
+def test_context_and_dialogue_are_read():
+    members = json_with(context=2, context_texts=["hi"], dialogue="x", turn=3)(shard_members(SCORES))
+    (first, stored), (second, other) = read_samples(tar_of(members))
+    assert (first.context_texts, first.dialogue, first.turn) == (["hi"], "x", 3)
+    assert stored.scoring_key == ScoringKey("0" * 64, "contradiction", context=2)
+    assert (second.context_texts, second.dialogue, second.turn) == (None, None, None)
+    assert other.scoring_key == ScoringKey("0" * 64, "contradiction")
+
+
 def test_scores_of_a_truncated_transcript_are_not_reused():
     (first, stored), (second, reusable) = read_samples(tar_of(shard_members(SCORES, (True, False))))
     assert stored.entailment is None and reusable.entailment is not None
@@ -192,6 +201,12 @@ BAD = [
     (json_with(entailment=[2.0] * 3), "{key}.json", "has no score from 0 to 1 for each of its 3 hypotheses"),
     (json_with(entailment="high"), "{key}.json", "has no score from 0 to 1 for each of its 3 hypotheses"),
     (json_with(pad="x" * MAX_JSON_BYTES), "{key}.json", "is larger than 4 MB"),
+    (json_with(dialogue=3), "{key}.json", "its 'dialogue' is '3'"),
+    (json_with(turn=2**63), "{key}.json", "its 'turn' is '9223372036854775808'"),
+    (json_with(context=17, context_texts=[]), "{key}.json", "its 'context' is '17'"),
+    (json_with(context=1, context_texts=[None]), "{key}.json", "its 'context_texts' is '[None]'"),
+    (json_with(context=1), "{key}.json", "has one of 'context' and 'context_texts' without the other"),
+    (json_with(context=1, context_texts=["a", "b"]), "{key}.json", "has more 'context_texts' than its 'context', "),
 ]
 
 
