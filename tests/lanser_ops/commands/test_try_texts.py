@@ -56,6 +56,17 @@ def test_try_subtracts_a_share_of_the_mean_over_the_texts_and_everyday_sentences
     assert len(try_texts.reference_sentences()) == 60
 
 
+def test_try_reads_its_texts_as_a_dialogue(capsys):
+    argv = ["My dog died this morning.", "I don't know what to say.", "--taxonomy", "ekman", "--prior", "none"]
+    outputs = []
+    for context in ("0", "1"):
+        assert try_texts.main([*argv, "--threads", "1", "--context", context]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert [first_labels(output)[1] for output in outputs] == ["neutral", "sadness"]
+    first_tables = [output.split("I don't know")[0] for output in outputs]
+    assert first_tables[0] == first_tables[1]
+
+
 def test_try_refuses_in_one_line(capsys, tmp_path):
     assert fails(capsys, try_texts.main, "--taxonomy", "ekman").startswith("lanser try: no text to label")
     line = fails(capsys, try_texts.main, "--taxonomy", "ekman", "--file", tmp_path / "none.txt")
