@@ -17,7 +17,7 @@ from schemas.specs import LabelSpec, ScoreSet
 from schemas.units import Unit
 
 
-def score_unit(out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], score: Score, context: int = 0) -> int:
+def score_unit(out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], score: Score, context: int) -> int:
     """Write the scores of the unit's transcripts, for every set that has none of this unit yet.
 
     ``context`` is the number of previous utterances in a premise. Returns the number of pairs that the labeller scored.
