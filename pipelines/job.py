@@ -27,10 +27,10 @@ from lanser_ops.output.statistics import UnitCounts, total
 from lanser_ops.shards import relabel
 from lanser_ops.shards.relabel import ShardSource
 from pipelines.beam_options import direct_workers, is_described_only, is_direct, parse_beam_flags, runs_elsewhere
-from pipelines.checks import check_order, check_origin, check_places
+from pipelines.checks import check_order, check_origin, check_places, check_voices
 from pipelines.job_spec import JobSpec
 from pipelines.options import RunOptions
-from pipelines.transforms import CountUnits, Label, RewriteShards, Score, Transcribe, Unpack, WriteShards
+from pipelines.transforms import CountUnits, Label, RewriteShards, Score, ScoreSpeech, Transcribe, Unpack, WriteShards
 from schemas.specs import ScoreSet
 from schemas.units import UnitRun
 
@@ -95,6 +95,8 @@ def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
     before = dataset.read_dataset(out)
     check_origin(out, job, before)
     source = relabel.read_source(job.shards, out) if job.shards else None
+    if source:
+        check_voices(job, source)
     sections, plan = _sections(job, out, source)
     check_order(out, job, before)
     content = resume.merge(resume.check(out, before, sections, overwrite), sections)
@@ -107,7 +109,7 @@ def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
     for key, sentences in source.stored if source else ():
         score_store.add_set(out, key, sentences)
     sets = score_store.needed_sets(out, job.label) if job.label and job.score else ()
-    done = resume.finished(out, [run.unit for run in runs], job.stages, job.taxonomy, sets)
+    done = resume.finished(out, [run.unit for run in runs], job.stages, job.taxonomy, sets, job.speech)
     attempts.forget_unconfirmed(out)
     return Preparation(runs, content, sets, done)
 
@@ -124,6 +126,8 @@ def _add_stages(
         runs |= "Transcribe" >> Transcribe(worker, job.asr_name, job.transcribe, hints)
     if job.shards:
         runs |= "Unpack" >> Unpack(worker)
+    if job.speech and job.speech_name and not preparation.done.all("speech"):
+        runs |= "ScoreSpeech" >> ScoreSpeech(worker, job.speech_name, job.speech, hints)
     if job.label and job.score:
         runs |= "Score" >> Score(worker, job.nli_name, job.label, preparation.sets, null_unit, hints)
         runs |= "Label" >> Label(worker, job.label, preparation.sets, null_unit)
@@ -177,11 +181,14 @@ def _write_statistics(
 
 def _as_workers_see(job: JobSpec) -> JobSpec:
     """``job`` without the paths of its models on this machine: a worker finds them by name, and knows the hash."""
-    spec, label = job.transcribe, job.label
+    spec, label, shard, speech = job.transcribe, job.label, job.shard, job.speech
+    if shard and speech:
+        shard = replace(shard, speech=replace(speech, model=replace(speech.model, path="")))
     return replace(
         job,
         transcribe=spec and replace(spec, asr_model=replace(spec.asr_model, path="")),
         label=label and replace(label, nli_model=replace(label.nli_model, path="")),
+        shard=shard,
     )
 
 

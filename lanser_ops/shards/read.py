@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any, BinaryIO
@@ -17,7 +17,7 @@ from lanser_ops import tar
 from lanser_ops.labelling import weak_labels
 from lanser_ops.shards.write import FLAC_MAGIC
 from lanser_ops.tar import BrokenTar, Member
-from schemas.records import TRANSCRIPT_SCHEMA, Transcript, utterance_key
+from schemas.records import SPEECH_SCHEMA, TRANSCRIPT_SCHEMA, Transcript, utterance_key
 from schemas.specs import ScoringKey
 
 KEY = re.compile(r"[0-9a-f]{16}")
@@ -30,17 +30,20 @@ MAX_JSON_BYTES = 4 << 20
 class ShardSample(Transcript):
     """A transcript as a shard holds it, and where in the tar its FLAC is.
 
-    ``asr_model`` is None where the transcript came with the input. ``flags`` are those of the transcript alone.
+    ``asr_model`` is None where the transcript came with the input. ``flags`` are those of the transcript alone. The
+    fields of a speech model are None where the audio was not scored.
     """
 
     asr_model: str | None
     flac_offset: int
     flac_bytes: int
+    speech_model: str | None = None
+    speech_labels: Sequence[str] | None = None
+    speech_scores: Sequence[float] | None = None
 
 
-SAMPLE_SCHEMA = TRANSCRIPT_SCHEMA
-for _field in (("asr_model", pa.string()), ("flac_offset", pa.int64()), ("flac_bytes", pa.int64())):
-    SAMPLE_SCHEMA = SAMPLE_SCHEMA.append(pa.field(*_field))
+_OF_SAMPLE = pa.schema([("asr_model", pa.string()), ("flac_offset", pa.int64()), ("flac_bytes", pa.int64())])
+SAMPLE_SCHEMA = pa.schema([*TRANSCRIPT_SCHEMA, *_OF_SAMPLE, *SPEECH_SCHEMA])
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ def _read_sample(stream: BinaryIO, key: str, members: list[Member]) -> tuple[Sha
         asr_model=fields["asr_model"],
         flac_offset=flac.offset,
         flac_bytes=flac.size,
+        **_speech(fields, by_extension["json"].name),
     )
     by_label = [[words] if isinstance(words, str) else words for words in fields["hypotheses"]]
     sentences = weak_labels.filled(list(chain(*by_label)), fields["templates"])
@@ -174,6 +178,18 @@ def _fields(stream: BinaryIO, member: Member, key: str) -> dict[str, Any]:
     if not fields["key"] == key == utterance_key(fields["source"], fields["start_s"], fields["end_s"]):
         raise _BadSample(member.name, "its key is not that of its source, start and end")
     return fields
+
+
+def _speech(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """The fields of SPEECH_SCHEMA; empty where the audio was not scored."""
+    speech = {column: fields.get(column) for column in SPEECH_SCHEMA.names}
+    if all(value is None for value in speech.values()):
+        return {}
+    model, labels, scores = speech.values()
+    are_scores = isinstance(scores, list) and all(_is_number(score) and 0 <= score <= 1 for score in scores)
+    if not (_is_text(model) and _is_texts(labels) and are_scores and 0 < len(labels or ()) == len(scores or ())):
+        raise _BadSample(name, "has no speech_model, or no score from 0 to 1 for each of its speech_labels")
+    return speech
 
 
 def _entailment(fields: dict[str, Any], by_label: list[list[str]], name: str) -> np.ndarray | None:
