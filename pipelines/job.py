@@ -26,6 +26,7 @@ from lanser_ops.output.progress import watch
 from lanser_ops.output.statistics import UnitCounts, total
 from lanser_ops.shards import relabel
 from lanser_ops.shards.relabel import ShardSource
+from lanser_ops.speech_labelling.classes import class_labels
 from pipelines.beam_options import direct_workers, is_described_only, is_direct, parse_beam_flags, runs_elsewhere
 from pipelines.checks import check_order, check_origin, check_places, check_voices
 from pipelines.job_spec import JobSpec
@@ -69,7 +70,7 @@ def _run(
     test_pipeline: beam.Pipeline | None,
 ) -> None:
     preparation = _prepare(job, out, options.overwrite)
-    for line in [*_bundled_lines(job), *preparation.done.lines()]:
+    for line in [*_bundled_lines(job), *_silent_labels(job), *preparation.done.lines()]:
         print(line, flush=True)
     start = time.monotonic()
     workers = options.workers or direct_workers(beam_options)
@@ -220,6 +221,15 @@ def _bundled_lines(job: JobSpec) -> Iterator[str]:
         yield f"ASR: {job.transcribe.asr_model.id}, {advice} --asr-model {PRODUCTION_ASR}"
     if job.label and job.score and job.nli_name == BUNDLED:
         yield f"NLI: {job.label.nli_model.id}, {advice} --nli-model {PRODUCTION_NLI}"
+
+
+def _silent_labels(job: JobSpec) -> Iterator[str]:
+    if not (job.label and job.shard and job.shard.agree and job.speech):
+        return
+    labels = tuple(label.name for label in job.label.taxonomy.labels)
+    known = class_labels(job.speech.classes, labels).values()
+    if unknown := [label for label in labels if label not in known]:
+        yield f"--agree: {job.speech.model.id} has no class for {', '.join(unknown)}; such utterances are left out"
 
 
 def _reason(error: OSError) -> str:

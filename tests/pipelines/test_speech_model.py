@@ -130,6 +130,9 @@ def test_agree_leaves_out_what_text_and_voice_disagree_on(
     options = ("--speech-model", model, "--agree", "--overwrite")
     done = lanser("shard", "--output", copy, "--taxonomy", "ekman", *options)
     assert done.returncode == 0, done.stderr
+    assert (
+        "--agree: voice has no class for disgust, fear, sadness, surprise, neutral; such utterances are left out\n"
+    ) in done.stdout
     before, after = samples_of(scored), samples_of(copy)
     agreeing = {key for key, sample in before.items() if sample["label"] == favoured(sample)}
     assert 0 < len(agreeing) < 10
