@@ -77,7 +77,10 @@ def resolve(group: str, name: str) -> ModelRef:
 
 
 def _speech_model(name: str) -> ModelRef:
-    """A speech labeller's model. It is found here, for training, which has one, imports nothing that finds models."""
+    """The model of a speech labeller.
+
+    It is found here and not by the backend: one backend is in training, which must not import what reads stores.
+    """
     advice = "an audio classifier of transformers or RUN/model of lanser finetune is needed"
     return models.find_model(name, "--speech-model", models.download_snapshot, "config.json", advice)
 

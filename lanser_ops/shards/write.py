@@ -10,6 +10,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import IO, Any
 
 import orjson
@@ -59,10 +60,13 @@ def shard_unit(
     table = out.read_table(out.transcripts(unit))
     logprobs = table.column("avg_logprob").to_pylist()
     models = pa.array([None if logprob is None else asr_model for logprob in logprobs], pa.string())
+    is_set_aside = attempts.used_up(out, unit)
+    if is_set_aside:  # perhaps before its audio was scored
+        shard_spec = replace(shard_spec, agree=False)
     samples, rejects = choose_samples(
         out, unit, spec, shard_spec, table.append_column("asr_model", models), not_selected
     )
-    if attempts.used_up(out, unit):
+    if is_set_aside:
         log.warning("unit %d is set aside after %d tries: %d rejects", unit.index, attempts.MAX_TRIES, len(samples))
         rejects += [_reject(sample, spec, "gave_up", attempts.GAVE_UP) for sample in samples]
         write_shard_rejects(out, unit, taxonomy, rejects)

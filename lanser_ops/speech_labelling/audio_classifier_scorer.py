@@ -37,7 +37,6 @@ class AudioClassifier:
     weighed against its own absence, not the others.
     """
 
-    files: ModelFiles
     model: Any
     extractor: Any
     mixes_lengths: bool
@@ -49,15 +48,13 @@ class AudioClassifier:
     def score(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """P(class), float64 (clips, classes), of ``clips``, each float32 (samples,) at 16 kHz.
 
-        Raises InputError for scores that are not finite. Leaves torch's intra-op threads at 1.
+        Leaves torch's intra-op threads at 1.
         """
         padded = [np.pad(samples, (0, max(0, MIN_SAMPLES - len(samples)))) for samples in clips]
         batches = list(self._batches([len(samples) for samples in padded]))
         with ThreadPoolExecutor(self.parallel_batches, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             parts = list(pool.map(lambda batch: self._run([padded[index] for index in batch]), batches))
         values = np.concatenate(parts)
-        if not np.isfinite(values).all():
-            raise self.files.error("gives scores that are not finite")
         scores = np.empty_like(values)
         scores[np.concatenate(batches)] = values
         return scores
@@ -112,7 +109,6 @@ def load_classifier(files: ModelFiles, config: ClassifierConfig, device: str, th
     # A group norm averages over all of the input, padding included; the wav2vec 2.0 base models have one.
     has_group_norm = any(isinstance(module, torch.nn.GroupNorm) for module in model.modules())
     return AudioClassifier(
-        files=files,
         model=model,
         extractor=extractor,
         mixes_lengths=bool(getattr(extractor, "return_attention_mask", False)) and not has_group_norm,

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from lanser_ops.audio.decode import SAMPLE_RATE
 from lanser_ops.audio.recordings import Lost, read_utterances
+from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import round_score
 from lanser_ops.corpus.plan import read_unit
 from lanser_ops.output import attempts
@@ -29,8 +30,9 @@ def score_audio(
 ) -> StageCounts:
     """Write the scores of the unit's utterances, null for those whose audio cannot be read any more.
 
-    Every recording is decoded once, as a stream, and at most ``labeller.pool_seconds`` of it are held. A unit that was
-    begun too often (`attempts.used_up`) is left alone: writing its shard sets it aside.
+    Every recording is decoded once, as a stream, and about ``labeller.pool_seconds`` of audio are held. A unit that was
+    begun too often (`attempts.used_up`) is left alone: writing its shard sets it aside. Raises InputError for a model
+    whose scores are not probabilities.
     """
     name = out.speech_scores(spec.model, unit)
     if out.exists(name) or attempts.used_up(out, unit):
@@ -41,8 +43,12 @@ def score_audio(
         clips = ((each.key, samples) for each, samples in utterances if not isinstance(samples, Lost))
         scores = {}
         for pool in _pools(clips, labeller.pool_seconds):
-            rows = labeller.score([samples for _, samples in pool]).tolist()
-            for (key, _), row in zip(pool, rows, strict=True):
+            rows = labeller.score([samples for _, samples in pool])
+            if rows.shape != (len(pool), len(spec.classes)) or not ((rows >= 0) & (rows <= 1)).all():
+                raise InputError(
+                    f"speech model {spec.model.id}: gives no score from 0 to 1 for each class; use another"
+                )
+            for (key, _), row in zip(pool, rows.tolist(), strict=True):
                 scores[key] = [round_score(value) for value in row]
         keys = [transcript.key for transcript in transcripts]
         columns = {"key": keys, SCORES.name: [scores.get(key) for key in keys]}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file, save_file
 
 from lanser_ops.audio.decode import read_all
 from lanser_ops.speech_labelling import audio_classifier
@@ -260,6 +261,20 @@ def test_weights_that_cannot_be_read_end_the_job_in_one_line(
     done = lanser("shard", "--output", copy, "--taxonomy", "ekman", "--speech-model", folder, "--overwrite")
     assert done.returncode != 0
     assert done.stderr.splitlines()[-1].startswith(f"lanser shard: audio classifier '{folder}' cannot be loaded (")
+
+
+def test_scores_that_are_no_probabilities_end_the_job_in_one_line(
+    copy: Path, write_audio_classifier, tmp_path: Path, lanser
+):
+    folder = write_audio_classifier(tmp_path / "nan", CLASSES)
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    done = lanser("shard", "--output", copy, "--taxonomy", "ekman", "--speech-model", folder, "--overwrite")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "lanser shard: speech model nan: gives no score from 0 to 1 for each class; use another"
+    )
 
 
 def test_relabel_with_agree_needs_scores_in_the_shards(built: Path, scored: Path, tmp_path: Path, lanser):
