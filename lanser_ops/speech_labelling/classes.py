@@ -60,7 +60,7 @@ def voice_label(classes: Sequence[str], scores: Sequence[float], labels: tuple[s
     ``scores`` are the probabilities of ``classes``. Those of classes that stand for the same label are added up; those
     of classes that stand for none are left out, and the others are scaled to a sum of 1. None where nothing remains.
 
-    >>> voice_label(("happy", "angry", "calm"), (0.3, 0.1, 0.6), ("joy", "anger"))
+    >>> voice_label(("happy", "angry", "calm"), (0.375, 0.125, 0.5), ("joy", "anger"))
     ('joy', 0.75)
     """
     label_of = class_labels(tuple(classes), labels)
