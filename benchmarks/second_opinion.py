@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How many labels are right with and without --agree, on RAVDESS, whose file names say the emotion.
 
-    python benchmarks/second_opinion.py out/ravdess --actors 17 18 19 20 21 22 23 24
+    python -m benchmarks.second_opinion out/ravdess --actors 17 18 19 20 21 22 23 24
 
 The argument is the output of ``lanser build --speech-model``, without ``--agree``. The speech model must not have been
 trained on the actors. Every emotion is compared with the label that a class of that name stands for; one that the
@@ -40,7 +40,7 @@ def main() -> None:
     args = parser.parse_args()
     counts: Counter[str] = Counter()
     right: Counter[str] = Counter()
-    by_label: Counter[tuple[str, bool]] = Counter()
+    acted: dict[str, Counter[str]] = {}
     for sample in samples_of(args.output, args.taxonomy):
         match = RAVDESS.search(re.sub(r"\.\w+$", "", sample["source"]))
         if match is None or int(match["group"]) not in args.actors:
@@ -52,17 +52,17 @@ def main() -> None:
         opinions = {"text": sample["label"], "voice": voice and voice[0]}
         if opinions["text"] == opinions["voice"]:
             opinions["text and voice agree"] = sample["label"]
-            by_label[sample["label"], sample["label"] == truth] += 1
+            acted.setdefault(sample["label"], Counter())[emotion] += 1
         for name, label in opinions.items():
             counts[name] += 1
             right[name] += label is not None and label == truth
     print("| label of | utterances | right |\n|---|---|---|")
     for name, count in counts.items():
         print(f"| {name} | {count} | {right[name] / count:.1%} |")
-    print("\n| labels that agree | utterances | right |\n|---|---|---|")
-    for label in sorted({label for label, _ in by_label}):
-        total = by_label[label, True] + by_label[label, False]
-        print(f"| {label} | {total} | {by_label[label, True]} |")
+    print("\n| label that text and voice share | utterances | emotions that were acted |\n|---|---|---|")
+    for label, emotions in sorted(acted.items()):
+        listed = ", ".join(f"{emotion} {count}" for emotion, count in emotions.most_common())
+        print(f"| {label} | {emotions.total()} | {listed} |")
 
 
 if __name__ == "__main__":
