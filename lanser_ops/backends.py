@@ -1,7 +1,8 @@
-"""Which recogniser or labeller ``BACKEND:MODEL`` names.
+"""Which recogniser, labeller or speech labeller ``BACKEND:MODEL`` names.
 
-A backend is whatever an entry point of the group ``lanser.asr`` or ``lanser.labellers`` names: a module or object with
-the functions of `lanser_ops.asr.base.AsrBackend` or `lanser_ops.labelling.base.LabellerBackend`. Those that ship are
+A backend is whatever an entry point of the group ``lanser.asr``, ``lanser.labellers`` or ``lanser.speech_labellers``
+names: a module or object with the functions of `lanser_ops.asr.base.AsrBackend`,
+`lanser_ops.labelling.base.LabellerBackend` or `lanser_ops.speech_labelling.base.SpeechBackend`. Those that ship are
 declared in pyproject.toml like anybody else's; docs/extending.md shows how to add one.
 """
 
@@ -12,11 +13,12 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, distributions
 from typing import Any
 
+from lanser_ops import models
 from lanser_ops.common.errors import InputError
 from schemas.specs import ModelRef
 
-ASR, LABELLERS = "lanser.asr", "lanser.labellers"
-DEFAULTS = {ASR: "whisper", LABELLERS: "nli"}
+ASR, LABELLERS, SPEECH = "lanser.asr", "lanser.labellers", "lanser.speech_labellers"
+DEFAULTS = {ASR: "whisper", LABELLERS: "nli", SPEECH: "audio-classifier"}
 BUNDLED = "bundled"
 # What messages recommend for a real corpus.
 PRODUCTION_ASR, PRODUCTION_NLI = "large-v3-turbo", "FacebookAI/roberta-large-mnli"
@@ -69,8 +71,18 @@ def resolve(group: str, name: str) -> ModelRef:
     such backend or model.
     """
     backend, model = split_name(group, name)
-    ref = load_backend(group, backend).resolve(model)
+    resolver = load_backend(group, backend)
+    ref = _speech_model(model) if group == SPEECH else resolver.resolve(model)
     return ref if backend == DEFAULTS[group] else replace(ref, id=f"{backend}:{ref.id}")
+
+
+def _speech_model(name: str) -> ModelRef:
+    """The model of a speech labeller.
+
+    It is found here and not by the backend: one backend is in training, which must not import what reads stores.
+    """
+    advice = "an audio classifier of transformers or RUN/model of lanser finetune is needed"
+    return models.find_model(name, "--speech-model", models.download_snapshot, "config.json", advice)
 
 
 def resolve_same(group: str, name: str, launched: ModelRef) -> ModelRef:

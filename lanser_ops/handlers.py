@@ -14,14 +14,16 @@ from typing import Any
 
 from lanser_ops.asr.base import Recognizer
 from lanser_ops.asr.transcribe import transcribe_unit
-from lanser_ops.backends import ASR, LABELLERS, backend_of, resolve_same
+from lanser_ops.backends import ASR, LABELLERS, SPEECH, backend_of, resolve_same
 from lanser_ops.beam_compat import ModelHandler
 from lanser_ops.beam_metrics import record
 from lanser_ops.labelling.base import Labeller, Scores
 from lanser_ops.labelling.label import score_null, score_unit
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.process import release_memory, tune_process
-from schemas.specs import CutSpec, LabelSpec, ScoreSet, TranscribeSpec
+from lanser_ops.speech_labelling.base import SpeechLabeller
+from lanser_ops.speech_labelling.score import score_audio
+from schemas.specs import CutSpec, LabelSpec, ScoreSet, SpeechSpec, TranscribeSpec
 from schemas.units import StageCounts, UnitRun
 
 
@@ -126,6 +128,38 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LazyScorer]):
 
     def get_metrics_namespace(self) -> str:
         return "lanser_score"
+
+
+class SpeechHandler(ModelHandler[UnitRun, UnitRun, SpeechLabeller]):
+    """Units to the scores of a speech model on disk, with a speech labeller backend."""
+
+    def __init__(self, worker: Worker, model_name: str, spec: SpeechSpec):
+        super().__init__(max_batch_size=1)
+        self._worker, self._model_name, self._spec = worker, model_name, spec
+
+    def load_model(self) -> SpeechLabeller:
+        tune_process()
+        model = resolve_same(SPEECH, self._model_name, self._spec.model)
+        return backend_of(SPEECH, self._model_name).load(model, self._worker.device, self._worker.threads)
+
+    def share_model_across_processes(self) -> bool:
+        """As with the recogniser: on a GPU the workers of a machine use one model."""
+        return _is_on_gpu(SPEECH, self._model_name, self._worker.device)
+
+    def run_inference(
+        self, batch: Sequence[UnitRun], model: SpeechLabeller, inference_args: dict[str, Any] | None = None
+    ) -> Iterable[UnitRun]:
+        return list(self._score(batch, model))
+
+    def _score(self, batch: Sequence[UnitRun], model: SpeechLabeller) -> Iterator[UnitRun]:
+        for run in batch:
+            start = time.monotonic()
+            score_audio(self._worker.out, run.unit, self._worker.roots, self._spec, model)
+            release_memory()
+            yield record(run, "speech", start, StageCounts())
+
+    def get_metrics_namespace(self) -> str:
+        return "lanser_speech"
 
 
 def _is_on_gpu(group: str, model_name: str, device: str) -> bool:

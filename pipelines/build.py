@@ -21,20 +21,23 @@ def build_parser() -> Parser:
     options.add_asr_options(parser)
     add_label_options(parser)
     options.add_shard_options(parser)
+    options.add_speech_options(parser)
     return parser
 
 
 def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
     """Parse ``argv`` and run the job; raises InputError for what the user has to fix."""
     args, run_options = options.parse(build_parser(), argv or [])
+    label = label_spec(args)
     job = JobSpec(
         inputs=Inputs(options.input_names(args), options.plan_options(args)),
         transcribe=options.transcribe_spec(args),
         asr_name=args.asr_model,
-        label=label_spec(args),
+        label=label,
         nli_name=args.nli_model,
         score=True,
-        shard=options.shard_spec(args),
+        shard=options.shard_spec(args, options.speech_spec(args, label.taxonomy)),
+        speech_name=args.speech_model,
     )
     from pipelines.job import run_job  # imports Beam: not for --help or a mistyped option
 

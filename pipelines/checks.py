@@ -6,6 +6,8 @@ from lanser_ops import storage
 from lanser_ops.common.errors import InputError
 from lanser_ops.output import resume
 from lanser_ops.output.directory import OutputDir
+from lanser_ops.shards.relabel import ShardSource
+from lanser_ops.speech_labelling.classes import check_classes
 from pipelines.job_spec import JobSpec
 
 
@@ -34,3 +36,15 @@ def check_order(out: OutputDir, job: JobSpec, before: dict) -> None:
         raise InputError(f"--output {out.root}: no transcripts there; run lanser transcribe or lanser build first")
     if not job.score and job.shard and not resume.stored(before, "label", job.taxonomy):
         raise InputError(f"--output {out.root}: no labels for {job.taxonomy} there; run lanser label first")
+
+
+def check_voices(job: JobSpec, source: ShardSource) -> None:
+    """Raise InputError where --agree finds no scores of a speech model in the shards, or none for the taxonomy."""
+    if not (job.label and job.shard and job.shard.agree):
+        return
+    for tar, classes in zip(source.tars, source.speech_classes, strict=True):
+        if not classes:
+            raise InputError(
+                f"--agree: {tar.path} has no scores of a speech model; build the shards with --speech-model"
+            )
+        check_classes(f"--agree: the speech model of {tar.path}", classes, job.label.taxonomy)

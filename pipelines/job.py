@@ -26,11 +26,12 @@ from lanser_ops.output.progress import watch
 from lanser_ops.output.statistics import UnitCounts, total
 from lanser_ops.shards import relabel
 from lanser_ops.shards.relabel import ShardSource
+from lanser_ops.speech_labelling.classes import class_labels
 from pipelines.beam_options import direct_workers, is_described_only, is_direct, parse_beam_flags, runs_elsewhere
-from pipelines.checks import check_order, check_origin, check_places
+from pipelines.checks import check_order, check_origin, check_places, check_voices
 from pipelines.job_spec import JobSpec
 from pipelines.options import RunOptions
-from pipelines.transforms import CountUnits, Label, RewriteShards, Score, Transcribe, Unpack, WriteShards
+from pipelines.transforms import CountUnits, Label, RewriteShards, Score, ScoreSpeech, Transcribe, Unpack, WriteShards
 from schemas.specs import ScoreSet
 from schemas.units import UnitRun
 
@@ -69,7 +70,7 @@ def _run(
     test_pipeline: beam.Pipeline | None,
 ) -> None:
     preparation = _prepare(job, out, options.overwrite)
-    for line in [*_bundled_lines(job), *preparation.done.lines()]:
+    for line in [*_bundled_lines(job), *_silent_labels(job), *preparation.done.lines()]:
         print(line, flush=True)
     start = time.monotonic()
     workers = options.workers or direct_workers(beam_options)
@@ -95,6 +96,8 @@ def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
     before = dataset.read_dataset(out)
     check_origin(out, job, before)
     source = relabel.read_source(job.shards, out, job.label.context) if job.shards and job.label else None
+    if source:
+        check_voices(job, source)
     sections, plan = _sections(job, out, source)
     check_order(out, job, before)
     content = resume.merge(resume.check(out, before, sections, overwrite), sections)
@@ -107,7 +110,7 @@ def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
     for key, sentences in source.stored if source else ():
         score_store.add_set(out, key, sentences)
     sets = score_store.needed_sets(out, job.label) if job.label and job.score else ()
-    done = resume.finished(out, [run.unit for run in runs], job.stages, job.taxonomy, sets)
+    done = resume.finished(out, [run.unit for run in runs], job.stages, job.taxonomy, sets, job.speech)
     attempts.forget_unconfirmed(out)
     return Preparation(runs, content, sets, done)
 
@@ -124,6 +127,8 @@ def _add_stages(
         runs |= "Transcribe" >> Transcribe(worker, job.asr_name, job.transcribe, hints)
     if job.shards:
         runs |= "Unpack" >> Unpack(worker)
+    if job.speech and job.speech_name and not preparation.done.all("speech"):
+        runs |= "ScoreSpeech" >> ScoreSpeech(worker, job.speech_name, job.speech, hints)
     if job.label and job.score:
         runs |= "Score" >> Score(worker, job.nli_name, job.label, preparation.sets, null_unit, hints)
         runs |= "Label" >> Label(worker, job.label, preparation.sets, null_unit)
@@ -177,11 +182,14 @@ def _write_statistics(
 
 def _as_workers_see(job: JobSpec) -> JobSpec:
     """``job`` without the paths of its models on this machine: a worker finds them by name, and knows the hash."""
-    spec, label = job.transcribe, job.label
+    spec, label, shard, speech = job.transcribe, job.label, job.shard, job.speech
+    if shard and speech:
+        shard = replace(shard, speech=replace(speech, model=replace(speech.model, path="")))
     return replace(
         job,
         transcribe=spec and replace(spec, asr_model=replace(spec.asr_model, path="")),
         label=label and replace(label, nli_model=replace(label.nli_model, path="")),
+        shard=shard,
     )
 
 
@@ -213,6 +221,15 @@ def _bundled_lines(job: JobSpec) -> Iterator[str]:
         yield f"ASR: {job.transcribe.asr_model.id}, {advice} --asr-model {PRODUCTION_ASR}"
     if job.label and job.score and job.nli_name == BUNDLED:
         yield f"NLI: {job.label.nli_model.id}, {advice} --nli-model {PRODUCTION_NLI}"
+
+
+def _silent_labels(job: JobSpec) -> Iterator[str]:
+    if not (job.label and job.shard and job.shard.agree and job.speech):
+        return
+    labels = tuple(label.name for label in job.label.taxonomy.labels)
+    known = class_labels(job.speech.classes, labels).values()
+    if unknown := [label for label in labels if label not in known]:
+        yield f"--agree: {job.speech.model.id} has no class for {', '.join(unknown)}; such utterances are left out"
 
 
 def _reason(error: OSError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lanser_ops.backends import BUNDLED
-from schemas.specs import LabelSpec, PlanSpec, ShardSpec, TranscribeSpec
+from schemas.specs import LabelSpec, PlanSpec, ShardSpec, SpeechSpec, TranscribeSpec
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class JobSpec:
     """The stages of a job. A stage that is None is not run; its existing files are used as they are.
 
     ``shard`` needs ``label``, for what the samples say of their labels; ``score`` says whether the labels are written
-    in this run. ``shards`` names the shards that transcripts and audio come from. ``asr_name`` and ``nli_name`` are
-    what --asr-model and --nli-model gave, which workers resolve themselves.
+    in this run. ``shards`` names the shards that transcripts and audio come from. ``asr_name``, ``nli_name`` and
+    ``speech_name`` are what --asr-model, --nli-model and --speech-model gave, which workers resolve themselves.
     """
 
     inputs: Inputs | None = None
@@ -33,6 +33,7 @@ class JobSpec:
     nli_name: str = BUNDLED
     score: bool = False
     shard: ShardSpec | None = None
+    speech_name: str | None = None
 
     @property
     def stages(self) -> list[str]:
@@ -40,11 +41,16 @@ class JobSpec:
         active = {
             "transcribe": self.transcribe,
             "unpack": self.shards,
+            "speech": self.speech,
             "score": self.score,
             "label": self.score,
             "shard": self.shard,
         }
         return [name for name, stage in active.items() if stage]
+
+    @property
+    def speech(self) -> SpeechSpec | None:
+        return self.shard.speech if self.shard else None
 
     @property
     def taxonomy(self) -> str | None:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from lanser_ops import storage
 from lanser_ops.asr.base import MAX_CLIP_S
-from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, backend_of, resolve
+from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, SPEECH, backend_of, resolve
 from lanser_ops.common.command import Parser, at_least, between, positive, share
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
-from schemas.specs import CutSpec, PlanSpec, ShardSpec, TranscribeSpec
+from lanser_ops.speech_labelling.classes import check_classes
+from schemas.specs import CutSpec, PlanSpec, ShardSpec, SpeechSpec, TranscribeSpec
+from schemas.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -159,6 +161,7 @@ def add_shard_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-score", type=between(0, 1), default=ShardSpec.min_score, help="default: %(default)s")
     parser.add_argument("--min-margin", type=between(0, 1), default=ShardSpec.min_margin, help="default: %(default)s")
     add_flag(parser, "--keep-flagged", "keep utterances whose transcript is in doubt")
+    add_flag(parser, "--agree", "leave out utterances whose label is not the one that the speech model favours")
     selection = parser.add_argument_group(
         "selection",
         "Among the utterances that remain, over all shards: those with the best scores stay, by default all. Applied "
@@ -176,6 +179,15 @@ def add_shard_options(parser: argparse.ArgumentParser) -> None:
         type=at_least(1),
         metavar="X",
         help="of each label at most X times as many utterances as the rarest label has",
+    )
+
+
+def add_speech_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--speech-model",
+        metavar="MODEL",
+        help="a model that scores the emotion of the audio, beside the text: a directory (also in gs:// or s3://) or "
+        "hub id of a transformers audio classifier, or lanser:RUN/model of lanser finetune; default: none",
     )
 
 
@@ -239,7 +251,19 @@ def _language_codes(names: str, code_of: Callable[[str], str | None]) -> tuple[s
     return tuple(sorted(codes))
 
 
-def shard_spec(args: argparse.Namespace) -> ShardSpec:
+def speech_spec(args: argparse.Namespace, taxonomy: Taxonomy) -> SpeechSpec | None:
+    """Raises InputError for a model that is not there or knows none of the labels, and for --agree without a model."""
+    if args.speech_model is None:
+        if args.agree:
+            raise InputError("--agree: there is nothing to agree with; give --speech-model")
+        return None
+    model = resolve(SPEECH, args.speech_model)
+    classes = backend_of(SPEECH, args.speech_model).classes(model)
+    check_classes(f"--speech-model {args.speech_model}", classes, taxonomy)
+    return SpeechSpec(model, classes)
+
+
+def shard_spec(args: argparse.Namespace, speech: SpeechSpec | None = None) -> ShardSpec:
     return ShardSpec(
         min_score=args.min_score,
         min_margin=args.min_margin,
@@ -248,6 +272,8 @@ def shard_spec(args: argparse.Namespace) -> ShardSpec:
         keep_top=args.keep_top,
         per_label=args.per_label,
         balance=args.balance,
+        speech=speech,
+        agree=args.agree,
     )
 
 

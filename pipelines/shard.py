@@ -19,8 +19,11 @@ def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None =
     parser = options.job_parser("shard", "An output directory's transcripts, labels and audio to shards.")
     add_label_options(parser)
     options.add_shard_options(parser)
+    options.add_speech_options(parser)
     args, run_options = options.parse(parser, argv or [])
-    job = JobSpec(label=label_spec(args), shard=options.shard_spec(args))
+    label = label_spec(args)
+    speech = options.speech_spec(args, label.taxonomy)
+    job = JobSpec(label=label, shard=options.shard_spec(args, speech), speech_name=args.speech_model)
     from pipelines.job import run_job  # imports Beam: not for --help or a mistyped option
 
     run_job(job, run_options, test_pipeline)

@@ -1,6 +1,6 @@
 """The stages of a job as PTransforms over work units.
 
-    units ─ Reshuffle ─ Transcribe ─ Score ─ Label ─ WriteShards ─ CountUnits
+    units ─ Reshuffle ─ Transcribe ─ ScoreSpeech ─ Score ─ Label ─ WriteShards ─ CountUnits
 
 Units are a few bytes each and independent: no audio and no sample ever passes between workers. Only a prior and a
 selection depend on all units: labels then wait for the scores of the last one, and shards for its labels. ``lanser
@@ -18,13 +18,13 @@ import apache_beam as beam
 from lanser_ops.beam_compat import RunInference
 from lanser_ops.beam_metrics import record
 from lanser_ops.common.label_scores import mean_log_scores
-from lanser_ops.handlers import ScoreHandler, TranscribeHandler, Worker
+from lanser_ops.handlers import ScoreHandler, SpeechHandler, TranscribeHandler, Worker
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.label import corpus_sums, label_unit, null_sums
 from lanser_ops.output.statistics import UnitCounts, count_unit
 from lanser_ops.shards import relabel, select
 from lanser_ops.shards.write import shard_unit
-from schemas.specs import LabelSpec, ScoreSet, ShardSpec, TranscribeSpec
+from schemas.specs import LabelSpec, ScoreSet, ShardSpec, SpeechSpec, TranscribeSpec
 from schemas.units import ShardTar, StageCounts, UnitRun
 
 # `select.left_out` as Beam looks it up by unit: nothing for a unit that loses nothing.
@@ -42,6 +42,19 @@ class Transcribe(beam.PTransform):
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
         return units | RunInference(self._handler, model_identifier="asr").with_resource_hints(**self._hints)
+
+
+@beam.typehints.with_input_types(UnitRun)
+@beam.typehints.with_output_types(UnitRun)
+class ScoreSpeech(beam.PTransform):
+    """The audio of transcribed units to the scores of a speech model, on disk; ``hints`` as for `Transcribe`."""
+
+    def __init__(self, worker: Worker, model_name: str, spec: SpeechSpec, hints: Mapping[str, str] | None = None):
+        super().__init__()
+        self._handler, self._hints = SpeechHandler(worker, model_name, spec), dict(hints or {})
+
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
+        return units | RunInference(self._handler, model_identifier="speech").with_resource_hints(**self._hints)
 
 
 @beam.typehints.with_input_types(UnitRun)

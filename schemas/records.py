@@ -45,6 +45,7 @@ REASONS = {
     "premise_truncated": "flagged: the transcript is longer than the labeller reads",
     "low_score": "the best label's score is under --min-score",
     "low_margin": "the best label's lead is under --min-margin",
+    "disagreement": "the text and the voice favour different labels, and --agree was given",
     "not_selected": "outside the selection by --max-repeats, --keep-top, --per-label or --balance",
 }
 
@@ -182,6 +183,16 @@ LABEL_SCHEMA = pa.schema(
         ("template_entailment", pa.list_(pa.list_(pa.float32()))),
         ("flags", pa.list_(pa.string())),
         ("hypothesis_scores", pa.list_(pa.list_(pa.float32()))),
+    ]
+)
+
+# What a speech model says of an utterance: its id, the names of its classes, and their probabilities at six significant
+# digits. All are null where the audio was not scored.
+SPEECH_SCHEMA = pa.schema(
+    [
+        ("speech_model", pa.string()),
+        ("speech_labels", pa.list_(pa.string())),
+        ("speech_scores", pa.list_(pa.float64())),
     ]
 )
 

@@ -103,13 +103,23 @@ class LabelSpec:
 
 
 @dataclass(frozen=True)
-class ShardSpec:
-    """Which labelled utterances are left out of the shards.
+class SpeechSpec:
+    """A model that scores the emotion of audio, and the names of its classes in the order of its scores."""
 
-    The first three fields judge each utterance by itself. The others select among those that remain, over the whole
-    corpus, and None selects nothing: at most ``max_repeats`` utterances with the same words, the share ``keep_top`` of
-    each label with the best scores, at most ``per_label`` utterances of a label, and at most ``balance`` times as many
-    as the rarest label has.
+    model: ModelRef
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShardSpec:
+    """Which labelled utterances are left out of the shards, and what samples say beside their label.
+
+    The first three fields and ``agree`` judge each utterance by itself: with ``agree`` it is left out if the label of
+    its text is not the one that the speech model favours. ``speech`` is the speech model that scores the audio, None
+    where there is none, or where the scores come with the shards that are relabelled. The other fields select among the
+    utterances that remain, over the whole corpus, and None selects nothing: at most ``max_repeats`` utterances with the
+    same words, the share ``keep_top`` of each label with the best scores, at most ``per_label`` utterances of a label,
+    and at most ``balance`` times as many as the rarest label has.
     """
 
     min_score: float = 0.0
@@ -119,6 +129,8 @@ class ShardSpec:
     keep_top: float | None = None
     per_label: int | None = None
     balance: float | None = None
+    speech: SpeechSpec | None = None
+    agree: bool = False
 
     @property
     def selects(self) -> bool:

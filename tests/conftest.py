@@ -314,3 +314,24 @@ def front(gcs_url: str, gcs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[F
     yield server
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def write_audio_classifier():
+    """Write a random wav2vec 2.0 audio classifier with these classes, and its extractor, to a directory."""
+    import torch
+    import transformers
+
+    def write(folder: Path, classes: tuple[str, ...], **options: object) -> Path:
+        convolutions = {"conv_dim": (16, 16, 16), "conv_kernel": (10, 8, 8), "conv_stride": (5, 4, 4)}
+        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+        positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "classifier_proj_size": 16}
+        names = {"id2label": dict(enumerate(classes)), "label2id": {name: row for row, name in enumerate(classes)}}
+        defaults = {"feat_extract_norm": "layer", "initializer_range": 0.3}
+        torch.manual_seed(5)
+        config = transformers.Wav2Vec2Config(**convolutions, **sizes, **positions, **names, **defaults | options)
+        transformers.Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
+        transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
+        return folder
+
+    return write

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import BinaryIO
 
 import numpy as np
 
 from lanser_ops import storage
-from lanser_ops.audio.decode import SAMPLE_RATE, decode
-from schemas.records import SourceRow
+from lanser_ops.audio.decode import SAMPLE_RATE, AudioError, decode
+from schemas.records import SourceRow, Transcript
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Why a recording no longer gives the audio that was transcribed; ``reason`` is a key of `REASONS`."""
+
+    reason: str
+    detail: str
 
 
 def by_recording(rows: Sequence[SourceRow]) -> Iterator[list[SourceRow]]:
@@ -84,3 +93,31 @@ def cut_blocks(blocks: Iterable[np.ndarray], ranges: Sequence[tuple[int, int]]) 
         yield index, np.concatenate(pieces)
     for index in reversed(waiting):
         yield index, np.zeros(0, np.float32)
+
+
+def read_utterances(
+    transcripts: Sequence[Transcript], rows: Sequence[SourceRow], roots: Sequence[str]
+) -> Iterator[tuple[Transcript, np.ndarray | Lost]]:
+    """Every transcript of a recording in ``rows`` with its audio, float32 (samples,) at 16 kHz, or why there is none.
+
+    Each recording is decoded once, as a stream.
+    """
+    by_source: dict[str, list[Transcript]] = {}
+    for transcript in transcripts:
+        by_source.setdefault(transcript.source, []).append(transcript)
+    for group in by_recording(rows):
+        utterances = dict(enumerate(by_source.pop(group[0].source, [])))
+        if not utterances:
+            continue
+        cuts = [(to_samples(each.start_s), to_samples(each.end_s)) for each in utterances.values()]
+        lost = Lost("decode_error", "the recording has changed since it was transcribed")
+        try:
+            for index, samples in cut_blocks(decode_recording(group[0], roots), cuts):
+                if len(samples) == cuts[index][1] - cuts[index][0]:
+                    yield utterances.pop(index), samples
+        except AudioError as error:  # perhaps late in a long recording: what came before it is complete
+            lost = Lost(error.reason, error.detail)
+        except OSError as error:
+            lost = Lost("missing", " ".join(str(error).split()))
+        for utterance in utterances.values():
+            yield utterance, lost

@@ -58,10 +58,19 @@ def _show_shard(path: str, limit: int) -> None:
 
 
 def _describe(fields: dict[str, Any]) -> str:
-    """A sample's text and best scores, on two lines."""
-    ranked = sorted(zip(fields["entailment"], fields["labels"], strict=True), reverse=True)[:SHOWN_SCORES]
-    scores = ", ".join(f"{label} {score:.2f}" for score, label in ranked)
-    return f"  {fields['key']}  {fields['duration_s']:5.1f} s  {fields['text']!r}\n    {scores}"
+    """A sample's text and best scores, and those of its voice if there are any, on a line each."""
+    lines = [
+        f"  {fields['key']}  {fields['duration_s']:5.1f} s  {fields['text']!r}",
+        f"    {_best(fields['labels'], fields['entailment'])}",
+    ]
+    if "speech_scores" in fields:
+        lines.append(f"    voice: {_best(fields['speech_labels'], fields['speech_scores'])}")
+    return "\n".join(lines)
+
+
+def _best(labels: list[str], scores: list[float]) -> str:
+    ranked = sorted(zip(scores, labels, strict=True), reverse=True)[:SHOWN_SCORES]
+    return ", ".join(f"{label} {score:.2f}" for score, label in ranked)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -65,7 +65,9 @@ def label_section(spec: LabelSpec) -> dict[str, Any]:
 
 
 def shard_section(spec: ShardSpec) -> dict[str, Any]:
-    return asdict(spec)
+    """Options that are not given are None, as they are in an output of before there were such options."""
+    fields = {name: value for name, value in asdict(spec).items() if name != "speech"}
+    return {**fields, "agree": spec.agree or None, "speech_model": spec.speech and model_entry(spec.speech.model)}
 
 
 def model_entry(model: ModelRef) -> dict[str, str]:

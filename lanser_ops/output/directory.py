@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from lanser_ops import storage
 from schemas.records import Transcript, WeakLabel, from_table
-from schemas.specs import ScoreSet
+from schemas.specs import ModelRef, ScoreSet
 from schemas.units import Unit
 
 DATASET = "dataset.json"
@@ -67,6 +67,10 @@ class OutputDir:
     def sentences(self, score_set: ScoreSet) -> str:
         """The hypotheses of a score set, and what their scores depend on."""
         return f"scores/{score_set.name}/{SENTENCES}"
+
+    def speech_scores(self, model: ModelRef, unit: Unit) -> str:
+        """What a speech model scores the audio of the unit's utterances."""
+        return f"speech/{model.sha256[:16]}/{unit.part}"
 
     def marker(self, stage: str, unit: Unit, taxonomy: str | None) -> str:
         """The file that marks ``stage`` (``transcribe``, ``unpack``, ``label``, ``shard``) as done for the unit.

@@ -89,6 +89,8 @@ def _tables(content: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
                     f"against {label['against']}, prior {label['prior']}",
                 )
             )
+            if model := content["taxonomies"][name].get("shard", {}).get("speech_model"):
+                tables[0][1].append((f"speech model of {name}", model["id"]))
         tables.append((f"{title}: counts", _counts(statistics)))
         if "template_agreement" in statistics:
             shares = statistics["template_agreement"]

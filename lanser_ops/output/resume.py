@@ -9,7 +9,7 @@ from typing import Any
 from lanser_ops.common.errors import InputError
 from lanser_ops.output import dataset
 from lanser_ops.output.directory import CARD, DATASET, NULL, PLAN, REPORT, SENTENCES, OutputDir
-from schemas.specs import ScoreSet
+from schemas.specs import ScoreSet, SpeechSpec
 from schemas.units import Unit
 
 # A stage that changes invalidates those after it. The first three concern all taxonomies; a directory has the first
@@ -112,14 +112,21 @@ def merge(before: dict[str, Any], now: Sections) -> dict[str, Any]:
 
 
 def finished(
-    out: OutputDir, units: Sequence[Unit], stages: Sequence[str], taxonomy: str | None, sets: Sequence[ScoreSet]
+    out: OutputDir,
+    units: Sequence[Unit],
+    stages: Sequence[str],
+    taxonomy: str | None,
+    sets: Sequence[ScoreSet],
+    speech: SpeechSpec | None,
 ) -> Done:
-    """Which units have the files of ``stages`` (``transcribe``, ``unpack``, ``score``, ``label``, ``shard``)."""
+    """Which units have the files of ``stages``, names of `JobSpec.stages`."""
     existing = out.names()
 
     def is_done(stage: str, unit: Unit) -> bool:
         if stage == "score":
             return all(out.scores(score_set, unit) in existing for score_set in sets)
+        if stage == "speech":
+            return speech is not None and out.speech_scores(speech.model, unit) in existing
         return out.marker(stage, unit, taxonomy) in existing
 
     return Done(
@@ -135,7 +142,7 @@ def written_names(out: OutputDir, taxonomy: str | None, stages: set[str]) -> lis
     """
     inside = "" if taxonomy is None else f"{taxonomy}/"
     documents = [DATASET, CARD, REPORT]
-    transcripts = ["transcripts/part-", "rejects/part-", "scores/"]
+    transcripts = ["transcripts/part-", "rejects/part-", "scores/", "speech/"]
     prefixes = {
         "plan": [PLAN, *documents],
         "transcribe": transcripts,

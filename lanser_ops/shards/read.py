@@ -18,7 +18,7 @@ from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.context import MAX_CONTEXT
 from lanser_ops.shards.write import FLAC_MAGIC
 from lanser_ops.tar import BrokenTar, Member
-from schemas.records import TRANSCRIPT_SCHEMA, Transcript, utterance_key
+from schemas.records import SPEECH_SCHEMA, TRANSCRIPT_SCHEMA, Transcript, utterance_key
 from schemas.specs import ScoringKey
 
 KEY = re.compile(r"[0-9a-f]{16}")
@@ -33,22 +33,27 @@ class ShardSample(Transcript):
 
     ``asr_model`` is None where the transcript came with the input. ``flags`` are those of the transcript alone.
     ``context_texts`` are the previous utterances, the oldest first; None where the shard was labelled without context.
+    The fields of a speech model are None where the audio was not scored.
     """
 
     asr_model: str | None
     flac_offset: int
     flac_bytes: int
-    context_texts: Sequence[str] | None
+    context_texts: Sequence[str] | None = None
+    speech_model: str | None = None
+    speech_labels: Sequence[str] | None = None
+    speech_scores: Sequence[float] | None = None
 
 
-SAMPLE_SCHEMA = TRANSCRIPT_SCHEMA
-for _field in (
-    ("asr_model", pa.string()),
-    ("flac_offset", pa.int64()),
-    ("flac_bytes", pa.int64()),
-    ("context_texts", pa.list_(pa.string())),
-):
-    SAMPLE_SCHEMA = SAMPLE_SCHEMA.append(pa.field(*_field))
+_OF_SAMPLE = pa.schema(
+    [
+        ("asr_model", pa.string()),
+        ("flac_offset", pa.int64()),
+        ("flac_bytes", pa.int64()),
+        ("context_texts", pa.list_(pa.string())),
+    ]
+)
+SAMPLE_SCHEMA = pa.schema([*TRANSCRIPT_SCHEMA, *_OF_SAMPLE, *SPEECH_SCHEMA])
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,7 @@ def _read_sample(stream: BinaryIO, key: str, members: list[Member]) -> tuple[Sha
         flac_offset=flac.offset,
         flac_bytes=flac.size,
         context_texts=fields.get("context_texts"),
+        **_speech(fields, by_extension["json"].name),
     )
     by_label = [[words] if isinstance(words, str) else words for words in fields["hypotheses"]]
     sentences = weak_labels.filled(list(chain(*by_label)), fields["templates"])
@@ -203,6 +209,18 @@ def _fields(stream: BinaryIO, member: Member, key: str) -> dict[str, Any]:
     if not fields["key"] == key == utterance_key(fields["source"], fields["start_s"], fields["end_s"]):
         raise _BadSample(member.name, "its key is not that of its source, start and end")
     return fields
+
+
+def _speech(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """The fields of SPEECH_SCHEMA; empty where the audio was not scored."""
+    speech = {column: fields.get(column) for column in SPEECH_SCHEMA.names}
+    if all(value is None for value in speech.values()):
+        return {}
+    model, labels, scores = speech.values()
+    are_scores = isinstance(scores, list) and all(_is_number(score) and 0 <= score <= 1 for score in scores)
+    if not (_is_text(model) and _is_texts(labels) and are_scores and 0 < len(labels or ()) == len(scores or ())):
+        raise _BadSample(name, "has no speech_model, or no score from 0 to 1 for each of its speech_labels")
+    return speech
 
 
 def _entailment(fields: dict[str, Any], by_label: list[list[str]], name: str) -> np.ndarray | None:

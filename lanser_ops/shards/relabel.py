@@ -48,11 +48,15 @@ class Labelled:
 
 @dataclass(frozen=True)
 class ShardSource:
-    """What ``--shards`` names. ``stored`` has (scoring key, sentences) of the scores that are in the tars."""
+    """What ``--shards`` names. ``stored`` has (scoring key, sentences) of the scores that are in the tars.
+
+    ``speech_classes`` are the classes of each tar's speech model, empty for a tar without one.
+    """
 
     tars: tuple[ShardTar, ...]
     section: dict[str, Any]
     stored: tuple[tuple[ScoringKey, tuple[str, ...]], ...]
+    speech_classes: tuple[tuple[str, ...], ...]
 
 
 def read_source(names: Sequence[str], out: OutputDir, context: int) -> ShardSource:
@@ -80,7 +84,8 @@ def read_source(names: Sequence[str], out: OutputDir, context: int) -> ShardSour
         "sha256": content.hexdigest(),
     }
     stored = {(scores.scoring_key, _distinct(scores)) for _, scores in firsts if scores.entailment is not None}
-    return ShardSource(tuple(tars), section, tuple(sorted(stored)))
+    classes = tuple(tuple(sample.speech_labels or ()) for sample, _ in firsts)
+    return ShardSource(tuple(tars), section, tuple(sorted(stored)), classes)
 
 
 def find_shards(names: Sequence[str], out: OutputDir) -> list[ShardTar]:

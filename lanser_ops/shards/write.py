@@ -10,22 +10,26 @@ import logging
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import IO, Any
 
 import orjson
 import pyarrow as pa
 
 from lanser_ops import tar
-from lanser_ops.audio import recordings
-from lanser_ops.audio.decode import AudioError, encode_flac
+from lanser_ops.audio.decode import encode_flac
+from lanser_ops.audio.recordings import Lost, read_utterances
 from lanser_ops.corpus.plan import read_unit
 from lanser_ops.labelling.context import with_context
 from lanser_ops.output import attempts
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.output.rejects import count_reasons, shard_stage, write_shard_rejects
+from lanser_ops.speech_labelling.classes import voice_label
+from lanser_ops.speech_labelling.score import with_scores
 from lanser_ops.tar import Buffer
-from schemas.records import OPTIONAL_COLUMNS, Reject, SourceRow, Transcript, from_table, make_reject
+from schemas.records import OPTIONAL_COLUMNS, SPEECH_SCHEMA, Reject, SourceRow, Transcript, from_table, make_reject
 from schemas.specs import LabelSpec, ShardSpec
+from schemas.taxonomy import Taxonomy
 from schemas.units import StageCounts, Unit
 
 FLAC_MAGIC = b"fLaC"
@@ -57,10 +61,13 @@ def shard_unit(
     table = out.read_table(out.transcripts(unit))
     logprobs = table.column("avg_logprob").to_pylist()
     models = pa.array([None if logprob is None else asr_model for logprob in logprobs], pa.string())
+    is_set_aside = attempts.used_up(out, unit)
+    if is_set_aside:  # perhaps before its audio was scored
+        shard_spec = replace(shard_spec, agree=False)
     samples, rejects = choose_samples(
         out, unit, spec, shard_spec, table.append_column("asr_model", models), not_selected
     )
-    if attempts.used_up(out, unit):
+    if is_set_aside:
         log.warning("unit %d is set aside after %d tries: %d rejects", unit.index, attempts.MAX_TRIES, len(samples))
         rejects += [_reject(sample, spec, "gave_up", attempts.GAVE_UP) for sample in samples]
         write_shard_rejects(out, unit, taxonomy, rejects)
@@ -70,7 +77,8 @@ def shard_unit(
     transcripts = [transcript for transcript in from_table(table, Transcript) if transcript.key in chosen]
     with attempts.attempt(out, unit), tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
         ranges, lost = spool_flac(spool, transcripts, read_unit(out, unit), roots)
-        rejects += [_reject(sample, spec, *lost[sample["key"]]) for sample in samples if sample["key"] in lost]
+        faults = [(sample, lost[sample["key"]]) for sample in samples if sample["key"] in lost]
+        rejects += [_reject(sample, spec, fault.reason, fault.detail) for sample, fault in faults]
         samples = [sample for sample in samples if sample["key"] in ranges]
 
         def flac_of(key: str) -> bytes:
@@ -92,14 +100,16 @@ def choose_samples(
 ) -> tuple[list[dict[str, Any]], list[Reject]]:
     """The samples of the unit's shard, as its JSON has them and in key order, and rejects for the others.
 
-    ``transcripts`` has the columns of a transcript and ``asr_model``, null where the text came with the input.
-    ``not_selected`` is that of `shard_unit`.
+    ``transcripts`` has the columns of a transcript and ``asr_model``, null where the text came with the input, and
+    those of SPEECH_SCHEMA where scores come with it. ``not_selected`` is that of `shard_unit`.
     """
     not_selected = not_selected or {}
+    if shard_spec.speech:
+        transcripts = with_scores(out, unit, transcripts, shard_spec.speech)
     labels = out.read_table(out.labels(spec.taxonomy.name, unit))
     samples, rejects = [], []
     for row in sample_rows(with_context(transcripts, spec.context), labels):
-        dropped = drop_reason(row, shard_spec)
+        dropped = drop_reason(row, shard_spec, spec.taxonomy)
         if dropped:
             rejects.append(_reject(row, spec, *dropped))
         elif row["key"] in not_selected:
@@ -150,7 +160,7 @@ def fields_of_all(spec: LabelSpec) -> dict[str, Any]:
 def sample_rows(transcripts: pa.Table, labels: pa.Table) -> Iterator[dict[str, Any]]:
     """The columns of both tables, which have the same rows, as ``<key>.json`` holds them.
 
-    A sample without a value of one of OPTIONAL_COLUMNS does not have that field.
+    A sample without a value of one of OPTIONAL_COLUMNS, or whose audio no speech model has scored, lacks those fields.
     """
     if not len(labels.column("template_labels").combine_chunks().flatten()):
         labels = labels.drop_columns(["template_labels", "template_entailment"])
@@ -159,9 +169,10 @@ def sample_rows(transcripts: pa.Table, labels: pa.Table) -> Iterator[dict[str, A
     columns = {**_columns(transcripts), **_columns(labels)}
     flags = zip(_flags(transcripts), _flags(labels), strict=True)
     columns["flags"] = [of_transcript + of_label for of_transcript, of_label in flags]
+    optional = {*OPTIONAL_COLUMNS, *SPEECH_SCHEMA.names}
     for values in zip(*columns.values(), strict=True):
         row = zip(columns, values, strict=True)
-        yield {name: value for name, value in row if value is not None or name not in OPTIONAL_COLUMNS}
+        yield {name: value for name, value in row if value is not None or name not in optional}
 
 
 def _columns(table: pa.Table) -> dict[str, list]:
@@ -189,7 +200,7 @@ def shortest(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def drop_reason(row: Mapping[str, Any], spec: ShardSpec) -> tuple[str, str] | None:
+def drop_reason(row: Mapping[str, Any], spec: ShardSpec, taxonomy: Taxonomy) -> tuple[str, str] | None:
     """(reason, detail) if the utterance is left out of the shards, else None."""
     if row["flags"] and not spec.keep_flagged:
         return row["flags"][0], f"flags {', '.join(row['flags'])}; --keep-flagged keeps such utterances"
@@ -197,39 +208,40 @@ def drop_reason(row: Mapping[str, Any], spec: ShardSpec) -> tuple[str, str] | No
         return "low_score", f"{row['label']} scores {shortest(row['score'])}, --min-score is {spec.min_score}"
     if row["margin"] < spec.min_margin:
         return "low_margin", f"{row['label']} leads by {shortest(row['margin'])}, --min-margin is {spec.min_margin}"
+    if spec.agree:
+        return _disagreement(row, taxonomy)
     return None
+
+
+def _disagreement(row: Mapping[str, Any], taxonomy: Taxonomy) -> tuple[str, str] | None:
+    """(reason, detail) unless the voice favours the label of the text."""
+    names = tuple(label.name for label in taxonomy.labels)
+    voice = voice_label(row["speech_labels"], row["speech_scores"], names) if row.get("speech_scores") else None
+    if voice is None:
+        return "disagreement", "no speech model has scored its audio for labels of the taxonomy; --agree asks for that"
+    label, score = voice
+    if label == row["label"]:
+        return None
+    text = f"the text says {row['label']} ({shortest(row['score'])})"
+    return "disagreement", f"{text}, the voice {label} ({shortest(score)}); --agree leaves such utterances out"
 
 
 def spool_flac(
     spool: IO[bytes], transcripts: Sequence[Transcript], rows: Sequence[SourceRow], roots: Sequence[str]
-) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[str, str]]]:
+) -> tuple[dict[str, tuple[int, int]], dict[str, Lost]]:
     """Decode the audio of ``transcripts`` and append each utterance as FLAC to ``spool``.
 
-    Returns (offset, size) in the spool by key, and (reason, detail) by key for those whose recording no longer gives
-    the audio that was transcribed. Each recording is decoded once, as a stream.
+    Returns (offset, size) in the spool by key, and by key what is lost of the others.
     """
-    by_source: dict[str, list[Transcript]] = {}
-    for transcript in transcripts:
-        by_source.setdefault(transcript.source, []).append(transcript)
     ranges: dict[str, tuple[int, int]] = {}
-    lost: dict[str, tuple[str, str]] = {}
-    for group in recordings.by_recording(rows):
-        utterances = by_source.pop(group[0].source, [])
-        if not utterances:
-            continue
-        cuts = [(recordings.to_samples(each.start_s), recordings.to_samples(each.end_s)) for each in utterances]
-        fault = ("decode_error", "the recording has changed since it was transcribed")
-        try:
-            for index, samples in recordings.cut_blocks(recordings.decode_recording(group[0], roots), cuts):
-                if len(samples) == cuts[index][1] - cuts[index][0]:
-                    flac = encode_flac(samples)
-                    ranges[utterances[index].key] = (spool.tell(), len(flac))
-                    spool.write(flac)
-        except AudioError as error:  # perhaps late in a long recording: what came before it is complete
-            fault = (error.reason, error.detail)
-        except OSError as error:
-            fault = ("missing", " ".join(str(error).split()))
-        lost.update({each.key: fault for each in utterances if each.key not in ranges})
+    lost: dict[str, Lost] = {}
+    for utterance, samples in read_utterances(transcripts, rows, roots):
+        if isinstance(samples, Lost):
+            lost[utterance.key] = samples
+        else:
+            flac = encode_flac(samples)
+            ranges[utterance.key] = (spool.tell(), len(flac))
+            spool.write(flac)
     return ranges, lost
 
 

@@ -21,7 +21,7 @@ from lanser_ops.audio.decode import read_all
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 EXAMPLES = REPOSITORY / "examples" / "audio"
-PACKAGES = ("keyword_labeller", "prompt_recognizer")
+PACKAGES = ("keyword_labeller", "loudness_labeller", "prompt_recognizer")
 RECORDINGS = {
     "best_day.wav": "I can't believe we won, this is the best day of my life!",
     "dog_died.m4a": "Our dog died last night, and the whole house feels empty.",
@@ -36,7 +36,7 @@ TAXONOMIES = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with both packages installed; it is on PYTHONPATH for commands in processes of their own."""
+    """A folder with the packages installed; it is on PYTHONPATH for commands in processes of their own."""
     folder = tmp_path_factory.mktemp("extending")
     for package in PACKAGES:  # setuptools writes to the folder that it packs
         shutil.copytree(HERE / package, folder / package)
@@ -50,9 +50,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Path:
-    """A folder with ``audio``, the models ``prompts`` and ``lexicon``, and the taxonomies."""
+    """A folder with ``audio``, the models ``prompts``, ``lexicon`` and ``loudness``, and the taxonomies."""
     folder = tmp_path_factory.mktemp("inputs")
-    for name in ("audio", "prompts", "lexicon"):
+    for name in ("audio", "prompts", "lexicon", "loudness"):
         (folder / name).mkdir()
     for name in RECORDINGS:
         shutil.copy(EXAMPLES / "slt" / name, folder / "audio" / name)
@@ -65,6 +65,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Path:
             prompts[text] = features(read_all(stream)).tolist()
     (folder / "prompts" / "prompts.json").write_text(json.dumps(prompts))
     (folder / "lexicon" / "lexicon.json").write_text(json.dumps(LEXICON))
+    (folder / "loudness" / "config.json").write_text(json.dumps({"quiet": "calm", "loud": "sad"}))
     for name, content in TAXONOMIES.items():
         (folder / f"{name}.yaml").write_text(content)
     return folder
@@ -72,12 +73,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def built(inputs: Path, tmp_path_factory: pytest.TempPathFactory, lanser_process) -> Path:
-    """The output of a build with both backends, in two worker processes."""
+    """The output of a build with all three backends, in two worker processes."""
     output = tmp_path_factory.mktemp("built") / "out"
     done = lanser_process(
         "build", "--input", inputs / "audio", "--output", output, "--taxonomy", inputs / "three.yaml",
         "--asr-model", f"prompts:{inputs / 'prompts'}", "--nli-model", f"keywords:{inputs / 'lexicon'}",
-        "--num-shards", 2, "--workers", 2, "--threads", 1,
+        "--speech-model", f"loudness:{inputs / 'loudness'}", "--num-shards", 2, "--workers", 2, "--threads", 1,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return output
@@ -98,6 +99,9 @@ def test_backends_of_other_packages_work_in_two_worker_processes(built: Path):
     }
     assert len(list((built / "shards" / "three").glob("*.tar"))) == 2
     content = json.loads((built / "dataset.json").read_text())
+    assert content["taxonomies"]["three"]["shard"]["speech_model"]["id"] == "loudness:loudness"
+    scores = [row["speech_scores"] for row in pq.read_table(built / "speech").to_pylist()]
+    assert len(scores) == 3 and all(0 < quiet < 1 and quiet + loud == pytest.approx(1) for quiet, loud in scores)
     assert content["transcribe"]["asr_model"]["id"] == "prompts:prompts"
     assert content["taxonomies"]["three"]["label"]["nli_model"]["id"] == "keywords:lexicon"
 

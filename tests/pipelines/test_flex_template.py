@@ -44,10 +44,12 @@ VALUES = {
     "min-score": ("0.7", "1.7"),
     "min-margin": ("1", "2"),
     "keep-flagged": ("false", "no"),
+    "agree": ("true", "1"),
     "max-repeats": ("3", "0"),
     "keep-top": ("0.25", "0"),
     "per-label": ("5000", "0.5"),
     "balance": ("2.5", "0.5"),
+    "speech-model": ("lanser:/models/voice", ""),
 }
 
 

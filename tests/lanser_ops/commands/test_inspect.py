@@ -46,6 +46,16 @@ def test_a_shard_is_shown_with_its_best_scores(tmp_path, capsys):
     ]
 
 
+def test_the_scores_of_the_voice_are_shown(tmp_path, capsys):
+    voice = {"speech_labels": ["sad", "happy"], "speech_scores": [0.25, 0.75]}
+    path = write_tar(tmp_path / "train-00000-of-00001.tar", {"a.json": sample(**voice)})
+    assert inspect.main([path]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "    joy 0.90, calm 0.75, fear 0.20",
+        "    voice: happy 0.75, sad 0.25",
+    ]
+
+
 def without(name: str) -> bytes:
     return json.dumps({key: value for key, value in FIELDS.items() if key != name}).encode()
 
