@@ -4,10 +4,10 @@
 
 Two sets of texts that people have labelled: the utterances of `benchmarks.dialogue`, half of them neutral, and the
 comments of GoEmotions with one label, in Ekman's groups, at most ``--comments`` of them. Every row is one choice of
-options; all others are the defaults, whose row comes first in every table. Accuracy, UA and macro-F1 come with the
-bounds of their 95 % bootstrap intervals (1,000 samples of whole dialogues, or of comments; the labels stay those of the
-whole set), and so does the difference of macro-F1 to the default on the same samples. Where utterances are left out, all
-figures are of those that remain. A temperature is no row: it changes no label.
+options; all others are the defaults, whose row comes first in every table. Accuracy, UA and macro-F1 come with 95 %
+bootstrap intervals (1,000 samples of whole dialogues, or of comments; the labels stay those of the whole set), and so
+does the difference of macro-F1 to the default on the same samples. Where utterances are left out, all figures are of
+those that remain. A temperature is no row: it changes no label.
 
 Scores are stored in ``--cache`` as an output directory stores them, so that a repetition runs no model. ``--json``
 writes the rows for `benchmarks.figures`.
@@ -112,7 +112,7 @@ def remaining(texts: LabelledTexts, ranked: np.ndarray, shards: ShardSpec) -> np
 
 
 def sampled_figures(texts: LabelledTexts, predicted: np.ndarray, stays: np.ndarray, labels: int) -> dict[str, Any]:
-    """Each of `FIGURES` of the texts that stay, float64 (1 + SAMPLES,): first of the whole set, then of every sample."""
+    """Each of `FIGURES` of the texts that stay, float64 (1 + SAMPLES,): of the whole set, then of every sample."""
     _, groups = np.unique(texts.group, return_inverse=True)
     cells = np.zeros((groups.max() + 1, labels * labels))
     np.add.at(cells, (groups[stays], texts.truth[stays] * labels + predicted[stays]), 1)
@@ -178,17 +178,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
     args = parser.parse_args()
     default, _ = Variant().specs(args.nli_model)
-    sets = {}
+    sets: dict[str, tuple[LabelledTexts, dict[str, list[Variant]]]] = {}
     if args.dialogue:
         sets["dialogue"] = dialogue_texts(args.dialogue, default), DIALOGUE_TABLES
     if args.goemotions:
         sets["GoEmotions"] = comment_texts(args.goemotions, args.comments, default), COMMENT_TABLES
-    results: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for name, (texts, tables) in sets.items():
         print(f"\n## {name}: {len(texts.texts)} texts, {default.nli_model.id}")
+        people = np.bincount(texts.truth, minlength=len(default.taxonomy.labels)) / len(texts.truth)
+        labels = [label.name for label in default.taxonomy.labels]
+        results[name] = {"people": dict(zip(labels, people.tolist(), strict=True)), "tables": {}}
         for title, variants in tables.items():
             rows = measured(texts, variants, args)
-            results.setdefault(name, {})[title] = rows
+            results[name]["tables"][title] = rows
             print_table(title, rows)
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
