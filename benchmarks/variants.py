@@ -46,12 +46,12 @@ class Variant:
 STRENGTHS = [
     Variant(f"--against {against} --prior-strength {strength}")
     for against in ("all", "contradiction")
-    for strength in (0, 0.25, 0.4, 0.5, 1)
+    for strength in (0, 0.25, 0.3, 0.4, 0.5, 1)
 ]
 NULL_PRIORS = [
     Variant(f"--against {against} --prior null --prior-strength {strength}")
     for against in ("all", "contradiction")
-    for strength in (0.4, 1)
+    for strength in (0.25, 0.4, 0.5, 1)
 ]
 SEVERAL = [Variant(options, how) for options in (PAIRS, WORDS) for how in ("max", "mean", "odds")]
 GROUPED = [
@@ -63,6 +63,7 @@ SELECTIONS = [
         "--min-margin 0.2",
         "--max-repeats 1",
         "--keep-top 0.5",
+        "--keep-top 0.25",
         "--per-label 200",
         "--balance 3",
         "--max-repeats 1 --keep-top 0.5 --balance 3",
@@ -76,7 +77,7 @@ DIALOGUE_TABLES = {
     "Prior from the empty text": NULL_PRIORS,
     "Neutral as absence": [
         Variant(f"{ABSENCE} --prior-strength {strength} --neutral-threshold {threshold}")
-        for strength, thresholds in ((0.4, (-1.5, -1, -0.5)), (1, (0.5, 1, 1.5, 2)))
+        for strength, thresholds in ((0, (-1, -0.5, -0.25)), (0.4, (-0.5, 0, 0.5)), (1, (1, 1.5, 2)))
         for threshold in thresholds
     ],
     "Selection": SELECTIONS,
