@@ -1,4 +1,4 @@
-"""A labelled dialogue corpus as a CSV for ``lanser agreement``: half of it neutral, or with equally many of each label.
+"""A labelled dialogue corpus as a CSV for ``lanser agreement``, half of it neutral.
 
     python benchmarks/dialogue.py dialogue_dev.jsonl.gz half.csv
     lanser agreement --csv half.csv --taxonomy ekman
@@ -17,9 +17,57 @@ import argparse
 import csv
 import gzip
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 EKMAN = {"no_emotion": "neutral", "happiness": "joy"}
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """``previous`` has the utterances of the same dialogue before it, oldest first."""
+
+    text: str
+    label: str
+    dialogue: int
+    turn: int
+    previous: tuple[str, ...]
+
+
+def read_utterances(path: Path) -> list[Utterance]:
+    """All utterances of that file, with Ekman's labels."""
+    with gzip.open(path, "rt", encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    utterances: list[Utterance] = []
+    previous: list[str] = []
+    for number, row in enumerate(rows):
+        text = row["text"].strip()
+        if number and row["dialogue"] != rows[number - 1]["dialogue"]:
+            previous = []
+        label = EKMAN.get(row["label"], row["label"])
+        utterances.append(Utterance(text, label, row["dialogue"], row["turn"], tuple(previous)))
+        previous.append(text)
+    return utterances
+
+
+def evenly_spread(utterances: list[Utterance], limits: dict[str, int]) -> list[Utterance]:
+    """Of each label at most so many utterances as ``limits`` says, evenly spread; all of a label without a limit."""
+    by_label: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        by_label.setdefault(utterance.label, []).append(utterance)
+    chosen: list[Utterance] = []
+    for label, candidates in by_label.items():
+        count = min(limits.get(label, len(candidates)), len(candidates))
+        chosen += [candidates[len(candidates) * number // count] for number in range(count)]
+    return chosen
+
+
+def half_neutral(path: Path) -> list[Utterance]:
+    """The utterances of that file with an emotion, and then as many of those without."""
+    utterances = read_utterances(path)
+    emotional = [utterance for utterance in utterances if utterance.label != "neutral"]
+    neutral = [utterance for utterance in utterances if utterance.label == "neutral"]
+    return emotional + evenly_spread(neutral, {"neutral": len(emotional)})
 
 
 def main() -> None:
@@ -28,24 +76,20 @@ def main() -> None:
     parser.add_argument("csv", type=Path)
     parser.add_argument("--per-label", type=int, metavar="N")
     args = parser.parse_args()
-    with gzip.open(args.dialogue, "rt", encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream]
-    labels = [EKMAN.get(row["label"], row["label"]) for row in rows]
-    emotional = sum(label != "neutral" for label in labels)
-    labelled: set[int] = set()
-    for name in set(labels):
-        indices = [index for index, label in enumerate(labels) if label == name]
-        limit = args.per_label or (emotional if name == "neutral" else len(indices))
-        count = min(limit, len(indices))
-        labelled.update(indices[len(indices) * number // count] for number in range(count))
+    utterances = read_utterances(args.dialogue)
+    labels = {utterance.label for utterance in utterances}
+    if args.per_label:
+        labelled = evenly_spread(utterances, dict.fromkeys(labels, args.per_label))
+    else:
+        labelled = half_neutral(args.dialogue)
+    places = {(utterance.dialogue, utterance.turn) for utterance in labelled}
     with args.csv.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("text", "label", "dialogue", "turn"))
-        writer.writerows(
-            (row["text"].strip(), label if index in labelled else "", row["dialogue"], row["turn"])
-            for index, (row, label) in enumerate(zip(rows, labels, strict=True))
-        )
-    print(f"{len(labelled)} of {len(rows)} utterances keep their labels")
+        for utterance in utterances:
+            label = utterance.label if (utterance.dialogue, utterance.turn) in places else ""
+            writer.writerow((utterance.text, label, utterance.dialogue, utterance.turn))
+    print(f"{len(places)} of {len(utterances)} utterances keep their labels")
 
 
 if __name__ == "__main__":
