@@ -68,9 +68,9 @@ def score_texts(
     steps = range(0, len(unique), STEP)
     console = Console(file=sys.stderr)
     quiet = not console.is_terminal or len(unique) <= STEP
-    premises, contexts = [text for text, _ in unique], [before for _, before in unique]
+    transcripts, contexts = [text for text, _ in unique], [before for _, before in unique]
     parts = [
-        score_in_context(labeller.score, premises[first : first + STEP], contexts[first : first + STEP], hypotheses)
+        score_in_context(labeller.score, transcripts[first : first + STEP], contexts[first : first + STEP], hypotheses)
         for first in track(steps, "scoring", console=console, disable=quiet, transient=True)
     ]
     entailment = np.concatenate([part.entailment for part in parts])
