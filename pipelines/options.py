@@ -17,6 +17,8 @@ from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, backend_of, resolv
 from lanser_ops.common.command import Parser, at_least, between, positive, share
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
+from lanser_ops.labelling.options import calibrated, read_calibration
+from schemas.calibration import RANGES
 from schemas.specs import CutSpec, PlanSpec, ShardSpec, TranscribeSpec
 
 if TYPE_CHECKING:
@@ -156,8 +158,10 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shard_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--min-score", type=between(0, 1), default=ShardSpec.min_score, help="default: %(default)s")
-    parser.add_argument("--min-margin", type=between(0, 1), default=ShardSpec.min_margin, help="default: %(default)s")
+    # No defaults: a value of --calibration comes before the default.
+    for name in ("min_score", "min_margin"):
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=between(*RANGES[name]), help=f"default: {getattr(ShardSpec, name)}")
     add_flag(parser, "--keep-flagged", "keep utterances whose transcript is in doubt")
     selection = parser.add_argument_group(
         "selection",
@@ -240,9 +244,10 @@ def _language_codes(names: str, code_of: Callable[[str], str | None]) -> tuple[s
 
 
 def shard_spec(args: argparse.Namespace) -> ShardSpec:
+    calibration = read_calibration(args.calibration)
     return ShardSpec(
-        min_score=args.min_score,
-        min_margin=args.min_margin,
+        min_score=calibrated(args, calibration, "min_score", ShardSpec.min_score),
+        min_margin=calibrated(args, calibration, "min_margin", ShardSpec.min_margin),
         keep_flagged=args.keep_flagged,
         max_repeats=args.max_repeats,
         keep_top=args.keep_top,

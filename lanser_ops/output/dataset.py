@@ -60,6 +60,7 @@ def label_section(spec: LabelSpec) -> dict[str, Any]:
         "prior": spec.prior,
         "prior_strength": spec.prior_strength,
         "neutral_threshold": spec.neutral_threshold,
+        "temperature": spec.temperature,
     }
 
 
