@@ -38,7 +38,6 @@ SETTINGS = {
     "for macro-F1": (),
     "for macro-F1, --accept-all": ("--accept-all",),
     "for WA": ("--objective", "wa"),
-    "for WA, --accept-all": ("--objective", "wa", "--accept-all"),
 }
 # What is printed, and its unit: percent, or nats.
 FIGURES = {"macro_f1": 100, "wa": 100, "ua": 100, "log_loss": 1, "calibration_error": 100}
