@@ -143,7 +143,7 @@ def draw_pictures(
     for name, setting in (("default", DEFAULT), ("calibrated, seed 0", values)):
         labels, scores = predicted(rows, setting), ranked(rows, setting)
         score = scores[np.arange(len(labels)), labels]
-        bins = np.minimum((score * 10).astype(int), 9)
+        bins = np.where(rows.weight > 0, np.minimum((score * 10).astype(int), 9), -1)
         populated = [number for number in range(10) if (bins == number).sum() >= 20]
         right.plot(
             [score[bins == number].mean() for number in populated],
@@ -162,11 +162,12 @@ def main() -> None:
     parser.add_argument("dialogue", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--half", action="store_true", help="as many utterances without an emotion as with one")
+    parser.add_argument("--dialogues", type=int, default=10**9, metavar="N", help="only the first N of the file")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--picture", type=Path, metavar="SVG")
     args = parser.parse_args()
-    rows = read_rows(args.dialogue, args.half)
+    rows = [row for row in read_rows(args.dialogue, args.half) if row["dialogue"] < args.dialogues]
     build(rows, args.work)
     scoring, samples = read_labelled_samples(str(args.work / "out"), None)
     name_of = {key_of(row): row["label"] for row in rows}

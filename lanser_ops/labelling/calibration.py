@@ -120,9 +120,9 @@ def confidence(rows: LabelledRows, scores: np.ndarray, labels: np.ndarray, weigh
 
     The error is the mean distance of score and accuracy in ten bins of the score (Guo et al. 2017, arXiv:1706.04599).
     """
-    every = np.arange(len(labels))
-    losses = -np.log(np.maximum(scores[every, rows.truth].astype(np.float64), SCORE_FLOOR))
-    score = scores[every, labels].astype(np.float64)
+    positions = np.arange(len(labels))
+    losses = -np.log(np.maximum(scores[positions, rows.truth].astype(np.float64), SCORE_FLOOR))
+    score = scores[positions, labels].astype(np.float64)
     bins = np.minimum((score * BINS).astype(np.int64), BINS - 1)
     excess = np.bincount(bins, weight * ((labels == rows.truth) - score), minlength=BINS)
     total = weight.sum()
