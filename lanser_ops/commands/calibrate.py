@@ -134,7 +134,7 @@ def _decided(fit: Fit, values: Values, accept_all: bool) -> Values:
 
 def _threshold(fit: Fit | None, precision: float, accept_all: bool) -> dict[str, float]:
     """The threshold by the name of its option, empty if none is to be set; prints what it does."""
-    if fit is None:
+    if fit is None or fit.after["precision"].high < precision:
         print(f"\nno threshold reaches a precision of {precision:.0%} on rows that it was not fitted on: none is set")
         return {}
     is_set = accept_all or fit.is_gain

@@ -165,13 +165,10 @@ def fit_labels(rows: LabelledRows, option: str, values: Values, objective: str =
     after = np.empty_like(before)
     for held_out in _held_out(rows):
         after[held_out] = labels[best(np.where(held_out, 0.0, rows.weight))][held_out]
-    return _compared(
-        rows,
-        Fit(option, current, best(rows.weight), objective, {}, {}, {}),
-        lambda weight: agreement(rows, before, weight),
-        lambda weight: agreement(rows, after, weight),
-        sign=1,
+    compared = _compared(
+        rows, lambda weight: agreement(rows, before, weight), lambda weight: agreement(rows, after, weight), sign=1
     )
+    return Fit(option, current, best(rows.weight), objective, *compared)
 
 
 def fit_temperature(rows: LabelledRows, values: Values) -> Fit:
@@ -186,13 +183,13 @@ def fit_temperature(rows: LabelledRows, values: Values) -> Fit:
     after = np.empty_like(before)
     for held_out in _held_out(rows):
         after[held_out] = scores[best(np.where(held_out, 0.0, rows.weight))][held_out]
-    return _compared(
+    compared = _compared(
         rows,
-        Fit("temperature", values.temperature, best(rows.weight), "log_loss", {}, {}, {}),
         lambda weight: confidence(rows, before, labels, weight),
         lambda weight: confidence(rows, after, labels, weight),
         sign=-1,
     )
+    return Fit("temperature", values.temperature, best(rows.weight), "log_loss", *compared)
 
 
 def fit_threshold(rows: LabelledRows, values: Values, precision: float) -> Fit | None:
@@ -217,21 +214,21 @@ def fit_threshold(rows: LabelledRows, values: Values, precision: float) -> Fit |
                     break
         return max(candidates, key=lambda candidate: candidate[0])[1:] if candidates else None
 
-    chosen = best(rows.weight)
     stays = np.zeros(len(labels), bool)
     for held_out in _held_out(rows):
         fitted = best(np.where(held_out, 0.0, rows.weight))
         if fitted is not None:
             stays |= held_out & (confidences[fitted[0]] >= fitted[1])
+    chosen = best(rows.weight)
     if chosen is None or not stays.any():
         return None
-    return _compared(
+    compared = _compared(
         rows,
-        Fit(chosen[0], 0.0, chosen[1], "precision", {}, {}, {}),
         lambda weight: selected(weight, np.ones(len(labels), bool), is_correct),
         lambda weight: selected(weight, stays, is_correct),
         sign=1,
     )
+    return Fit(chosen[0], 0.0, chosen[1], "precision", *compared)
 
 
 def thresholds(rows: LabelledRows, values: Values, scores: Sequence[float]) -> dict[float, dict[str, Interval]]:
@@ -266,21 +263,20 @@ def _held_out(rows: LabelledRows) -> list[np.ndarray]:
 
 def _compared(
     rows: LabelledRows,
-    fit: Fit,
     before: Callable[[np.ndarray], Mapping[str, float]],
     after: Callable[[np.ndarray], Mapping[str, float]],
     sign: int,
-) -> Fit:
-    """``fit`` with the figures that ``before`` and ``after`` give for weights; ``sign`` is -1 where less is better."""
+) -> tuple[dict[str, Interval], dict[str, Interval], dict[str, Interval]]:
+    """The figures that ``before`` and ``after`` give for weights, and the gains; ``sign`` -1: less is better."""
     first, second = before(rows.weight), after(rows.weight)
     samples = [(before(weight), after(weight)) for weight in replicates(rows)]
-    return replace(
-        fit,
-        before={name: interval(first[name], [pair[0][name] for pair in samples]) for name in first},
-        after={name: interval(second[name], [pair[1][name] for pair in samples]) for name in first},
-        gains={
+    return (
+        {name: interval(first[name], [sample[name] for sample, _ in samples]) for name in first},
+        {name: interval(second[name], [sample[name] for _, sample in samples]) for name in first},
+        {
             name: interval(
-                sign * (second[name] - first[name]), [sign * (pair[1][name] - pair[0][name]) for pair in samples]
+                sign * (second[name] - first[name]),
+                [sign * (later[name] - earlier[name]) for earlier, later in samples],
             )
             for name in first
         },
