@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What calibrating with a few hundred labels gains on dialogue that people have labelled.
 
-    python benchmarks/calibration.py dialogue_dev.jsonl.gz out/calibration --rows 200 --seeds 10
+    python benchmarks/calibration.py dialogue_dev.jsonl.gz out/calibration --dialogues 160 --seeds 6
 
 The JSON lines are those that benchmarks/dialogue.py reads. Their texts are built into shards as a manifest with
 transcripts, so nothing is recognised; the audio, which nothing here listens to, is a tone. For every seed ``lanser
