@@ -16,6 +16,8 @@ COMMANDS = {
     "relabel": ("pipelines.relabel", "shards to shards for another taxonomy: no recognition, no decoding"),
     "try": ("lanser_ops.commands.try_texts", "the labels of a few texts, with their scores"),
     "agreement": ("lanser_ops.commands.agreement", "how well weak labels agree with a labelled text file"),
+    "sample": ("lanser_ops.commands.sample", "utterances to label by hand, with their audio"),
+    "calibrate": ("lanser_ops.commands.calibrate", "label options fitted on what people labelled"),
     "pretrain": ("training.pretrain", "learn emotion from weak-label shards"),
     "finetune": ("training.finetune", "fine-tune and evaluate on labelled speech"),
     "probe": ("training.probe", "what a frozen representation knows: emotion, pitch, energy, rate"),

@@ -17,7 +17,9 @@ from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, SPEECH, backend_of
 from lanser_ops.common.command import Parser, at_least, between, positive, share
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
+from lanser_ops.labelling.options import calibrated, read_calibration
 from lanser_ops.speech_labelling.classes import check_classes
+from schemas.calibration import RANGES
 from schemas.specs import CutSpec, PlanSpec, ShardSpec, SpeechSpec, TranscribeSpec
 from schemas.taxonomy import Taxonomy
 
@@ -158,8 +160,10 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shard_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--min-score", type=between(0, 1), default=ShardSpec.min_score, help="default: %(default)s")
-    parser.add_argument("--min-margin", type=between(0, 1), default=ShardSpec.min_margin, help="default: %(default)s")
+    # No defaults: a value of --calibration comes before the default.
+    for name in ("min_score", "min_margin"):
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=between(*RANGES[name]), help=f"default: {getattr(ShardSpec, name)}")
     add_flag(parser, "--keep-flagged", "keep utterances whose transcript is in doubt")
     add_flag(parser, "--agree", "leave out utterances whose label is not the one that the speech model favours")
     selection = parser.add_argument_group(
@@ -264,9 +268,10 @@ def speech_spec(args: argparse.Namespace, taxonomy: Taxonomy) -> SpeechSpec | No
 
 
 def shard_spec(args: argparse.Namespace, speech: SpeechSpec | None = None) -> ShardSpec:
+    calibration = read_calibration(args.calibration)
     return ShardSpec(
-        min_score=args.min_score,
-        min_margin=args.min_margin,
+        min_score=calibrated(args, calibration, "min_score", ShardSpec.min_score),
+        min_margin=calibrated(args, calibration, "min_margin", ShardSpec.min_margin),
         keep_flagged=args.keep_flagged,
         max_repeats=args.max_repeats,
         keep_top=args.keep_top,

@@ -84,8 +84,9 @@ class LabelSpec:
 
     ``against`` is one of `nli_classes.AGAINST` (other backends have their own), ``prior`` one of `weak_labels.PRIORS`,
     and ``prior_strength`` the share of it that is subtracted, from 0 (with ``prior`` none) to 1.
-    ``neutral_threshold`` counts where a label is the absence of the others: see `label_scores.corrected`. ``context``
-    is the number of previous utterances that stand before the transcript in the premise: see `labelling.context`.
+    ``neutral_threshold`` counts where a label is the absence of the others, and ``temperature`` changes score and
+    margin, never the label: see `label_scores.corrected`. ``context`` is the number of previous utterances that stand
+    before the transcript in the premise: see `labelling.context`.
     """
 
     taxonomy: Taxonomy
@@ -95,6 +96,7 @@ class LabelSpec:
     prior: str = "corpus"
     prior_strength: float = 0.4
     neutral_threshold: float = 0.0
+    temperature: float = 1.0
     context: int = 0
 
     @property

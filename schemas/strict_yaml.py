@@ -6,6 +6,7 @@ Unicode NFC, so that the same word typed on two systems is the same text.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 
 import yaml
@@ -122,6 +123,18 @@ def text_of(node: yaml.Node, what: str, limit: int = MAX_CHARACTERS) -> str:
         value = node.value
         raise node_error(node, f'{what} is {value}, which YAML reads as {kind}; put it in quotes: "{value}"')
     return clean(node.value, at(node, what), limit)
+
+
+def number_of(node: yaml.Node, what: str, low: float, high: float) -> float:
+    """The value of a node that is a number from ``low`` to ``high``, both included."""
+    try:
+        value = float(node.value) if kind_of(node) == "a number" else math.nan
+    except ValueError:  # a number that only YAML knows, such as 0x10 or 1:30
+        value = math.nan
+    if not low <= value <= high:
+        shown = show(node.value) if isinstance(node, yaml.ScalarNode) else kind_of(node)
+        raise node_error(node, f"{what} is {shown}; it must be a number from {low:g} to {high:g}")
+    return value
 
 
 def clean(text: str, what: str, limit: int = MAX_CHARACTERS) -> str:

@@ -67,7 +67,13 @@ def make_targets(index: Index, spec: TargetSpec, prior: Sequence[float] | None, 
     ``prior`` is the `label_prior` of the training shards, also for validation shards.
     """
     scoring = index.scoring
-    ranked = corrected(index.entailment, prior, absence=scoring.absence, threshold=scoring.neutral_threshold)
+    ranked = corrected(
+        index.entailment,
+        prior,
+        absence=scoring.absence,
+        threshold=scoring.neutral_threshold,
+        temperature=scoring.temperature,
+    )
     # The labeller's choice holds unless the user asks for a strength that it did not use.
     labeller_strength = scoring.prior_strength if scoring.prior in (NO_PRIOR, CORPUS_PRIOR) else None
     relabel = spec.prior_strength not in (None, labeller_strength)

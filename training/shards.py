@@ -35,10 +35,12 @@ class Scoring:
     prior_strength: float
     neutral_threshold: float = 0.0
     absence: int | None = None
+    temperature: float = 1.0
 
     def __str__(self) -> str:
         absence = f" --neutral-threshold {self.neutral_threshold:g}" if self.absence is not None else ""
-        return f"--prior {self.prior} --prior-strength {self.prior_strength:g}{absence}"
+        temperature = f" --temperature {self.temperature:g}" if self.temperature != 1 else ""
+        return f"--prior {self.prior} --prior-strength {self.prior_strength:g}{absence}{temperature}"
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def _weak_label(content: bytes, name: str) -> dict[str, Any]:
         scores = [float(score) for score in row["entailment"]]
         valid = len(scores) == len(row["labels"]) >= 2 and 0 <= row["label_index"] < len(scores)
         valid = valid and all(map(math.isfinite, [*scores, float(row["margin"])])) and min(scores) >= 0
+        valid = valid and 0 < row["scoring"].temperature < math.inf
     except (ValueError, KeyError, TypeError, AttributeError):
         valid = False
     if not valid:
@@ -171,4 +174,5 @@ def _scoring(sample: dict[str, Any]) -> Scoring:
     strength = 0.0 if prior == NO_PRIOR else float(sample.get("prior_strength", 1.0))
     hypotheses = sample.get("hypotheses", [])
     absence = hypotheses.index([]) if [] in hypotheses else None
-    return Scoring(prior, strength, float(sample.get("neutral_threshold", 0.0)), absence)
+    threshold = float(sample.get("neutral_threshold", 0.0))
+    return Scoring(prior, strength, threshold, absence, float(sample.get("temperature", 1.0)))

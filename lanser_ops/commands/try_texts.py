@@ -65,11 +65,11 @@ def _table(text: str, spec: LabelSpec, by_template: np.ndarray, ranked: np.ndarr
     """``by_template`` is float32 (templates, labels), ``ranked`` (labels,) what the labels are sorted by."""
     table = Table(title=escape(text), title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("label")
-    has_prior = spec.prior != weak_labels.NO_PRIOR or spec.taxonomy.absence is not None
-    columns = [("corrected", ranked)] if has_prior else []
-    if has_prior or len(by_template) > 1:
+    is_corrected = spec.prior != weak_labels.NO_PRIOR or spec.taxonomy.absence is not None or spec.temperature != 1
+    columns = [("corrected", ranked)] if is_corrected else []
+    if is_corrected or len(by_template) > 1:
         columns.append(("entailment", average(by_template[:, None])[0]))
-    if len(by_template) > 1 or not has_prior:
+    if len(by_template) > 1 or not is_corrected:
         columns += list(zip(map(escape, spec.templates), by_template, strict=True))
     for name, _ in columns:
         table.add_column(name, justify="right")

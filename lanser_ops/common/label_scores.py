@@ -121,21 +121,24 @@ def corrected(
     strength: float = 1.0,
     absence: int | None = None,
     threshold: float = 0.0,
+    temperature: float = 1.0,
 ) -> np.ndarray:
-    """The scores that labels are ranked by, float32 (utterances, labels): exp(log s - strength × prior), sum 1 per row.
+    """The scores that labels are ranked by, float32 (utterances, labels): softmax((log s - strength × prior) / T).
 
     ``entailment`` is float32 (utterances, labels), ``prior`` a mean log score per label (see `log_prior`), None for
     none. A ``strength`` of 0.5 subtracts half of the prior: all of it would give every label about an equal share of
     the corpus, which no corpus has. The label ``absence``, if there is one, has ``threshold`` in the place of its
-    log s - strength × prior, so it is ranked first where no other label exceeds the threshold. With neither a prior
-    nor an absence, ``entailment`` is returned unchanged.
+    log s - strength × prior, so it is ranked first where no other label exceeds the threshold. The ``temperature`` T,
+    above 0, scales the confidence and not the ranking: above 1 scores move towards 1 / labels (Guo et al. 2017, "On
+    Calibration of Modern Neural Networks", arXiv:1706.04599). With neither a prior nor an absence, and at a
+    temperature of 1, ``entailment`` is returned unchanged.
     """
-    if prior is None and absence is None:
+    if prior is None and absence is None and temperature == 1:
         return entailment
     lead = log_scores(entailment) - strength * np.asarray(0.0 if prior is None else prior, dtype=np.float64)
     if absence is not None:
         lead[:, absence] = threshold
-    odds = np.exp(lead - lead.max(axis=1, keepdims=True))
+    odds = np.exp((lead - lead.max(axis=1, keepdims=True)) / temperature)
     return round_scores(odds / odds.sum(axis=1, keepdims=True))
 
 

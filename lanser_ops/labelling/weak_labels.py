@@ -8,6 +8,7 @@ label is the argmax over the taxonomy of the entailment probability. Beyond the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,7 +48,9 @@ def of_labels(by_hypothesis: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
 
 def ranked_scores(entailment: np.ndarray, spec: LabelSpec, prior: Sequence[float] | None) -> np.ndarray:
     """The scores that the labels of ``spec`` are ranked by, float32 (utterances, labels): see `corrected`."""
-    return corrected(entailment, prior, spec.prior_strength, spec.taxonomy.absence, spec.neutral_threshold)
+    return corrected(
+        entailment, prior, spec.prior_strength, spec.taxonomy.absence, spec.neutral_threshold, spec.temperature
+    )
 
 
 def label_utterances(
@@ -66,11 +69,15 @@ def label_utterances(
         return []
     by_template = of_labels(by_hypothesis, spec.taxonomy)
     entailment = average(by_template)
-    ranked = ranked_scores(entailment, spec, prior)
+    # A temperature never changes a label, not even where rounded scores are equal at one and differ at another.
+    untempered = replace(spec, temperature=LabelSpec.temperature)
+    ranked = ranked_scores(entailment, untempered, prior)
     best = ranked.argmax(axis=1)
+    if spec != untempered:
+        ranked = ranked_scores(entailment, spec, prior)
     leads = margins(ranked)
     templates = by_template if len(by_template) > 1 else by_template[:0]
-    template_labels = [ranked_scores(scores, spec, prior).argmax(axis=1) for scores in templates]
+    template_labels = [ranked_scores(scores, untempered, prior).argmax(axis=1) for scores in templates]
     # Where every label has one hypothesis, its scores are those of the labels.
     hypothesis_scores = by_hypothesis if spec.taxonomy.label_of != tuple(range(entailment.shape[1])) else templates[:0]
     return [

@@ -61,6 +61,7 @@ def label_section(spec: LabelSpec) -> dict[str, Any]:
         "prior_strength": spec.prior_strength,
         "neutral_threshold": spec.neutral_threshold,
         **context_field(spec.context),
+        "temperature": spec.temperature,
     }
 
 

@@ -92,7 +92,7 @@ def find_shards(names: Sequence[str], out: OutputDir) -> list[ShardTar]:
     """The tars that ``names`` (folders, tars, globs) stand for, in the order of their units."""
     sizes: dict[str, int] = {}
     for name in names:
-        sizes |= _expand(storage.absolute(name))
+        sizes |= tar_sizes(storage.absolute(name), f"--shards {storage.absolute(name)}")
     tars = sorted((_shard_tar(path, size) for path, size in sizes.items()), key=lambda tar: (tar.unit.index, tar.path))
     first = tars[0]
     for before, tar in zip([first, *tars], tars, strict=False):
@@ -183,8 +183,11 @@ def write_labelled(out: OutputDir, tar: ShardTar, spec: LabelSpec, labelled: Lab
         )
 
 
-def _expand(name: str) -> dict[str, int]:
-    """Sizes of the tars that ``name`` stands for, by path."""
+def tar_sizes(name: str, where: str) -> dict[str, int]:
+    """Sizes of the tars that ``name``, an absolute path, stands for, by path; ``where`` names it in messages.
+
+    Raises InputError where there are none, or several sets.
+    """
     if storage.is_remote(name) or not os.path.isdir(name):
         size = storage.file_size(name)
         files = storage.match_glob(name) if size is None else {name: size}
@@ -199,9 +202,9 @@ def _expand(name: str) -> dict[str, int]:
         return by_folder[""]
     if len(by_folder) > 1:
         folders = ", ".join(storage.join(name, folder) for folder in sorted(by_folder))
-        raise InputError(f"--shards {name}: has several sets of shards; name one: {folders}")
+        raise InputError(f"{where}: has several sets of shards; name one: {folders}")
     if not by_folder:
-        raise InputError(f"--shards {name}: no such tar, and no folder with shards (files such as {EXAMPLE})")
+        raise InputError(f"{where}: no such tar, and no folder with shards (files such as {EXAMPLE})")
     return next(iter(by_folder.values()))
 
 

@@ -154,6 +154,7 @@ def fields_of_all(spec: LabelSpec) -> dict[str, Any]:
         "prior": spec.prior,
         "prior_strength": spec.prior_strength,
         "neutral_threshold": spec.neutral_threshold,
+        "temperature": spec.temperature,
     }
 
 

@@ -74,8 +74,8 @@ def test_a_sample_is_what_the_contract_says(built: Path):
     assert len(sample["entailment"]) == 7 and 0 < min(sample["entailment"]) < max(sample["entailment"]) < 1
     words = ["angry", "disgusted", "afraid", "happy", "sad", "surprised", "neutral"]
     assert sample["hypotheses"] == [[word] for word in words]
-    scoring = ("against", "prior", "prior_strength", "neutral_threshold", "aggregate")
-    assert [sample[name] for name in scoring] == ["all", "corpus", 0.4, 0.0, "max"]
+    scoring = ("against", "prior", "prior_strength", "neutral_threshold", "temperature", "aggregate")
+    assert [sample[name] for name in scoring] == ["all", "corpus", 0.4, 0.0, 1.0, "max"]
     assert "hypothesis_scores" not in sample and "template_entailment" not in sample
     assert sample["templates"] == ["This person feels {}."]
     assert sample["key"] == utterance_key("slt/love_you.mp3", 0.0, sample["end_s"])
@@ -123,7 +123,7 @@ def test_shards_load_with_datasets(built: Path, tmp_path: Path):
     fields = {name: text for name in ("key", "source", "speaker", "text", "language", "label", "taxonomy")}
     fields |= {name: text for name in ("asr_model", "nli_model", "nli_sha256", "against", "prior", "aggregate")}
     fields |= {name: number for name in ("start_s", "end_s", "duration_s", "score", "margin")}
-    fields |= {name: number for name in ("prior_strength", "neutral_threshold")}
+    fields |= {name: number for name in ("prior_strength", "neutral_threshold", "temperature")}
     fields |= {name: number for name in ("avg_logprob", "no_speech_prob", "compression_ratio")}
     fields |= {name: List(text) for name in ("flags", "labels", "templates")}
     fields |= {"entailment": List(number), "hypotheses": List(List(text)), "label_index": Value("int64")}

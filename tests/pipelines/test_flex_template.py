@@ -41,6 +41,8 @@ VALUES = {
     "prior-strength": ("0.25", "1.5"),
     "neutral-threshold": ("-0.5", "low"),
     "context": ("2", "17"),
+    "temperature": ("1.5", "-1"),
+    "calibration": ("gs://corpus/calibration.yaml", "calibration.yaml"),
     "min-score": ("0.7", "1.7"),
     "min-margin": ("1", "2"),
     "keep-flagged": ("false", "no"),

@@ -134,9 +134,9 @@ def test_new_hypotheses_alone_are_scored(wide: Path, tmp_path: Path):
     ("more", "options"),
     [
         ("aggregate: max", []),
-        ("aggregate: odds", ["--prior-strength", "0.8"]),
+        ("aggregate: odds", ["--prior-strength", "0.8", "--temperature", "2"]),
         ("neutral: absence", ["--neutral-threshold", "0.7"]),
-        ("neutral: absence", ["--prior", "none", "--neutral-threshold", "-1"]),
+        ("neutral: absence", ["--prior", "none", "--neutral-threshold", "-1", "--temperature", "0.5"]),
     ],
 )
 def test_groups_without_a_model(wide: Path, tmp_path: Path, more: str, options: list[str], no_models):

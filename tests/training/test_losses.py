@@ -59,7 +59,9 @@ def entailment(samples=50):
     return round_scores(scores)
 
 
-def labelled(prior: str, strength: float, is_absence: bool = False) -> tuple[Index, list[WeakLabel]]:
+def labelled(
+    prior: str, strength: float, is_absence: bool = False, temperature: float = 1.0
+) -> tuple[Index, list[WeakLabel]]:
     """What `lanser label` writes for `entailment`, and the trainer's index of it; "z" may be the absence of the others.
 
     The threshold is one that about half of the utterances exceed.
@@ -71,7 +73,7 @@ def labelled(prior: str, strength: float, is_absence: bool = False) -> tuple[Ind
     taxonomy = Taxonomy("tiny", tuple(map(Label, "xyz", hypotheses)), None, "tiny.yaml")
     spec = LabelSpec(
         taxonomy, ("{}",), ModelRef("tiny", "0" * 64, ""), prior=prior, prior_strength=strength,
-        neutral_threshold=threshold,
+        neutral_threshold=threshold, temperature=temperature,
     )  # fmt: skip
     transcripts = [
         Transcript(f"{row:016x}", "a.wav", 0.0, 1.0, 1.0, "text", None, None, None, None, (), None)
@@ -83,7 +85,7 @@ def labelled(prior: str, strength: float, is_absence: bool = False) -> tuple[Ind
     labels = label_utterances(transcripts, scores[None], np.zeros(len(scores), bool), spec, log_prior)
     index = Index(
         ("t",), (len(scores),), tuple(label.key for label in labels), "tiny", ("x", "y", "z"),
-        Scoring(prior, strength, threshold, taxonomy.absence),
+        Scoring(prior, strength, threshold, taxonomy.absence, temperature),
         np.array([label.entailment for label in labels], np.float32),
         np.array([label.label_index for label in labels]), np.array([label.margin for label in labels], np.float32),
     )  # fmt: skip
@@ -123,6 +125,15 @@ def test_targets_of_shards_are_the_labels_that_they_hold(strength, is_absence, i
     assert targets.argmax(dim=1).tolist() == [label.label_index for label in labels]
     margins = np.array([label.margin for label in labels])
     assert weights.numpy() == pytest.approx(margins / margins.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("strength", "is_absence"), STRENGTHS)
+def test_soft_targets_have_the_temperature_of_their_shards(strength, is_absence):
+    index, labels = labelled("corpus" if strength else "none", strength, is_absence, temperature=2.0)
+    targets, _ = make_targets(index, TargetSpec(soft=True), label_prior(index, TargetSpec(soft=True)), seed=0)
+    assert targets.max(dim=1).values.tolist() == pytest.approx([label.score for label in labels], rel=1e-4)
+    untempered, _ = labelled("corpus" if strength else "none", strength, is_absence)
+    assert index.label_index.tolist() == untempered.label_index.tolist()
 
 
 def test_soft_labels_of_another_prior_are_refused():

@@ -67,6 +67,17 @@ def test_try_reads_its_texts_as_a_dialogue(capsys):
     assert first_tables[0] == first_tables[1]
 
 
+def test_try_with_a_temperature(capsys):
+    scores = {}
+    for temperature in ("0.5", "1", "2"):
+        argv = ["I miss my friends.", "--taxonomy", "ekman", "--temperature", temperature, "--threads", "1"]
+        assert try_texts.main(argv) == 0
+        label, corrected, _ = capsys.readouterr().out.splitlines()[2].split()
+        scores[temperature] = label, float(corrected)
+    assert {label for label, _ in scores.values()} == {"sadness"}
+    assert scores["0.5"][1] > scores["1"][1] > scores["2"][1] > 1 / 7
+
+
 def test_try_refuses_in_one_line(capsys, tmp_path):
     assert fails(capsys, try_texts.main, "--taxonomy", "ekman").startswith("lanser try: no text to label")
     line = fails(capsys, try_texts.main, "--taxonomy", "ekman", "--file", tmp_path / "none.txt")

@@ -117,6 +117,23 @@ def test_without_a_prior_nothing_is_corrected():
     assert label_scores.corrected(scores, None) is scores
 
 
+def test_a_temperature_divides_the_lead():
+    scores, prior = array([[0.4, 0.1]]), [0.0, math.log(0.25)]  # 0.4 and 0.4 at a strength of 1, 0.4 and 0.2 at 1/2
+    halved = label_scores.corrected(scores, prior, 0.5, temperature=0.5)  # odds of 2 become 4
+    assert halved[0].tolist() == pytest.approx([0.8, 0.2], abs=1e-6)
+    doubled = label_scores.corrected(scores, prior, 0.5, temperature=2.0)  # odds of the root of 2
+    assert doubled[0].tolist() == pytest.approx([0.585786, 0.414214], abs=1e-6)
+    without_prior = label_scores.corrected(scores, None, temperature=2.0)  # odds of 4 become 2
+    assert without_prior[0].tolist() == pytest.approx([2 / 3, 1 / 3], abs=1e-6)
+
+
+def test_a_temperature_concerns_the_absence_too():
+    scores, prior = array([[0.4, 0.1, 0.6]]), [0.0, 0.0, 0.0]
+    ranked = label_scores.corrected(scores, prior, 1.0, absence=2, threshold=math.log(0.9), temperature=2.0)
+    roots = [math.sqrt(0.4), math.sqrt(0.1), math.sqrt(0.9)]
+    assert ranked[0].tolist() == pytest.approx([root / sum(roots) for root in roots], abs=1e-6)
+
+
 def test_a_score_of_zero_counts_as_a_millionth():
     ranked = label_scores.corrected(array([[0.0, 0.0, 1.0]]), [math.log(1e-6), 0.0, 0.0])
     # 1, a millionth and 1 remain: log(0) does not rule out the first two labels.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -132,6 +133,24 @@ def test_neutral_is_the_absence_of_the_others():
         for threshold in (-math.log(3), math.log(3))
     )
     assert lower == ["joy", "joy"] and higher == ["neutral", "neutral"]
+
+
+def test_a_temperature_changes_no_label_even_where_rounded_scores_are_equal():
+    scores = [[0.4, 0.400002, 0.1], [0.2, 0.9, 0.3], [1e-7, 2e-7, 1e-8]]
+    results = {
+        temperature: weak_labels.label_utterances(
+            transcripts(3),
+            np.array([scores], np.float32),
+            np.zeros(3, bool),
+            replace(spec(MOODS), temperature=temperature),
+        )
+        for temperature in (0.05, 1.0, 20.0)
+    }
+    assert {tuple(each.label for each in labels) for labels in results.values()} == {("fear", "fear", "fear")}
+    assert results[0.05][1].score > results[1.0][1].score > results[20.0][1].score > 1 / 3
+    # Of the first row, temperature 1 gives what was scored; at 20 the odds are their 20th roots, almost equal.
+    assert results[1.0][0].score == np.float32(0.400002)
+    assert results[20.0][0].score == pytest.approx(1 / (2 + 0.25 ** (1 / 20)), abs=1e-5)
 
 
 def test_a_truncated_premise_is_flagged():
