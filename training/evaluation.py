@@ -18,33 +18,38 @@ from torch import Tensor
 from lanser_ops.common.errors import InputError
 from schemas.metrics import confusion, scores
 from training.backbones import peak_rate
-from training.classifier import FitSpec, embed_all, fit, fit_linear, probabilities
+from training.classifier import FitSpec, fit, probabilities
 from training.corpora import Corpus, Fold, take_fraction
 from training.features import Augment
-from training.model import EmotionModel, new_model, with_new_head
+from training.frozen import fit_frozen, frozen_probabilities, summaries
+from training.level import measure_sound
+from training.model import EmotionModel, new_model, open_blocks, with_new_head
+from training.model_options import ModelOptions
 
 FIGURES = ("ua", "wa", "macro_f1")
 
 
 class Experiment:
-    """What all runs on a corpus share; embeddings for --frozen are computed once.
+    """What all runs on a corpus share; summaries of a frozen encoder are computed once.
 
-    ``args`` are the options of `lanser finetune`, ``waves`` the corpus' waveforms, None for one that cannot be
-    decoded. Without ``base`` every run starts from the untrained network that --from-scratch names.
+    ``args`` are the options of `lanser finetune`, ``options`` those of them that concern the network, ``waves`` the
+    corpus' waveforms, None for one that cannot be decoded. Without ``base`` every run starts from the backbone.
     """
 
     def __init__(
         self,
         args: argparse.Namespace,
+        options: ModelOptions,
         corpus: Corpus,
         base: EmotionModel | None,
         waves: Sequence[np.ndarray | None],
         device: torch.device,
     ):
-        self.args, self.corpus, self.base, self.device = args, corpus, base, device
+        self.args, self.options, self.corpus, self.base, self.device = args, options, corpus, base, device
         self.labels = [corpus.labels.index(utterance.label) for utterance in corpus.utterances]
         self._waves = {row: wave for row, wave in enumerate(waves) if wave is not None}
-        self._embedded: dict[int, Tensor] = {}
+        self._sound = measure_sound(list(self._waves.values()))
+        self._summaries: dict[int, dict[int, Tensor]] = {}
 
     def decoded(self, rows: Sequence[int]) -> list[int]:
         """Those of ``rows`` that could be decoded."""
@@ -60,7 +65,7 @@ class Experiment:
                 "speakers"
             )
         model = self.train(rows, seed)
-        predicted = probabilities(model, [self._waves[row] for row in tested], self.device).argmax(dim=1).tolist()
+        predicted = self._probabilities(model, tested, seed).argmax(dim=1).tolist()
         counts = confusion([self.labels[row] for row in tested], predicted, len(self.corpus.labels))
         figures = scores(counts)
         print(
@@ -76,9 +81,14 @@ class Experiment:
         """A model trained on ``rows``, all of which were decoded."""
         model = self._start(seed)
         labels = [self.labels[row] for row in rows]
-        if self.args.frozen:
-            model.head = fit_linear(self._embeddings(model, seed)[list(rows)], labels, len(self.corpus.labels))
-            return model.eval()
+        if self.options.frozen or not model.is_resnet:
+            summaries = self._frozen(model, seed)
+            fit_frozen(model, [summaries[row] for row in rows], labels)
+        if self.options.frozen:
+            return model
+        # The head of a pretrained encoder was fitted first: from a random one, the first steps would distort what the
+        # encoder knows (Kumar et al. 2022, arXiv 2202.10054).
+        open_blocks(model, self.options.blocks)
         spec = FitSpec(
             steps=self.args.steps,
             batch_size=self.args.batch_size,
@@ -88,6 +98,7 @@ class Experiment:
             crop_s=self.args.crop_s,
             augment=Augment() if self.args.augment else None,
             bf16=self.args.precision == "bf16",
+            layer_decay=self.options.layer_decay,
         )
         fit(model, [self._waves[row] for row in rows], labels, spec, seed, self.device)
         return model
@@ -96,21 +107,27 @@ class Experiment:
         """The network before it is trained on the corpus."""
         set_seed(seed)
         name = Path(self.args.data).stem
-        if self.base is None:
-            return new_model(self.args.from_scratch, name, self.corpus.labels).eval()
-        return with_new_head(copy.deepcopy(self.base), name, self.corpus.labels).eval()
+        if self.base is not None:
+            return with_new_head(copy.deepcopy(self.base), name, self.corpus.labels, self._sound.gain_db).eval()
+        return new_model(self.options.backbone, name, self.corpus.labels, self.options.pooling, self._sound).eval()
 
-    def _embeddings(self, model: EmotionModel, seed: int) -> Tensor:
-        """All clips' embeddings, (clips, width), 0 for one that was not decoded.
+    def _frozen(self, model: EmotionModel, seed: int) -> dict[int, Tensor]:
+        """The `summaries` of all clips that were decoded, by row.
 
-        Without a base the network differs from seed to seed.
+        Without a base a ResNet differs from seed to seed.
         """
-        key = seed if self.base is None else 0
-        if key not in self._embedded:
-            embedded = torch.zeros(len(self.labels), model.width)
-            embedded[list(self._waves)] = embed_all(model, list(self._waves.values()), self.device)
-            self._embedded[key] = embedded
-        return self._embedded[key]
+        key = seed if self.base is None and model.is_resnet else 0
+        if key not in self._summaries:
+            clips = summaries(model, list(self._waves.values()), self.device, self.options.cache)
+            self._summaries[key] = dict(zip(self._waves, clips, strict=True))
+        return self._summaries[key]
+
+    def _probabilities(self, model: EmotionModel, rows: Sequence[int], seed: int) -> Tensor:
+        """Label probabilities, float32 (clips, labels), of the corpus' ``rows``."""
+        if self.options.frozen:
+            clips = self._frozen(model, seed)
+            return frozen_probabilities(model, [clips[row] for row in rows])
+        return probabilities(model, [self._waves[row] for row in rows], self.device)
 
 
 def summarise(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

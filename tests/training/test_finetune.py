@@ -43,7 +43,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finetuned(data, tmp_path_factory):
     output = tmp_path_factory.mktemp("finetuned") / "run"
-    arguments = ["--from-scratch", "resnet10-half", "--data", str(data / "data.csv"), "--output", str(output), *QUICK]
+    arguments = ["--backbone", "resnet10-half", "--data", str(data / "data.csv"), "--output", str(output), *QUICK]
     assert main([*arguments, "--folds", "2", "--label-fraction", "0.5", "1.0"]) == 0
     return output
 
@@ -147,12 +147,12 @@ def test_summary_pools_folds_and_spreads_over_seeds():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --checkpoint RUN or --from-scratch BACKBONE"),
+        ([], "give either --checkpoint RUN or --backbone NAME"),
         (["--checkpoint", "nowhere"], "nowhere: no model"),
-        (["--from-scratch", "resnet18", "--folds", "9"], "4 speakers for 9 speaker-independent folds"),
-        (["--from-scratch", "resnet18", "--labels", "low", "mid"], "line 3: unknown label 'high'; --labels has low"),
-        (["--from-scratch", "resnet18", "--label-fraction", "1.5"], "1.5 is not a share above 0 and up to 1"),
-        (["--from-scratch", "resnet18", "--only-folds", "7"], "the folds are 0 to 3"),
+        (["--backbone", "resnet18", "--folds", "9"], "4 speakers for 9 speaker-independent folds"),
+        (["--backbone", "resnet18", "--labels", "low", "mid"], "line 3: unknown label 'high'; --labels has low"),
+        (["--backbone", "resnet18", "--label-fraction", "1.5"], "1.5 is not a share above 0 and up to 1"),
+        (["--backbone", "resnet18", "--only-folds", "7"], "the folds are 0 to 3"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, data, tmp_path, capsys):
