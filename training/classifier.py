@@ -27,7 +27,7 @@ class FitSpec:
     """How a classifier is trained: ``peak`` is the peak learning rate, ``warmup`` a share of ``steps``.
 
     With ``bf16`` the network computes in bfloat16; weights, features and loss stay float32. ``layer_decay`` is that of
-    training.model.rate_scales.
+    training.blocks.rate_scales.
     """
 
     steps: int

@@ -18,12 +18,13 @@ from torch import Tensor
 from lanser_ops.common.errors import InputError
 from schemas.metrics import confusion, scores
 from training.backbones import peak_rate
+from training.blocks import open_blocks
 from training.classifier import FitSpec, fit, probabilities
 from training.corpora import Corpus, Fold, take_fraction
 from training.features import Augment
 from training.frozen import fit_frozen, frozen_probabilities, summaries
 from training.level import measure_sound
-from training.model import EmotionModel, new_model, open_blocks, with_new_head
+from training.model import EmotionModel, new_model, with_new_head
 from training.model_options import ModelOptions
 
 FIGURES = ("ua", "wa", "macro_f1")
@@ -88,7 +89,7 @@ class Experiment:
             return model
         # The head of a pretrained encoder was fitted first: from a random one, the first steps would distort what the
         # encoder knows (Kumar et al. 2022, arXiv 2202.10054).
-        open_blocks(model, self.options.blocks)
+        open_blocks(model.encoder, self.options.blocks)
         spec = FitSpec(
             steps=self.args.steps,
             batch_size=self.args.batch_size,

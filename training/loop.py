@@ -11,10 +11,11 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from training.blocks import rate_scales
 from training.dataset import Batch
 from training.features import Augment
 from training.losses import cross_entropy
-from training.model import EmotionModel, rate_scales
+from training.model import EmotionModel
 
 MAX_NORM = 1.0
 
@@ -40,7 +41,7 @@ def learning_rate(step: int, total: int, peak: float, warmup: float) -> float:
 def make_optimizer(model: EmotionModel, weight_decay: float, layer_decay: float = 1.0) -> torch.optim.AdamW:
     """AdamW without decay of vectors (norms and biases), over what is open of ``model``. `set_rate` sets its rate.
 
-    ``layer_decay`` is that of training.model.rate_scales.
+    ``layer_decay`` is that of training.blocks.rate_scales.
     """
     weights = dict(model.named_parameters())
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}

@@ -77,12 +77,13 @@ def run(argv: Sequence[str]) -> None:
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.utils import set_seed
 
+    from training.blocks import open_blocks
     from training.checkpoints import list_checkpoints
     from training.dataset import Layout, check_layout
     from training.features import Augment
     from training.loop import end_processes
     from training.losses import TargetSpec, label_prior
-    from training.model import new_model, open_blocks
+    from training.model import new_model
     from training.shards import find_shards, read_index
     from training.trainer import Plan, make_schedule, train
 
@@ -109,7 +110,7 @@ def run(argv: Sequence[str]) -> None:
     check_layout(index, layout)
     set_seed(args.seed)
     model = new_model(args.backbone, index.taxonomy, index.labels, model_options.pooling)
-    open_blocks(model, model_options.blocks)
+    open_blocks(model.encoder, model_options.blocks)
     content = hashlib.sha256("\n".join([*index.keys, *index.labels]).encode()).hexdigest()
     options = {name: value for name, value in vars(args).items() if name not in FREE}
     options |= {"processes": accelerator.num_processes, "shards_sha256": content, "taxonomy": index.taxonomy}
