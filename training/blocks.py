@@ -17,15 +17,16 @@ def blocks_of(encoder: Any) -> nn.ModuleList | None:
     return encoder.layers if encoder.config.model_type == WHISPER else encoder.encoder.layers
 
 
-def open_blocks(encoder: Any, blocks: int | None) -> None:
-    """Let the uppermost ``blocks`` of ``encoder`` be trained, all of it for None, none of it for 0.
+def open_blocks(model: Any, blocks: int | None) -> None:
+    """Let the uppermost ``blocks`` of an EmotionModel's encoder be trained, all of it for None, none of it for 0.
 
     Raises InputError if the encoder has fewer blocks.
     """
+    encoder = model.encoder
     layers = blocks_of(encoder)
     if blocks and (layers is None or blocks > len(layers)):
         count = "no blocks" if layers is None else f"{len(layers)} blocks"
-        raise InputError(f"--unfreeze {blocks}: the encoder has {count}; take fewer, or all")
+        raise InputError(f"--unfreeze {blocks}: {model.spec.backbone} has {count}; open fewer, or all")
     encoder.requires_grad_(blocks is None)
     if blocks and layers is not None:
         layers[-blocks:].requires_grad_(True)

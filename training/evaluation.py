@@ -89,7 +89,7 @@ class Experiment:
             return model
         # The head of a pretrained encoder was fitted first: from a random one, the first steps would distort what the
         # encoder knows (Kumar et al. 2022, arXiv 2202.10054).
-        open_blocks(model.encoder, self.options.blocks)
+        open_blocks(model, self.options.blocks)
         spec = FitSpec(
             steps=self.args.steps,
             batch_size=self.args.batch_size,

@@ -105,7 +105,7 @@ class EmotionModel(nn.Module):
         self.head = nn.Linear(self.width, len(spec.labels))
         self.response: Tensor | None
         self.register_buffer("response", low_pass(spec.band_hz) if spec.band_hz else None, persistent=False)
-        open_blocks(self.encoder, None)
+        open_blocks(self, None)
 
     def encode(
         self, waves: Tensor, lengths: Tensor, draws: Tensor | None = None, augment: Augment | None = None

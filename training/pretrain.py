@@ -110,7 +110,7 @@ def run(argv: Sequence[str]) -> None:
     check_layout(index, layout)
     set_seed(args.seed)
     model = new_model(args.backbone, index.taxonomy, index.labels, model_options.pooling)
-    open_blocks(model.encoder, model_options.blocks)
+    open_blocks(model, model_options.blocks)
     content = hashlib.sha256("\n".join([*index.keys, *index.labels]).encode()).hexdigest()
     options = {name: value for name, value in vars(args).items() if name not in FREE}
     options |= {"processes": accelerator.num_processes, "shards_sha256": content, "taxonomy": index.taxonomy}
