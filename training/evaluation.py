@@ -19,7 +19,8 @@ from lanser_ops.common.errors import InputError
 from schemas.metrics import confusion, scores
 from training.backbones import peak_rate
 from training.classifier import FitSpec, embed_all, fit, fit_linear, probabilities
-from training.corpora import Corpus, Fold, take_fraction
+from training.corpora.folds import Fold, take_fraction
+from training.corpora.utterance import Corpus
 from training.features import Augment
 from training.model import EmotionModel, new_model, with_new_head
 

@@ -13,7 +13,8 @@ from lanser_ops.common.command import Parser, between, guarded, positive
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
 from training.backbones import RESNETS
-from training.corpora import add_corpus_options, load, make_folds, read_corpus
+from training.corpora.folds import make_folds
+from training.corpora.read import add_corpus_options, load, read_corpus
 
 
 def build_parser() -> Parser:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from lanser_ops.common.command import Parser, guarded
 from lanser_ops.common.device import DEVICES, resolve_device
-from training.corpora import add_corpus_options, load, make_folds, read_corpus
+from training.corpora.folds import make_folds
+from training.corpora.read import add_corpus_options, load, read_corpus
 
 Summary = dict[str, dict[str, dict[str, float]]]
 
