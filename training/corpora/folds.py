@@ -11,6 +11,8 @@ from lanser_ops.common.errors import InputError
 from training.corpora.utterance import SPLITS, TEST, TRAIN, Corpus
 
 EMOBOX = "emobox"
+# The share of the training speakers that early stopping validates on.
+VAL_SHARE = 0.2
 
 
 @dataclass(frozen=True)

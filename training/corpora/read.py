@@ -6,8 +6,9 @@ import argparse
 import csv
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +88,8 @@ def _csv_row(row: dict[str, str], root: Path, labels: Sequence[str] | None, line
     return Utterance(root / path, label, values["speaker"], values["split"], start_s, end_s)
 
 
-def load(corpus: Corpus) -> tuple[list[np.ndarray | None], list[str]]:
-    """Waveforms in corpus order, None for one that cannot be decoded, and a line for each of these.
+def load(corpus: Corpus, rows: Iterable[int] | None = None) -> tuple[dict[int, np.ndarray], list[str]]:
+    """Waveforms by row of the corpus, and a line for each that cannot be decoded; ``rows`` are all by default.
 
     A waveform is float32 (samples,) at 16 kHz, channels averaged. Raises InputError if none can be decoded.
     """
@@ -99,8 +100,8 @@ def load(corpus: Corpus) -> tuple[list[np.ndarray | None], list[str]]:
     )  # not for --help of the commands that add the options
 
     rows_of: dict[Path, list[int]] = {}
-    for row, utterance in enumerate(corpus.utterances):
-        rows_of.setdefault(utterance.path, []).append(row)
+    for row in range(len(corpus.utterances)) if rows is None else rows:
+        rows_of.setdefault(corpus.utterances[row].path, []).append(row)
 
     def load_file(path: Path) -> list[tuple[int, np.ndarray | str]]:
         try:
@@ -111,14 +112,15 @@ def load(corpus: Corpus) -> tuple[list[np.ndarray | None], list[str]]:
         return [(row, _cut(wave, SAMPLE_RATE, corpus.utterances[row])) for row in rows_of[path]]
 
     with ThreadPoolExecutor() as pool:
-        by_row = dict(result for results in pool.map(load_file, rows_of) for result in results)
-    loaded = [by_row[row] for row in range(len(corpus.utterances))]
-    skipped = [line for line in loaded if isinstance(line, str)]
-    if len(skipped) == len(loaded):
-        raise InputError(f"none of {len(loaded)} files can be decoded; the first: {skipped[0]}")
+        results = sorted((result for of_file in pool.map(load_file, rows_of) for result in of_file), key=itemgetter(0))
+    waves = {row: result for row, result in results if not isinstance(result, str)}
+    skipped = [result for _, result in results if isinstance(result, str)]
+    if not waves:
+        first = f"; the first: {skipped[0]}" if skipped else ""
+        raise InputError(f"none of {len(results)} files can be decoded{first}")
     for line in skipped:
         print(f"cannot be decoded, left out: {line}", file=sys.stderr)
-    return [None if isinstance(wave, str) else wave for wave in loaded], skipped
+    return waves, skipped
 
 
 def _cut(wave: np.ndarray, rate: int, utterance: Utterance) -> np.ndarray | str:

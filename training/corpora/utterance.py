@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,19 @@ class Corpus:
     utterances: tuple[Utterance, ...]
     folds: int
     emobox: tuple[tuple[str, ...], ...] = ()
+
+
+def clip_names(corpus: Corpus) -> list[str]:
+    """A name for every utterance: its path below the deepest folder of the corpus, and its times in seconds.
+
+    It is the same wherever the corpus lies, so that predictions of two runs can be paired.
+    """
+    home = os.path.commonpath([row.path.parent for row in corpus.utterances])
+    names = []
+    for row in corpus.utterances:
+        times = "" if row.start_s is None and row.end_s is None else f"#{row.start_s or 0:g}-{row.end_s or ''}"
+        names.append(row.path.relative_to(home).as_posix() + times)
+    return names
 
 
 @dataclass(frozen=True)
