@@ -167,10 +167,12 @@ def test_predict_refuses_corrupt_weights_in_one_line(data, tmp_path, capsys):
 
 
 def test_predict_goes_on_after_a_file_that_does_not_decode(finetuned, data, capsys):
-    assert predict([str(data / "broken.wav"), str(data / "1.wav"), "--checkpoint", str(finetuned)]) == 2
+    assert predict([str(data / "broken.wav"), str(data / "1.wav"), "--checkpoint", str(finetuned)]) == 0
     output = capsys.readouterr()
     assert "1.wav  high " in output.out
-    assert output.err.startswith("lanser predict: cannot be decoded: ") and output.err.count("\n") == 1
+    assert output.err.startswith(f"cannot be decoded, left out: {data / 'broken.wav'}: ")
+    assert predict([str(data / "broken.wav"), "--checkpoint", str(finetuned)]) == 2
+    assert capsys.readouterr().err.endswith("lanser predict: none of 1 files can be decoded\n")
 
 
 def test_the_same_seed_gives_the_same_figures_and_frozen_takes_the_checkpoint_as_it_is(data, tmp_path):
