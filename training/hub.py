@@ -12,9 +12,9 @@ from huggingface_hub import EvalResult, ModelCardData
 from lanser_ops.audio.decode import SAMPLE_RATE
 from lanser_ops.common.errors import InputError
 from schemas.metrics import FIGURES
-from training.classifier import MAX_S
 from training.features import LOG_MEL
 from training.finetune import RESULTS
+from training.frozen import MAX_S
 from training.model import EmotionModel, save_model
 from training.pretrain import OPTIONS
 

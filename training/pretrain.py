@@ -20,6 +20,7 @@ from lanser_ops.common.command import Parser, between, guarded, positive
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
 from training.backbones import RESNETS, peak_rate
+from training.model_options import add_model_options, read_model_options
 from training.tracking import add_tracker_option, tracker_options
 
 if TYPE_CHECKING:
@@ -27,15 +28,25 @@ if TYPE_CHECKING:
 
 OPTIONS = "run.json"
 # Options that may differ when a run is resumed: they change neither the samples' order nor the arithmetic.
-FREE = ("shards", "output", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps", "tracker")
+FREE = (
+    "shards",
+    "output",
+    "cache",
+    "resume",
+    "verbose",
+    "device",
+    "checkpoint_every",
+    "log_every",
+    "max_steps",
+    "tracker",
+)
 
 
 def build_parser() -> Parser:
     parser = Parser("lanser pretrain", description="Learn emotion from weak-label shards.")
     parser.add_argument("--shards", nargs="+", required=True, metavar="DIR_OR_GLOB", help="the output of lanser build")
     parser.add_argument("--output", required=True, type=Path, metavar="RUN")
-    backbones = f"{', '.join(RESNETS)}, or an audio encoder's directory or hub id"
-    parser.add_argument("--backbone", default="resnet50", help=backbones)
+    add_model_options(parser, default="resnet50")
     parser.add_argument("--epochs", type=positive(int), default=20)
     parser.add_argument("--batch-size", type=positive(int), default=32, help="samples per process and micro-batch")
     parser.add_argument("--accumulate", type=positive(int), default=1, help="micro-batches per optimizer step")
@@ -74,6 +85,7 @@ def build_parser() -> Parser:
 def run(argv: Sequence[str]) -> None:
     """Parse ``argv`` and train; raises InputError for what the user has to fix."""
     args = build_parser().parse_args(argv)
+    model_options = read_model_options(args)
     # Not for --help or a mistyped option: they take seconds to import, and are not in every installation.
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.utils import set_seed
@@ -83,7 +95,7 @@ def run(argv: Sequence[str]) -> None:
     from training.features import Augment
     from training.loop import end_processes
     from training.losses import TargetSpec, label_prior
-    from training.model import new_model
+    from training.model import new_model, open_blocks
     from training.shards import find_shards, read_index
     from training.trainer import Plan, make_schedule, train
 
@@ -112,7 +124,8 @@ def run(argv: Sequence[str]) -> None:
     )  # fmt: skip
     check_layout(index, layout)
     set_seed(args.seed)
-    model = new_model(args.backbone, index.taxonomy, index.labels)
+    model = new_model(args.backbone, index.taxonomy, index.labels, model_options.pooling)
+    open_blocks(model, model_options.blocks)
     content = hashlib.sha256("\n".join([*index.keys, *index.labels]).encode()).hexdigest()
     options = {name: value for name, value in vars(args).items() if name not in FREE}
     options |= {"processes": accelerator.num_processes, "shards_sha256": content, "taxonomy": index.taxonomy}
@@ -132,6 +145,7 @@ def run(argv: Sequence[str]) -> None:
         peak=args.lr or peak_rate(args.backbone in RESNETS),
         weight_decay=args.weight_decay,
         warmup=args.warmup,
+        layer_decay=model_options.layer_decay,
         augment=Augment() if args.augment else None,
         processes=not args.in_process,
         checkpoint_every=args.checkpoint_every,

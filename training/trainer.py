@@ -55,6 +55,7 @@ class Plan:
     peak: float
     weight_decay: float
     warmup: float
+    layer_decay: float
     augment: Augment | None
     processes: bool
     checkpoint_every: int
@@ -99,7 +100,7 @@ def train(plan: Plan, accelerator: Accelerator, model: EmotionModel, checkpoint:
     On SIGTERM it writes a checkpoint and raises Interrupted.
     """
     state, position = load_checkpoint(checkpoint, model) if checkpoint else ({}, Position())
-    optimizer = make_optimizer(model, plan.weight_decay)
+    optimizer = make_optimizer(model, plan.weight_decay, plan.layer_decay)
     network: nn.Module = model
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(model)
