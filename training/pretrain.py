@@ -21,13 +21,25 @@ from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
 from training.backbones import RESNETS, peak_rate
 from training.model_options import add_model_options, read_model_options
+from training.tracking import add_tracker_option, tracker_options
 
 if TYPE_CHECKING:
     from training.shards import Index
 
 OPTIONS = "run.json"
 # Options that may differ when a run is resumed: they change neither the samples' order nor the arithmetic.
-FREE = ("shards", "output", "cache", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps")
+FREE = (
+    "shards",
+    "output",
+    "cache",
+    "resume",
+    "verbose",
+    "device",
+    "checkpoint_every",
+    "log_every",
+    "max_steps",
+    "tracker",
+)
 
 
 def build_parser() -> Parser:
@@ -64,6 +76,7 @@ def build_parser() -> Parser:
     parser.add_argument("--checkpoint-every", type=positive(int), default=500, metavar="STEPS")
     parser.add_argument("--log-every", type=positive(int), default=1, metavar="STEPS")
     parser.add_argument("--max-steps", type=positive(int), help="stop, with a checkpoint, after this many steps in all")
+    add_tracker_option(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint of RUN")
     parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     return parser
@@ -102,7 +115,10 @@ def run(argv: Sequence[str]) -> None:
     )  # fmt: skip
     prior = label_prior(index, targets)
     unused = DistributedDataParallelKwargs(find_unused_parameters=args.backbone not in RESNETS)
-    accelerator = Accelerator(cpu=args.device == "cpu", mixed_precision=args.precision, kwargs_handlers=[unused])
+    trackers = tracker_options(args.tracker, args.output)
+    accelerator = Accelerator(
+        cpu=args.device == "cpu", mixed_precision=args.precision, kwargs_handlers=[unused], **trackers
+    )
     layout = Layout(
         args.seed, args.batch_size, args.crop_s, args.workers, args.buffer,
         accelerator.process_index, accelerator.num_processes,
@@ -137,6 +153,7 @@ def run(argv: Sequence[str]) -> None:
         log_every=args.log_every,
         max_steps=args.max_steps or math.inf,
         validation=validation,
+        options=options,
     )
     try:
         train(plan, accelerator, model, checkpoints[-1] if checkpoints else None)

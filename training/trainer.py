@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -23,6 +24,7 @@ from training.losses import TargetSpec, make_targets
 from training.model import EmotionModel, save_model
 from training.runlog import RunLog
 from training.shards import Index
+from training.tracking import start_trackers
 from training.validate import validate
 
 
@@ -39,7 +41,8 @@ class Plan:
     """Everything that decides a pre-training run.
 
     ``peak`` is the peak learning rate, ``warmup`` a share of the steps, ``prior`` the `label_prior` of ``index``;
-    ``processes`` says whether loader workers are separate processes; ``validation`` may be None.
+    ``processes`` says whether loader workers are separate processes; ``validation`` may be None. ``options`` are those
+    of the command, for the trackers.
     """
 
     output: Path
@@ -59,6 +62,7 @@ class Plan:
     log_every: int
     max_steps: float
     validation: Index | None
+    options: Mapping[str, Any]
 
 
 def make_schedule(index: Index, layout: Layout, epochs: int, accumulate: int) -> Schedule:
@@ -105,7 +109,9 @@ def train(plan: Plan, accelerator: Accelerator, model: EmotionModel, checkpoint:
         optimizer.load_state_dict(state["optimizer"])
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
-    log = RunLog(plan.output, plan.schedule.steps, position.step) if accelerator.is_main_process else None
+    start_trackers(accelerator, plan.options, position.step)
+    is_main = accelerator.is_main_process
+    log = RunLog(plan.output, accelerator, plan.schedule.steps, position.step) if is_main else None
     signals: list[int] = []
     previous = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     try:
