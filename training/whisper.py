@@ -53,9 +53,9 @@ class WhisperMel(nn.Module):
         frames of silence, which the convolutions read beyond its end.
         """
         frames = -(-lengths // HOP)
-        width = int(frames.max()) + STRIDE
-        samples = width * HOP + N_FFT // 2
-        waves = nn.functional.pad(waves, (0, max(0, samples - waves.shape[1])))[:, :samples]
+        # Of the shape and not of the lengths, whose values an exported graph does not know.
+        width = -(-waves.shape[1] // HOP) + STRIDE
+        waves = nn.functional.pad(waves, (0, width * HOP + N_FFT // 2 - waves.shape[1]))
         # Half precision would lose the quiet bands.
         with torch.autocast(device_type=waves.device.type, enabled=False):
             spectrum = torch.stft(
@@ -78,7 +78,7 @@ def whisper_states(encoder: WhisperEncoder, features: Tensor, frames: Tensor) ->
     Raises ValueError for clips that are longer than the encoder's window.
     """
     steps = -(-frames // STRIDE)
-    width = int(steps.max())
+    width = (features.shape[2] - 1) // STRIDE  # without the frames that follow the longest clip
     if width > encoder.max_source_positions:
         raise ValueError(f"a clip of {width * STRIDE * HOP / SAMPLE_RATE:.1f} s: Whisper encodes 30 s at most")
     gelu = nn.functional.gelu
