@@ -13,7 +13,6 @@ from torch import nn
 
 from training.dataset import Batch
 from training.features import Augment
-from training.losses import cross_entropy
 
 MAX_NORM = 1.0
 
@@ -63,8 +62,9 @@ def backward(
 ) -> tuple[float, int, bool]:
     """Gradients of the weighted mean loss over the micro-batches ``group`` of every rank.
 
-    The mean is over all of them at once, so it does not depend on how samples are spread over ranks and
-    micro-batches. Returns that loss, the number of samples, and whether any rank set ``stop``.
+    ``model`` is a `training.objectives.PretrainNetwork`. The mean is over all of them at once, so it does not depend on
+    how samples are spread over ranks and micro-batches. Returns that loss, the number of samples, and whether any rank
+    set ``stop``.
     """
     group = [batch.to(accelerator.device) for batch in group]
     weight = float(sum(batch.weights.sum() for batch in group))
@@ -77,8 +77,8 @@ def backward(
         last = number == len(group) - 1
         with contextlib.nullcontext() if last else accelerator.no_sync(model):
             with accelerator.autocast():
-                logits = model(batch.waves, batch.lengths, batch.draws, augment)
-            loss = (cross_entropy(logits, batch.targets) * batch.weights).sum() * scale
+                losses, _ = model(batch.waves, batch.lengths, batch.draws, augment, batch.targets)
+            loss = (losses * batch.weights).sum() * scale
             accelerator.backward(loss)
         loss_sum += loss.detach()
     loss = accelerator.reduce(loss_sum, "mean").item()

@@ -59,6 +59,10 @@ class RunLog:
             print(message, file=sys.stderr, flush=True)
         return rate
 
+    def announce(self, message: str) -> None:
+        """Show a line above the progress bar."""
+        self._bar.console.print(message, highlight=False, soft_wrap=True)
+
     def close(self) -> None:
         self._bar.stop()
         self._board.close()
