@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,15 +30,15 @@ class SampleSpec:
     seed: int
 
 
-def prepare(sources: Sequence[Source], spec: SampleSpec) -> tuple[SampleSet, SampleSet | None]:
-    """The samples to train on and those to validate on, None without validation shards.
+def prepare(sources: Sequence[Source], spec: SampleSpec) -> tuple[SampleSet, SampleSet | None, list[str]]:
+    """The samples to train on, those to validate on, None without validation shards, and a line about each corpus.
 
     Each corpus has its own prior, thresholds and selection. Validation samples are labelled as the training samples of
     their corpus are, and none is left out.
 
     Raises InputError for shards that cannot be read, do not fit together, or cannot be used as ``spec`` says.
     """
-    train, validation = [], []
+    train, validation, lines = [], [], []
     for source in sources:
         index = _labelled_as(read_index(find_shards(source.locations, "train")), spec)
         prior = label_prior(index, spec.targets)
@@ -50,7 +49,7 @@ def prepare(sources: Sequence[Source], spec: SampleSpec) -> tuple[SampleSet, Sam
             )
         choice = chosen(index, spec.targets, prior)
         subset = selected(choice, spec.selection)
-        _report(source, choice, subset)
+        lines.append(_line(source, choice, subset))
         train.append((subset, make_targets(subset, spec.targets, prior, spec.seed)))
         if shards := find_shards(source.locations, "val"):
             heldout = _labelled_as(read_index(shards), spec)
@@ -60,6 +59,7 @@ def prepare(sources: Sequence[Source], spec: SampleSpec) -> tuple[SampleSet, Sam
     return (
         join([index for index, _ in train], [targets for _, targets in train], shares),
         join([index for index, _ in validation], [targets for _, targets in validation]) if validation else None,
+        lines,
     )
 
 
@@ -78,12 +78,12 @@ def _check_alike(index: Index, validation: Index) -> None:
             )
 
 
-def _report(source: Source, index: Index, subset: Index) -> None:
+def _line(source: Source, index: Index, subset: Index) -> str:
+    """What is trained on of a corpus: ``subset`` of ``index``."""
     counts = np.bincount(subset.label_index, minlength=len(subset.labels)).tolist()
     labels = ", ".join(f"{label} {count}" for label, count in zip(subset.labels, counts, strict=True))
     share = "" if source.share is None else f", {100 * source.share:.3g} % of every epoch"
-    place = " ".join(source.locations)
-    print(f"{place}: {len(subset.keys)} of {len(index.keys)} samples{share}: {labels}", file=sys.stderr)
+    return f"{' '.join(source.locations)}: {len(subset.keys)} of {len(index.keys)} samples{share}: {labels}"
 
 
 def with_prosody(

@@ -128,7 +128,7 @@ def run(argv: Sequence[str]) -> None:
         args.shuffle_labels,
     )  # fmt: skip
     sources = parse_sources(args.shards)
-    samples, validation = prepare(sources, SampleSpec(targets, selection_spec(args), groups, args.seed))
+    samples, validation, lines = prepare(sources, SampleSpec(targets, selection_spec(args), groups, args.seed))
     unused = DistributedDataParallelKwargs(
         find_unused_parameters=args.backbone not in RESNETS or objective.objective != LABELS
     )
@@ -147,8 +147,10 @@ def run(argv: Sequence[str]) -> None:
     options |= {"map": {label.name: list(label.hypotheses) for label in groups.labels} if groups else None}
     is_new = _check_output(args.output, options, args.resume)
     accelerator.wait_for_everyone()  # every process has looked before the first one writes
-    if is_new and accelerator.is_main_process:
-        _write_options(args.output, options)
+    if accelerator.is_main_process:
+        print(*lines, sep="\n", file=sys.stderr)
+        if is_new:
+            _write_options(args.output, options)
     if objective.qualities:
         with accelerator.main_process_first():  # the others read what it has stored
             samples, validation = with_prosody(samples, validation, objective.qualities, args.output / "prosody")
