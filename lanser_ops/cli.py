@@ -18,6 +18,8 @@ COMMANDS = {
     "agreement": ("lanser_ops.commands.agreement", "how well weak labels agree with a labelled text file"),
     "pretrain": ("training.pretrain", "learn emotion from weak-label shards"),
     "finetune": ("training.finetune", "fine-tune and evaluate on labelled speech"),
+    "evaluate": ("training.evaluate", "a trained model on another corpus, as it is"),
+    "compare": ("training.compare", "the difference between two arms, with its interval"),
     "probe": ("training.probe", "what a frozen representation knows: emotion, pitch, energy, rate"),
     "predict": ("training.predict", "label probabilities of audio files"),
     "report": ("lanser_ops.commands.report", "report.html and dataset card of an output directory"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,10 +47,12 @@ def fit(
     spec: FitSpec,
     seed: int,
     device: torch.device,
+    after_step: Callable[[int, float], bool],
 ) -> None:
     """Train all of ``model`` on ``waves``, each float32 (samples,) at 16 kHz, with class-balanced cross-entropy.
 
-    ``labels`` are class indices. ``model`` is on ``device`` and in evaluation mode afterwards.
+    ``labels`` are class indices. ``after_step`` is called with the number of steps done and the loss; training ends
+    when it returns true. ``model`` is on ``device`` and in evaluation mode afterwards.
     """
     model.to(device).train()
     optimizer = make_optimizer(model, spec.weight_decay)
@@ -74,6 +76,8 @@ def fit(
         nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
         optimizer.step()
         optimizer.zero_grad()
+        if after_step(step + 1, loss.item()):
+            break
     model.eval()
 
 

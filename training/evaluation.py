@@ -5,32 +5,48 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
 from lanser_ops.common.errors import InputError
-from schemas.metrics import confusion, scores
+from schemas.metrics import FIGURES, confusion, scores
 from training.backbones import peak_rate
 from training.classifier import FitSpec, embed_all, fit, fit_linear, probabilities
-from training.corpora import Corpus, Fold, take_fraction
+from training.corpora.folds import VAL_SHARE, Fold, hold_out, take_fraction
+from training.corpora.utterance import Corpus, clip_names
+from training.early_stopping import EarlyStopping
 from training.features import Augment
 from training.model import EmotionModel, new_model, with_new_head
+from training.predictions import Prediction, predict_label
+from training.progress import StepProgress
+from training.statistics import intervals
 
-FIGURES = ("ua", "wa", "macro_f1")
+# Called with the steps of a run that are done, and the loss of the last one if it has any.
+StepReport = Callable[[int, float | None], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, the step that its weights are of, and the clips that it was validated on."""
+
+    model: EmotionModel
+    step: int
+    val_clips: int
 
 
 class Experiment:
     """What all runs on a corpus share; embeddings for --frozen are computed once.
 
-    ``args`` are the options of `lanser finetune`, ``waves`` the corpus' waveforms, None for one that cannot be
-    decoded. Without ``base`` every run starts from the untrained network that --from-scratch names.
+    ``args`` are the options of `lanser finetune`, ``waves`` the corpus' waveforms by row, without those that cannot
+    be decoded. Without ``base`` every run starts from the untrained network that --from-scratch names.
     """
 
     def __init__(
@@ -38,20 +54,25 @@ class Experiment:
         args: argparse.Namespace,
         corpus: Corpus,
         base: EmotionModel | None,
-        waves: Sequence[np.ndarray | None],
+        waves: Mapping[int, np.ndarray],
         device: torch.device,
     ):
         self.args, self.corpus, self.base, self.device = args, corpus, base, device
         self.labels = [corpus.labels.index(utterance.label) for utterance in corpus.utterances]
-        self._waves = {row: wave for row, wave in enumerate(waves) if wave is not None}
+        # A linear classifier has a single optimum, so there is nothing to stop early.
+        self.steps = 1 if args.frozen else args.steps
+        self._clips = clip_names(corpus)
+        self._waves = waves
         self._embedded: dict[int, Tensor] = {}
 
     def decoded(self, rows: Sequence[int]) -> list[int]:
         """Those of ``rows`` that could be decoded."""
         return [row for row in rows if row in self._waves]
 
-    def evaluate(self, fold: Fold, number: int, fraction: float, seed: int) -> dict[str, Any]:
-        """Train on a share of the fold's training rows; returns figures on its test rows."""
+    def evaluate(
+        self, fold: Fold, number: int, fraction: float, seed: int, report: StepReport
+    ) -> tuple[dict[str, Any], list[Prediction]]:
+        """Train on a share of the fold's training rows; returns figures on its test rows, and the predictions."""
         rows = take_fraction(self.decoded(fold.train), self.labels, fraction, seed)
         tested = self.decoded(fold.test)
         if not rows or not tested:
@@ -59,26 +80,36 @@ class Experiment:
                 f"fold {number} has {len(rows)} clips to train on and {len(tested)} to test on; give --folds, or more "
                 "speakers"
             )
-        model = self.train(rows, seed)
-        predicted = probabilities(model, [self._waves[row] for row in tested], self.device).argmax(dim=1).tolist()
+        trained = self.train(rows, self.decoded(fold.val), seed, report)
+        values = probabilities(trained.model, [self._waves[row] for row in tested], self.device).tolist()
+        predictions = []
+        for row, by_class in zip(tested, values, strict=True):
+            utterance = self.corpus.utterances[row]
+            label, by_label = predict_label(by_class, self.corpus.labels)
+            clip = self._clips[row]
+            predictions.append(
+                Prediction(fraction, seed, number, clip, utterance.group, utterance.label, label, by_label)
+            )
+        predicted = [self.corpus.labels.index(row.predicted) for row in predictions]
         counts = confusion([self.labels[row] for row in tested], predicted, len(self.corpus.labels))
         figures = scores(counts)
-        print(
-            f"{fraction:.0%} of the labels, seed {seed}, fold {number}: {len(rows)} clips, UA {figures['ua']:.3f}, "
-            f"WA {figures['wa']:.3f}", file=sys.stderr, flush=True,
-        )  # fmt: skip
         return {
-            "fraction": fraction, "seed": seed, "fold": number, "train_clips": len(rows), "test_clips": len(tested),
+            "fraction": fraction, "seed": seed, "fold": number, "train_clips": len(rows),
+            "val_clips": trained.val_clips, "test_clips": len(tested), "step": trained.step,
             **{name: round(figures[name], 6) for name in FIGURES}, "confusion": counts.tolist(),
-        }  # fmt: skip
+        }, predictions  # fmt: skip
 
-    def train(self, rows: Sequence[int], seed: int) -> EmotionModel:
-        """A model trained on ``rows``, all of which were decoded."""
+    def train(self, rows: Sequence[int], val: Sequence[int], seed: int, report: StepReport) -> Trained:
+        """A model trained on ``rows``, stopped early by ``val`` or else by some of the speakers of ``rows``.
+
+        All rows were decoded. ``report`` is called after every step.
+        """
         model = self._start(seed)
         labels = [self.labels[row] for row in rows]
         if self.args.frozen:
             model.head = fit_linear(self._embeddings(model, seed)[list(rows)], labels, len(self.corpus.labels))
-            return model.eval()
+            report(1, None)
+            return Trained(model.eval(), 1, 0)
         spec = FitSpec(
             steps=self.args.steps,
             batch_size=self.args.batch_size,
@@ -89,8 +120,31 @@ class Experiment:
             augment=Augment() if self.args.augment else None,
             bf16=self.args.precision == "bf16",
         )
-        fit(model, [self._waves[row] for row in rows], labels, spec, seed, self.device)
-        return model
+        val_rows = list(val)
+        if not val_rows:
+            rows, val_rows = hold_out(self.corpus, rows, self._val_share(rows), seed)
+            labels = [self.labels[row] for row in rows]
+        waves, val_waves = ([self._waves[row] for row in part] for part in (rows, val_rows))
+        stopping = None
+        if val_rows:
+            val_labels = [self.labels[row] for row in val_rows]
+            stopping = EarlyStopping(model, val_waves, val_labels, spec.steps, self.args.patience, self.device)
+
+        def after_step(step: int, loss: float) -> bool:
+            report(step, loss)
+            return stopping is not None and stopping.after_step(step)
+
+        fit(model, waves, labels, spec, seed, self.device, after_step)
+        if stopping is None:
+            return Trained(model, spec.steps, 0)
+        stopping.restore()
+        return Trained(model, stopping.best_step, len(val_rows))
+
+    def _val_share(self, rows: Sequence[int]) -> float:
+        """The share of the speakers of ``rows`` to validate on; by default none if there are too few speakers."""
+        if self.args.val_share is not None:
+            return self.args.val_share
+        return VAL_SHARE if len({self.corpus.utterances[row].group for row in rows} - {None}) > 1 else 0.0
 
     def _start(self, seed: int) -> EmotionModel:
         """The network before it is trained on the corpus."""
@@ -113,11 +167,37 @@ class Experiment:
         return self._embedded[key]
 
 
-def summarise(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def run_all(
+    experiment: Experiment,
+    plan: Sequence[tuple[Fold, int, float, int]],
+    accelerator: Accelerator,
+    progress: StepProgress,
+) -> tuple[list[dict[str, Any]], list[Prediction]]:
+    """The figures and predictions of every (fold, number, fraction, seed) of ``plan``, logged by ``accelerator``."""
+    runs, predictions = [], []
+    for position, (fold, number, fraction, seed) in enumerate(plan):
+        name, done = f"{fraction:.0%} of the labels, seed {seed}, fold {number}", position * experiment.steps
+
+        def report(step: int, loss: float | None, name: str = name, done: int = done) -> None:
+            progress.update(done + step, name if loss is None else f"{name}, loss {loss:.3f}")
+            if loss is not None:
+                accelerator.log({"loss": loss}, step=done + step)
+
+        figures, rows = experiment.evaluate(fold, number, fraction, seed, report)
+        done += experiment.steps
+        progress.update(done, name)  # a run that was stopped early is done, too
+        progress.note(f"{name}: {figures['train_clips']} clips, UA {figures['ua']:.3f}, WA {figures['wa']:.3f}")
+        accelerator.log({figure: figures[figure] for figure in (*FIGURES, "fraction", "seed", "fold")}, step=done)
+        runs.append(figures)
+        predictions += rows
+    return runs, predictions
+
+
+def summarise(runs: Sequence[dict[str, Any]], predictions: Sequence[Prediction] = ()) -> list[dict[str, Any]]:
     """For every label fraction the mean and standard deviation over seeds of each figure, and the confusion matrix.
 
     The figures of a seed are those of the confusion matrix of all its folds together. The standard deviation is that
-    of a sample (n - 1), 0 for a single seed.
+    of a sample (n - 1), 0 for a single seed. With ``predictions`` of the runs there is the interval of UA, too.
     """
     summary = []
     for fraction in dict.fromkeys(run["fraction"] for run in runs):
@@ -133,14 +213,19 @@ def summarise(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             row[f"{name}_mean"] = round(statistics.fmean(values), 6)
             row[f"{name}_std"] = round(statistics.stdev(values), 6) if len(values) > 1 else 0.0
         row["confusion"] = by_seed.sum(axis=0).tolist()
+        if predictions:
+            interval = intervals([row for row in predictions if row.fraction == fraction])["ua"]
+            row["ua_interval"] = [interval.low, interval.high]
         summary.append(row)
     return summary
 
 
 def table(summary: Sequence[dict[str, Any]]) -> str:
-    """``summary`` as a Markdown table."""
-    lines = ["| labels | UA | WA | macro-F1 |", "|---|---|---|---|"]
+    """``summary``, with intervals, as a Markdown table."""
+    lines = ["| labels | UA | 95 % interval of UA | WA | macro-F1 |", "|---|---|---|---|---|"]
     for row in summary:
-        cells = [f"{row[f'{name}_mean']:.3f} ± {row[f'{name}_std']:.3f}" for name in FIGURES]
-        lines.append(f"| {row['fraction']:.0%} | {' | '.join(cells)} |")
+        ua, *others = (f"{row[f'{name}_mean']:.3f} ± {row[f'{name}_std']:.3f}" for name in FIGURES)
+        low, high = row["ua_interval"]
+        interval = "-" if low is None else f"{low:.3f} to {high:.3f}"
+        lines.append(f"| {row['fraction']:.0%} | {' | '.join([ua, interval, *others])} |")
     return "\n".join(lines)

@@ -24,10 +24,11 @@ from lanser_ops.common.selection import add_selection_options, add_threshold_opt
 from schemas.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
 from training.backbones import RESNETS, peak_rate
 from training.qualities import LABELS, OBJECTIVES, QUALITIES, ObjectiveSpec
+from training.tracking import add_tracker_option, tracker_options
 
 OPTIONS = "run.json"
 # Options that may differ when a run is resumed: they change neither the samples' order nor the arithmetic.
-FREE = ("shards", "output", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps")
+FREE = ("shards", "output", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps", "tracker")
 
 
 def build_parser() -> Parser:
@@ -94,6 +95,7 @@ def build_parser() -> Parser:
     parser.add_argument("--checkpoint-every", type=positive(int), default=500, metavar="STEPS")
     parser.add_argument("--log-every", type=positive(int), default=1, metavar="STEPS")
     parser.add_argument("--max-steps", type=positive(int), help="stop, with a checkpoint, after this many steps in all")
+    add_tracker_option(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint of RUN")
     parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     return parser
@@ -132,7 +134,10 @@ def run(argv: Sequence[str]) -> None:
     unused = DistributedDataParallelKwargs(
         find_unused_parameters=args.backbone not in RESNETS or objective.objective != LABELS
     )
-    accelerator = Accelerator(cpu=args.device == "cpu", mixed_precision=args.precision, kwargs_handlers=[unused])
+    trackers = tracker_options(args.tracker, args.output)
+    accelerator = Accelerator(
+        cpu=args.device == "cpu", mixed_precision=args.precision, kwargs_handlers=[unused], **trackers
+    )
     layout = Layout(
         args.seed, args.batch_size, args.crop_s, args.workers, args.buffer,
         accelerator.process_index, accelerator.num_processes,
@@ -170,6 +175,7 @@ def run(argv: Sequence[str]) -> None:
         log_every=args.log_every,
         max_steps=args.max_steps or math.inf,
         validation=validation,
+        options=options,
     )
     try:
         metrics = train(plan, accelerator, network, checkpoints[-1] if checkpoints else None)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from lanser_ops.common.command import Parser, guarded
 from lanser_ops.common.device import DEVICES, resolve_device
-from training.corpora import add_corpus_options, load, make_folds, read_corpus
+from training.corpora.folds import make_folds
+from training.corpora.read import add_corpus_options, load, read_corpus
 
 Summary = dict[str, dict[str, dict[str, float]]]
 
@@ -43,8 +44,7 @@ def run(argv: Sequence[str]) -> None:
     corpus = read_corpus(args.data, args.root, args.labels)
     folds = make_folds(corpus, args.folds)
     checkpoints = {name: load_model(name) for name in args.checkpoint}
-    waves, _ = load(corpus)
-    clips = {row: wave for row, wave in enumerate(waves) if wave is not None}
+    clips, _ = load(corpus)
     prosodies = measure_all(list(clips.values()))
     results: dict[str, dict[str, list[float]]] = {}
     for name, inputs in representations(checkpoints, list(clips.values()), args.seeds, device):

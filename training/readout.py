@@ -14,7 +14,8 @@ from torch import Tensor
 from lanser_ops.common.errors import InputError
 from schemas.metrics import confusion, scores
 from training.classifier import embed_all, fit_linear
-from training.corpora import Corpus, Fold
+from training.corpora.folds import Fold
+from training.corpora.utterance import Corpus
 from training.features import LogMel
 from training.model import EmotionModel, new_model
 from training.prosody import measure

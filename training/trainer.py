@@ -7,9 +7,10 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -26,6 +27,7 @@ from training.model import save_model
 from training.objectives import PretrainNetwork
 from training.runlog import LOG, RunLog
 from training.summaries import Summaries, SummaryBatches
+from training.tracking import start_trackers
 from training.validate import validate
 
 # Below a run: the last model, the best model on the validation shards, and the figures of both.
@@ -46,7 +48,7 @@ class Plan:
 
     ``peak`` is the peak learning rate, ``warmup`` a share of the steps; ``processes`` says whether loader workers are
     separate processes; ``validation`` may be None. The summaries of a frozen encoder, of the samples and of the
-    validation samples, take the place of their audio.
+    validation samples, take the place of their audio. ``options`` are those of the command, for the trackers.
     """
 
     output: Path
@@ -63,6 +65,7 @@ class Plan:
     log_every: int
     max_steps: float
     validation: SampleSet | None
+    options: Mapping[str, Any]
     summaries: Summaries | None = None
     validation_summaries: Summaries | None = None
 
@@ -119,7 +122,9 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
-    log = RunLog(plan.output, plan.schedule.steps, position.step) if accelerator.is_main_process else None
+    start_trackers(accelerator, plan.options, position.step)
+    is_main = accelerator.is_main_process
+    log = RunLog(plan.output, accelerator, plan.schedule.steps, position.step) if is_main else None
     signals: list[int] = []
     previous = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     try:
@@ -130,8 +135,9 @@ def train(
             log.close()
     if not finished:
         return None
-    if accelerator.is_main_process:
-        save_model(accelerator.unwrap_model(prepared).model, plan.output / MODEL)
+    if not is_main:
+        return {}
+    save_model(accelerator.unwrap_model(prepared).model, plan.output / MODEL)
     return _metrics(_validations(plan.output))
 
 
