@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from training.dataset import Batch, Layout
+from lanser_ops.audio.decode import AudioError, read_all
+from training.dataset import Batch, Layout, stream_shards
 from training.features import generator_for
+from training.frozen import summaries, together
 from training.mixture import SampleSet, copies
+from training.model import EmotionModel
+from training.progress import StepProgress
+
+# Clips that are decoded and held as waveforms at a time.
+CHUNK = 256
+# Clips over which summaries are standardised: more do not change means and deviations that matter.
+STANDARDISED = 2000
 
 
 @dataclass(frozen=True)
@@ -27,8 +38,7 @@ class Summaries:
 
     def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Summaries of ``rows``, float32 (batch, segments, layers, size), zero beyond their segments, int (batch,)."""
-        summaries = [summary for row in rows if (summary := self.by_row[row]) is not None]
-        return pad_sequence(summaries, batch_first=True), torch.tensor([len(summary) for summary in summaries])
+        return together([summary for row in rows if (summary := self.by_row[row]) is not None])
 
     def clips(self, size: int) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
         """Batches of up to ``size`` of all samples that can be decoded, in order, and their rows."""
@@ -73,3 +83,34 @@ class SummaryBatches:
     @property
     def _decodable(self) -> int:
         return next(row for row, summary in enumerate(self.summaries.by_row) if summary is not None)
+
+
+def summarise(model: EmotionModel, samples: SampleSet, device: torch.device, cache: Path | None) -> Summaries:
+    """The summaries of ``samples`` under ``model``'s encoder: see training.frozen.summaries for the arguments."""
+    row_of = {key: row for row, key in enumerate(samples.keys)}
+    by_row: list[Tensor | None] = [None] * len(samples.keys)
+    faults = []
+    progress = StepProgress(len(by_row), unit="clip")
+    stream = (sample for sample in stream_shards(samples.shards) if sample["__key__"] in row_of)
+    done = 0
+    try:
+        while chunk := list(itertools.islice(stream, CHUNK)):
+            waves: dict[int, np.ndarray] = {}
+            for sample in chunk:
+                try:
+                    waves[row_of[sample["__key__"]]] = read_all(io.BytesIO(sample["flac"]))
+                except AudioError as error:
+                    faults.append(f"{sample['__key__']}: {error}")
+            for row, summary in zip(waves, summaries(model, list(waves.values()), device, cache), strict=True):
+                by_row[row] = summary
+            done += len(chunk)
+            progress.update(done, "features")
+    finally:
+        progress.close()
+    return Summaries(tuple(by_row), tuple(faults))
+
+
+def standardise(model: EmotionModel, clips: Summaries) -> None:
+    """Standardise ``model``'s pooling over up to STANDARDISED of ``clips``."""
+    rows = [row for row, summary in enumerate(clips.by_row) if summary is not None]
+    model.pooling.standardise(*clips.batch(rows[:: max(1, -(-len(rows) // STANDARDISED))]))
