@@ -23,12 +23,14 @@ from lanser_ops.common.errors import InputError
 from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
 from schemas.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
 from training.backbones import RESNETS, peak_rate
+from training.model_options import add_model_options, read_model_options
 from training.qualities import LABELS, OBJECTIVES, QUALITIES, ObjectiveSpec
 from training.tracking import add_tracker_option, tracker_options
 
 OPTIONS = "run.json"
 # Options that may differ when a run is resumed: they change neither the samples' order nor the arithmetic.
-FREE = ("shards", "output", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps", "tracker")
+FREE = ("shards", "output", "cache", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps")
+FREE += ("tracker",)
 
 
 def build_parser() -> Parser:
@@ -42,8 +44,7 @@ def build_parser() -> Parser:
         "local, gs:// or s3://; several with shares are mixed, as in A:0.7 B:0.3",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="RUN")
-    backbones = f"{', '.join(RESNETS)}, or an audio encoder's directory or hub id"
-    parser.add_argument("--backbone", default="resnet50", help=backbones)
+    add_model_options(parser, default="resnet50")
     parser.add_argument("--epochs", type=positive(int), default=20)
     parser.add_argument("--batch-size", type=positive(int), default=32, help="samples per process and micro-batch")
     parser.add_argument("--accumulate", type=positive(int), default=1, help="micro-batches per optimizer step")
@@ -104,6 +105,7 @@ def build_parser() -> Parser:
 def run(argv: Sequence[str]) -> None:
     """Parse ``argv`` and train; raises InputError for what the user has to fix."""
     args = build_parser().parse_args(argv)
+    model_options = read_model_options(args)
     # Not for --help or a mistyped option: they take seconds to import, and are not in every installation.
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.utils import set_seed
@@ -111,16 +113,20 @@ def run(argv: Sequence[str]) -> None:
     from training.checkpoints import list_checkpoints
     from training.dataset import Layout, check_layout
     from training.features import Augment
+    from training.level import measure_sound
     from training.loop import end_processes
     from training.losses import TargetSpec
-    from training.model import new_model
+    from training.model import new_model, open_blocks
     from training.objectives import PretrainNetwork
     from training.prepare import SampleSpec, prepare, with_prosody
     from training.shards import parse_sources
+    from training.summaries import first_waves, standardise, summarise
     from training.trainer import Plan, make_schedule, train
 
     _start_processes(argv)
     resolve_device(args.device)  # refuses a GPU that is not there; accelerate chooses among several
+    if model_options.frozen and args.workers > 1:
+        raise InputError("--frozen trains on features in memory, without loader processes; leave --workers out")
     if args.in_process and args.workers > 1:
         raise InputError("--in-process reads with a single worker; leave --workers out")
     objective = _objective(args)
@@ -143,8 +149,13 @@ def run(argv: Sequence[str]) -> None:
         accelerator.process_index, accelerator.num_processes,
     )  # fmt: skip
     check_layout(samples, layout)
+    if model_options.frozen and accelerator.num_processes > 1:
+        raise InputError("--frozen trains in a single process; start it without accelerate launch or torchrun")
+    sound = measure_sound(first_waves(samples))
     set_seed(args.seed)
-    network = PretrainNetwork(new_model(args.backbone, samples.taxonomy, samples.labels), objective)
+    model = new_model(args.backbone, samples.taxonomy, samples.labels, model_options.pooling, sound)
+    open_blocks(model, model_options.blocks)
+    network = PretrainNetwork(model, objective, from_summaries=model_options.frozen)
     content = hashlib.sha256("\n".join([*samples.keys, *samples.labels]).encode()).hexdigest()
     options = {name: value for name, value in vars(args).items() if name not in FREE}
     options |= {"processes": accelerator.num_processes, "shards_sha256": content, "taxonomy": samples.taxonomy}
@@ -159,6 +170,12 @@ def run(argv: Sequence[str]) -> None:
     if objective.qualities:
         with accelerator.main_process_first():  # the others read what it has stored
             samples, validation = with_prosody(samples, validation, objective.qualities, args.output / "prosody")
+    summaries = validation_summaries = None
+    if model_options.frozen:
+        summaries = summarise(model, samples, accelerator.device, model_options.cache)
+        standardise(model, summaries)
+        if validation is not None:
+            validation_summaries = summarise(model, validation, accelerator.device, model_options.cache)
     checkpoints = list_checkpoints(args.output)
     plan = Plan(
         output=args.output,
@@ -166,16 +183,19 @@ def run(argv: Sequence[str]) -> None:
         layout=layout,
         schedule=make_schedule(samples, layout, args.epochs, args.accumulate),
         accumulate=args.accumulate,
-        peak=args.lr or peak_rate(args.backbone in RESNETS),
+        peak=args.lr or peak_rate(args.backbone in RESNETS or model_options.frozen),
         weight_decay=args.weight_decay,
         warmup=args.warmup,
-        augment=Augment() if args.augment else None,
+        layer_decay=model_options.layer_decay,
+        augment=Augment() if args.augment and not model_options.frozen else None,
         processes=not args.in_process,
         checkpoint_every=args.checkpoint_every,
         log_every=args.log_every,
         max_steps=args.max_steps or math.inf,
         validation=validation,
         options=options,
+        summaries=summaries,
+        validation_summaries=validation_summaries,
     )
     try:
         metrics = train(plan, accelerator, network, checkpoints[-1] if checkpoints else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from training.progress import StepProgress
 
 # Clips that are decoded and held as waveforms at a time.
 CHUNK = 256
+# Clips that the level and the band of a corpus are measured on.
+MEASURED = 500
 # Clips over which summaries are standardised: more do not change means and deviations that matter.
 STANDARDISED = 2000
 
@@ -83,6 +86,14 @@ class SummaryBatches:
     @property
     def _decodable(self) -> int:
         return next(row for row, summary in enumerate(self.summaries.by_row) if summary is not None)
+
+
+def first_waves(samples: SampleSet) -> Iterator[np.ndarray]:
+    """The first waveforms of every shard, float32 (samples,) at 16 kHz, about MEASURED in all."""
+    for shard in samples.shards:
+        for sample in itertools.islice(stream_shards([shard]), -(-MEASURED // len(samples.shards))):
+            with contextlib.suppress(AudioError):
+                yield read_all(io.BytesIO(sample["flac"]))
 
 
 def summarise(model: EmotionModel, samples: SampleSet, device: torch.device, cache: Path | None) -> Summaries:

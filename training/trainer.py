@@ -59,6 +59,7 @@ class Plan:
     peak: float
     weight_decay: float
     warmup: float
+    layer_decay: float
     augment: Augment | None
     processes: bool
     checkpoint_every: int
@@ -112,7 +113,7 @@ def train(
     checkpoint and raises Interrupted.
     """
     state, position = load_checkpoint(checkpoint, network.model) if checkpoint else ({}, Position())
-    optimizer = make_optimizer(network, plan.weight_decay)
+    optimizer = make_optimizer(network.model, plan.weight_decay, plan.layer_decay, network.heads)
     prepared: nn.Module = network
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         prepared = nn.SyncBatchNorm.convert_sync_batchnorm(network)
