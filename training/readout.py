@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import astuple, fields
+from dataclasses import astuple
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ from training.corpora.folds import Fold
 from training.corpora.utterance import Corpus
 from training.features import LogMel
 from training.model import EmotionModel, new_model
-from training.prosody import Prosody, measure
+from training.prosody import measure
+from training.qualities import QUALITIES, Prosody
 
-QUALITIES = tuple(field.name for field in fields(Prosody))
 # L2 penalty of the regressions, on standardised inputs and a mean squared error.
 PENALTY = 1e-2
 
