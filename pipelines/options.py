@@ -8,15 +8,16 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lanser_ops import storage
 from lanser_ops.asr.base import MAX_CLIP_S
 from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, backend_of, resolve
-from lanser_ops.common.command import Parser, at_least, between, positive, share
+from lanser_ops.common.command import Parser, between, positive
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
 from schemas.specs import CutSpec, PlanSpec, ShardSpec, TranscribeSpec
 
 if TYPE_CHECKING:
@@ -156,27 +157,9 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shard_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--min-score", type=between(0, 1), default=ShardSpec.min_score, help="default: %(default)s")
-    parser.add_argument("--min-margin", type=between(0, 1), default=ShardSpec.min_margin, help="default: %(default)s")
+    add_threshold_options(parser)
     add_flag(parser, "--keep-flagged", "keep utterances whose transcript is in doubt")
-    selection = parser.add_argument_group(
-        "selection",
-        "Among the utterances that remain, over all shards: those with the best scores stay, by default all. Applied "
-        "in this order; no model runs.",
-    )
-    selection.add_argument(
-        "--max-repeats", type=positive(int), metavar="N", help="at most N utterances with the same words"
-    )
-    selection.add_argument(
-        "--keep-top", type=share, metavar="SHARE", help="this share of each label's utterances, such as 0.5"
-    )
-    selection.add_argument("--per-label", type=positive(int), metavar="N", help="at most N utterances of each label")
-    selection.add_argument(
-        "--balance",
-        type=at_least(1),
-        metavar="X",
-        help="of each label at most X times as many utterances as the rarest label has",
-    )
+    add_selection_options(parser)
 
 
 def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
@@ -240,15 +223,7 @@ def _language_codes(names: str, code_of: Callable[[str], str | None]) -> tuple[s
 
 
 def shard_spec(args: argparse.Namespace) -> ShardSpec:
-    return ShardSpec(
-        min_score=args.min_score,
-        min_margin=args.min_margin,
-        keep_flagged=args.keep_flagged,
-        max_repeats=args.max_repeats,
-        keep_top=args.keep_top,
-        per_label=args.per_label,
-        balance=args.balance,
-    )
+    return replace(selection_spec(args), keep_flagged=args.keep_flagged)
 
 
 def _one_of(values: dict[str, bool]) -> Callable[[str], bool]:

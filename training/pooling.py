@@ -73,7 +73,7 @@ class Pooling(nn.Module):
         if self.layer_logits is None:
             mixed = standardised[:, :, 0]
         else:
-            mixed = torch.einsum("bsln,l->bsn", standardised, torch.softmax(self.layer_logits, dim=0))
+            mixed = torch.matmul(torch.softmax(self.layer_logits, dim=0), standardised)
         if self.attention is None:
             vector = mixed[:, 0]
         else:

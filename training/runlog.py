@@ -43,6 +43,10 @@ class RunLog:
         self._progress.update(step, f"loss {loss:.4f}, {rate:.1f} samples/s")
         return rate
 
+    def announce(self, message: str) -> None:
+        """Show a line above the progress bar."""
+        self._progress.note(message)
+
     def close(self) -> None:
         self._progress.close()
         self._file.close()

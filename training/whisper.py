@@ -22,7 +22,7 @@ from lanser_ops.common.bundled import bundled_whisper
 from lanser_ops.common.errors import InputError, first_line
 from training.backbones import WHISPER
 from training.ctranslate2_weights import read_weights
-from training.encoders import inside
+from training.encoders import greatest, inside
 
 N_FFT, HOP = 400, 160
 # Below a clip's loudest band and frame, in powers of ten.
@@ -53,9 +53,9 @@ class WhisperMel(nn.Module):
         frames of silence, which the convolutions read beyond its end.
         """
         frames = -(-lengths // HOP)
-        # Of the shape and not of the lengths, whose values an exported graph does not know.
-        width = -(-waves.shape[1] // HOP) + STRIDE
-        waves = nn.functional.pad(waves, (0, width * HOP + N_FFT // 2 - waves.shape[1]))
+        width = greatest(frames, -(-waves.shape[1] // HOP)) + STRIDE
+        samples = width * HOP + N_FFT // 2
+        waves = nn.functional.pad(waves, (0, max(0, samples - waves.shape[1])))[:, :samples]
         # Half precision would lose the quiet bands.
         with torch.autocast(device_type=waves.device.type, enabled=False):
             spectrum = torch.stft(
@@ -78,7 +78,7 @@ def whisper_states(encoder: WhisperEncoder, features: Tensor, frames: Tensor) ->
     Raises ValueError for clips that are longer than the encoder's window.
     """
     steps = -(-frames // STRIDE)
-    width = (features.shape[2] - 1) // STRIDE  # without the frames that follow the longest clip
+    width = greatest(steps, (features.shape[2] - 1) // STRIDE)
     if width > encoder.max_source_positions:
         raise ValueError(f"a clip of {width * STRIDE * HOP / SAMPLE_RATE:.1f} s: Whisper encodes 30 s at most")
     gelu = nn.functional.gelu

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 
 import ctranslate2
@@ -171,6 +172,36 @@ def test_quantised_weights_are_divided_by_their_scales(tmp_path):
         "c": [1.5],
         "d": [1.5],
     }
+
+
+def quantised(name, value):
+    """The variables that ctranslate2's converter writes for a weight with ``quantization="int8"``."""
+    if not name.endswith("/weight"):
+        return {name: value}
+    rows = value.reshape(len(value), -1)
+    scale = 127.0 / np.abs(rows).max(axis=1)
+    return {
+        name: np.rint(rows * scale[:, None]).astype(np.int8).reshape(value.shape),
+        f"{name}_scale": scale.astype(np.float32),
+    }
+
+
+@torch.inference_mode()
+def test_an_int8_model_is_that_of_ctranslate2(encoder, tmp_path):
+    place = bundled_whisper("test")
+    variables = {}
+    for name, value in read_weights(place / "model.bin", "WhisperSpec", "").items():
+        variables |= quantised(name, value)
+    write_model(tmp_path / "model.bin", variables)
+    for name in ("config.json", "vocabulary.txt"):
+        shutil.copy(place / name, tmp_path)
+    features = np.ascontiguousarray(extracted(voice(1.0))[:, :200])
+    expected = encoded(ctranslate2.models.Whisper(str(tmp_path), compute_type="float32", intra_threads=1), features)
+    batch = torch.from_numpy(features)[None], torch.tensor([200])
+    converted, _ = whisper_states(load_whisper(f"whisper:{tmp_path}").eval(), *batch)
+    unquantised, _ = whisper_states(encoder, *batch)
+    assert np.abs(converted[-1][0].numpy() - expected).max() < 2e-3
+    assert np.abs(unquantised[-1][0].numpy() - expected).max() > 0.02  # so int8 differs
 
 
 @pytest.mark.parametrize(
