@@ -139,7 +139,7 @@ def pretrain_jobs(work: Path) -> list[Job]:
 
 def start(arm: Arm, work: Path) -> tuple[str, ...]:
     """The network that ``arm`` fine-tunes on human labels."""
-    return ("--checkpoint", str(work / "pretrain" / arm.folder)) if arm.taxonomy else ("--from-scratch", BACKBONE)
+    return ("--checkpoint", str(work / "pretrain" / arm.folder)) if arm.taxonomy else ("--backbone", BACKBONE)
 
 
 def finetune_jobs(ravdess: str, work: Path) -> list[tuple[Arm, Job]]:
@@ -165,7 +165,7 @@ def frozen_jobs(ravdess: str, work: Path) -> list[tuple[Arm, Job]]:
 
 def default_job(ravdess: str, work: Path) -> Job:
     """From scratch with the shipped defaults, at all labels."""
-    arguments = ("finetune", "--from-scratch", "resnet10-half", "--precision", "bf16", *EVALUATE, "--root", ravdess)
+    arguments = ("finetune", "--backbone", "resnet10-half", "--precision", "bf16", *EVALUATE, "--root", ravdess)
     return Job(work / "defaults", (*arguments, "--output", str(work / "defaults")))
 
 

@@ -19,10 +19,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from lanser_ops.commands.agreement import read_labelled, read_map
+from lanser_ops.common.selection import CANDIDATE, RULES, select, words_hash
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
 from lanser_ops.labelling.texts import score_texts
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.shards.select import CANDIDATE, RULES, read_candidates, select, words_hash
+from lanser_ops.shards.select import read_candidates
 from pipelines.options import add_shard_options, shard_spec
 from schemas.specs import LabelSpec, ShardSpec
 from schemas.units import Unit

@@ -8,18 +8,18 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lanser_ops import storage
 from lanser_ops.asr.base import MAX_CLIP_S
 from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, SPEECH, backend_of, resolve
-from lanser_ops.common.command import Parser, at_least, between, positive, share
+from lanser_ops.common.command import Parser, between, positive
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
 from lanser_ops.labelling.options import calibrated, read_calibration
 from lanser_ops.speech_labelling.classes import check_classes
-from schemas.calibration import RANGES
 from schemas.specs import CutSpec, PlanSpec, ShardSpec, SpeechSpec, TranscribeSpec
 from schemas.taxonomy import Taxonomy
 
@@ -160,30 +160,10 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shard_options(parser: argparse.ArgumentParser) -> None:
-    # No defaults: a value of --calibration comes before the default.
-    for name in ("min_score", "min_margin"):
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=between(*RANGES[name]), help=f"default: {getattr(ShardSpec, name)}")
+    add_threshold_options(parser)
     add_flag(parser, "--keep-flagged", "keep utterances whose transcript is in doubt")
     add_flag(parser, "--agree", "leave out utterances whose label is not the one that the speech model favours")
-    selection = parser.add_argument_group(
-        "selection",
-        "Among the utterances that remain, over all shards: those with the best scores stay, by default all. Applied "
-        "in this order; no model runs.",
-    )
-    selection.add_argument(
-        "--max-repeats", type=positive(int), metavar="N", help="at most N utterances with the same words"
-    )
-    selection.add_argument(
-        "--keep-top", type=share, metavar="SHARE", help="this share of each label's utterances, such as 0.5"
-    )
-    selection.add_argument("--per-label", type=positive(int), metavar="N", help="at most N utterances of each label")
-    selection.add_argument(
-        "--balance",
-        type=at_least(1),
-        metavar="X",
-        help="of each label at most X times as many utterances as the rarest label has",
-    )
+    add_selection_options(parser)
 
 
 def add_speech_options(parser: argparse.ArgumentParser) -> None:
@@ -269,14 +249,11 @@ def speech_spec(args: argparse.Namespace, taxonomy: Taxonomy) -> SpeechSpec | No
 
 def shard_spec(args: argparse.Namespace, speech: SpeechSpec | None = None) -> ShardSpec:
     calibration = read_calibration(args.calibration)
-    return ShardSpec(
+    return replace(
+        selection_spec(args),
         min_score=calibrated(args, calibration, "min_score", ShardSpec.min_score),
         min_margin=calibrated(args, calibration, "min_margin", ShardSpec.min_margin),
         keep_flagged=args.keep_flagged,
-        max_repeats=args.max_repeats,
-        keep_top=args.keep_top,
-        per_label=args.per_label,
-        balance=args.balance,
         speech=speech,
         agree=args.agree,
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 # transformers' names of the audio encoders that can be trained.
 AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm")
+# The bundled Whisper; followed by a colon and a directory or hub id, that one.
+WHISPER = "whisper"
 
 # He et al. 2016, table 1; a resnet10 has one basic block per stage, at half and a quarter of the width, for CPUs.
 RESNETS: dict[str, dict[str, Any]] = {
@@ -20,6 +23,24 @@ RESNETS: dict[str, dict[str, Any]] = {
         "layer_type": "basic", "embedding_size": 16, "hidden_sizes": [16, 32, 64, 128], "depths": [1] * 4
     },
 }  # fmt: skip
+
+# Which hidden states of an encoder are read: the last, all with learned weights, or the one of a number.
+LAST, WEIGHTED = "last", "weighted"
+Layers = str | int
+POOLINGS = ("mean", "meanstd", "attention")
+
+
+@dataclass(frozen=True)
+class PoolingSpec:
+    """Which layers of an encoder are read, how they are pooled over time, and the units of a layer after it, or 0."""
+
+    layers: Layers = LAST
+    pooling: str = "mean"
+    hidden: int = 0
+
+
+def is_whisper(backbone: str) -> bool:
+    return backbone == WHISPER or backbone.startswith(f"{WHISPER}:")
 
 
 def peak_rate(is_resnet: bool) -> float:

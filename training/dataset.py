@@ -9,6 +9,9 @@ reader, so
 - step t of an epoch is batch t // workers of worker t % workers, so a position is a single number, and a reader
   skips the samples before it without decoding them.
 
+Samples that no target was made for are passed over. In a mixture (training.mixture) a shard may be read several times
+in an epoch, or in part; what is said of shards here then holds for such passes.
+
 A reader is one worker of one rank. Readers are numbered worker by worker, so that one process that accumulates R
 micro-batches from R times the workers sees the same samples as R processes.
 """
@@ -30,7 +33,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from lanser_ops.audio.decode import SAMPLE_RATE, AudioError, read_all
 from lanser_ops.common.errors import InputError
 from training.features import Augment, crop, draw, draw_size, generator_for, pad
-from training.shards import Index
+from training.mixture import Pass, SampleSet, copies, passes
+from training.stores import open_read
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ class Layout:
 class Batch:
     """A micro-batch; a sample of weight 0 replaces one that cannot be decoded, or fills an empty batch.
 
-    ``waves`` float32 (batch, samples), ``lengths`` int64 (batch,), ``targets`` float32 (batch, labels), each row
-    a distribution, ``weights`` float32 (batch,), ``draws`` float32 (batch, draw_size).
+    ``waves`` float32 (batch, samples), ``lengths`` int64 (batch,), ``targets`` float32 (batch, targets), those of
+    the `SampleSet`, ``weights`` float32 (batch,), ``draws`` float32 (batch, draw_size).
     """
 
     keys: list[str]
@@ -86,13 +90,13 @@ class Batch:
         )
 
 
-def check_layout(index: Index, layout: Layout) -> None:
+def check_layout(samples: SampleSet, layout: Layout) -> None:
     """Raise InputError if there are fewer shards than readers."""
-    if len(index.shards) < layout.readers:
+    if len(samples.shards) < layout.readers:
         raise InputError(
-            f"{len(index.shards)} shards for {layout.readers} readers ({layout.world} processes of {layout.workers} "
-            f"loader workers): use --workers {max(1, len(index.shards) // layout.world)} or fewer processes, or build "
-            f"with --num-shards {layout.readers} or more"
+            f"{len(samples.shards)} shards for {layout.readers} readers ({layout.world} processes of {layout.workers} "
+            f"loader workers): use --workers {max(1, len(samples.shards) // layout.world)} or fewer processes, or "
+            f"build with --num-shards {layout.readers} or more"
         )
 
 
@@ -127,17 +131,15 @@ class ShardReader(IterableDataset):
 
     def __init__(
         self,
-        index: Index,
-        targets: Tensor,
-        weights: Tensor,
+        samples: SampleSet,
         layout: Layout,
         augment: Augment,
         epochs: range,
         start: int,
     ):
-        self.index, self.targets, self.weights = index, targets, weights
-        self.layout, self.augment, self.epochs, self.start = layout, augment, epochs, start
-        self.rows = {key: row for row, key in enumerate(index.keys)}
+        self.samples, self.layout, self.augment = samples, layout, augment
+        self.epochs, self.start = epochs, start
+        self.rows = {key: row for row, key in enumerate(samples.keys)}
 
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
@@ -151,31 +153,42 @@ class ShardReader(IterableDataset):
             first = 0
 
     def _batches(self, reader: int, epoch: int, first: int) -> Iterator[Batch]:
-        layout, counts = self.layout, self.index.counts
-        shards = assign(counts, layout.readers, layout.seed, epoch)[reader]
-        total = sum(counts[shard] for shard in shards)
+        layout = self.layout
+        readings = passes(self.samples, layout.seed, epoch)
+        counts = [reading.samples for reading in readings]
+        dealt = assign(counts, layout.readers, layout.seed, epoch)[reader]
+        total = sum(counts[number] for number in dealt)
         batches = batches_per_reader(counts, layout, epoch)
         ends = [(number + 1) * total // batches for number in range(batches)]
-        samples = self._shuffled(shards, reader, epoch)
+        order = random.Random(f"samples {layout.seed} {epoch} {reader}")
+        shuffle = wds.shuffle(layout.buffer, initial=layout.buffer, rng=order)
+        samples = iter(shuffle(self._stream([readings[number] for number in dealt], epoch)))
         for _ in range(ends[first - 1] if first else 0):
             next(samples)
         for number in range(first, batches):
             size = ends[number] - (ends[number - 1] if number else 0)
             yield self._collate([next(samples) for _ in range(size)], epoch)
 
-    def _shuffled(self, shards: Sequence[int], reader: int, epoch: int) -> Iterator[dict[str, Any]]:
-        order = random.Random(f"samples {self.layout.seed} {epoch} {reader}")
-        shuffle = wds.shuffle(self.layout.buffer, initial=self.layout.buffer, rng=order)
-        return iter(shuffle(stream_shards([self.index.shards[shard] for shard in shards])))
+    def _stream(self, readings: Sequence[Pass], epoch: int) -> Iterator[dict[str, Any]]:
+        """The samples of ``readings`` that have a target; ``__pass__`` is the number of the reading."""
+        counts = copies(self.samples, self.layout.seed, epoch)
+        for reading in readings:
+            for sample in stream_shards([self.samples.shards[reading.shard]]):
+                row = self.rows.get(sample["__key__"])
+                if row is not None and counts[row] > reading.number:
+                    yield sample | {"__pass__": reading.number}
 
     def _collate(self, samples: list[dict[str, Any]], epoch: int) -> Batch:
         size = round(self.layout.crop_s * SAMPLE_RATE)
         if not samples:
-            return silent_batch(self.targets.shape[1], size, draw_size(self.augment))
+            return silent_batch(self.samples.targets.shape[1], size, draw_size(self.augment))
         keys = [sample["__key__"] for sample in samples]
-        draws = torch.stack([draw(self.augment, generator_for(self.layout.seed, epoch, key)) for key in keys])
+        # A sample that comes again is cut and changed in another way.
+        numbers = [sample["__pass__"] for sample in samples]
+        seeds = [f"{key} {number}" if number else key for key, number in zip(keys, numbers, strict=True)]
+        draws = torch.stack([draw(self.augment, generator_for(self.layout.seed, epoch, key)) for key in seeds])
         rows = [self.rows[key] for key in keys]
-        weights = self.weights[rows]
+        weights = self.samples.weights[rows]
         waves, undecodable = [], []
         for number, sample in enumerate(samples):
             try:
@@ -185,16 +198,16 @@ class ShardReader(IterableDataset):
                 waves.append(np.zeros(size, np.float32))
                 weights[number] = 0.0
         padded, lengths = pad(waves, size)
-        return Batch(keys, padded, lengths, self.targets[rows], weights, draws, undecodable)
+        return Batch(keys, padded, lengths, self.samples.targets[rows], weights, draws, undecodable)
 
 
-def silent_batch(labels: int, samples: int, draws: int) -> Batch:
+def silent_batch(targets: int, samples: int, draws: int) -> Batch:
     """One silent clip of weight 0, which a reader without samples left yields, so that ranks stay in step."""
     return Batch(
         keys=[],
         waves=torch.zeros(1, samples),
         lengths=torch.tensor([samples]),
-        targets=torch.full((1, labels), 1 / labels),
+        targets=torch.full((1, targets), 1 / targets),
         weights=torch.zeros(1),
         draws=torch.zeros(1, draws),
         undecodable=[],
@@ -206,7 +219,7 @@ def stream_shards(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
 
     def open_tars() -> Iterator[dict[str, Any]]:
         for path in paths:
-            with open(path, "rb") as stream:
+            with open_read(path) as stream:
                 yield {"url": path, "stream": stream}
 
     return wds.tariterators.group_by_keys(wds.tariterators.tar_file_expander(open_tars()))

@@ -9,7 +9,7 @@ statistics across a batch, as it is meant to.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,11 @@ from torch import Tensor, nn
 def inside(lengths: Tensor, width: int) -> Tensor:
     """True for the first ``lengths`` (batch,) of ``width`` steps, bool (batch, width)."""
     return torch.arange(width, device=lengths.device) < lengths[:, None]
+
+
+def greatest(lengths: Tensor, limit: int) -> int:
+    """The greatest of ``lengths`` (batch,); in an exported graph, which knows shapes alone, ``limit``, its bound."""
+    return limit if torch.compiler.is_compiling() else int(lengths.max())
 
 
 def resnet_maps(encoder: Any, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,8 +63,10 @@ def _strided(frames: Tensor, stride: int) -> Tensor:
     return -(-frames // stride)
 
 
-def encode_waves(encoder: Any, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def encode_waves(encoder: Any, waves: Tensor, lengths: Tensor) -> tuple[Sequence[Tensor], Tensor]:
     """The hidden states of wav2vec 2.0, HuBERT or WavLM, (batch, time, width), and their steps per clip, int (batch,).
+
+    They are the input of the first block and the output of every block; the last one is the encoder's output.
 
     ``encoder`` is a Wav2Vec2Model, HubertModel or WavLMModel; ``waves`` is float (batch, samples), zero beyond
     ``lengths`` (batch,).
@@ -70,8 +77,8 @@ def encode_waves(encoder: Any, waves: Tensor, lengths: Tensor) -> tuple[Tensor, 
     """
     mask = inside(lengths, waves.shape[1])
     with _norms_of_each_clip(encoder, lengths):
-        hidden = encoder(waves, attention_mask=mask.long()).last_hidden_state
-    return hidden, encoder._get_feat_extract_output_lengths(lengths)
+        output = encoder(waves, attention_mask=mask.long(), output_hidden_states=True)
+    return (*output.hidden_states[:-1], output.last_hidden_state), encoder._get_feat_extract_output_lengths(lengths)
 
 
 @contextlib.contextmanager

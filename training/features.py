@@ -9,6 +9,7 @@ needs no generator states.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,9 +27,9 @@ from lanser_ops.common.errors import InputError
 class LogMelSpec:
     """The feature set, which must be the same when a spectrogram model is trained and when it is used.
 
-    Frequencies in Hz, ``window``, ``n_fft`` and ``hop`` in samples. ``mean`` and ``std`` (natural log of power)
-    bring speech at usual levels to about zero mean and unit variance. They are constants in order to preserve
-    loudness, which helps to distinguish emotions.
+    Frequencies in Hz, ``window``, ``n_fft`` and ``hop`` in samples. Features are the natural log of power over
+    ``floor``, divided by ``scale``: silence is 0, so what convolutions read beyond the ends of a clip, and what masks
+    leave, is silence. The scale is a constant in order to preserve loudness, which helps to distinguish emotions.
     """
 
     sample_rate: int = SAMPLE_RATE
@@ -39,8 +40,7 @@ class LogMelSpec:
     low_hz: float = 50.0
     high_hz: float = 8000.0
     floor: float = 1e-6
-    mean: float = -8.0
-    std: float = 4.0
+    scale: float = 4.0
 
 
 LOG_MEL = LogMelSpec()
@@ -71,7 +71,7 @@ def check_features(saved: dict[str, Any], place: str) -> None:
 
 
 class LogMel(nn.Module):
-    """Waveforms to normalised log-mel spectrograms.
+    """Waveforms to log-mel spectrograms in which silence is 0.
 
     As ``librosa.feature.melspectrogram`` (centred Hann windows, zeros beyond the ends, power, Slaney's mel
     scale and area norm), then the natural logarithm over a floor.
@@ -111,14 +111,14 @@ class LogMel(nn.Module):
             power = spectrum.real.square() + spectrum.imag.square()
             return torch.log(torch.matmul(self.filters, power) + self.spec.floor)
 
-    def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised features, float32 (batch, mels, frames), and the frames per clip, int (batch,).
+    def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features, float32 (batch, mels, frames), the frames per clip, int (batch,), and the clips' floors, (batch,).
 
         ``waves`` is float (batch, samples), ``lengths`` int (batch,) counts the samples before the padding. Frames
         beyond a clip's end hold the features of silence; training.encoders masks them.
         """
-        features = (self.log_mel(waves) - self.spec.mean) / self.spec.std
-        return features, 1 + lengths // self.spec.hop
+        features = (self.log_mel(waves) - math.log(self.spec.floor)) / self.spec.scale
+        return features, 1 + lengths // self.spec.hop, features.new_zeros(len(features))
 
 
 def draw_size(augment: Augment) -> int:
@@ -164,8 +164,8 @@ def gain(waves: Tensor, draws: Tensor, augment: Augment) -> Tensor:
     return waves * torch.pow(10.0, decibels / 20)[:, None]
 
 
-def spec_augment(features: Tensor, frames: Tensor, draws: Tensor, augment: Augment) -> Tensor:
-    """``features`` (batch, mels, time) with bands and spans of time set to zero, the mean of normalised features.
+def spec_augment(features: Tensor, frames: Tensor, draws: Tensor, augment: Augment, floors: Tensor) -> Tensor:
+    """``features`` (batch, mels, time) with bands and spans of time at the floor of their clip, ``floors`` (batch,).
 
     ``frames`` (batch,) confines the spans to a clip's own time; each hides at most half of it.
     """
@@ -182,4 +182,4 @@ def spec_augment(features: Tensor, frames: Tensor, draws: Tensor, augment: Augme
         hidden = (positions >= start[:, None]) & (positions < (start + width)[:, None])
         keep &= ~(hidden[:, None, :] if is_time else hidden[:, :, None])
         column += 2
-    return features * keep
+    return torch.where(keep, features, floors[:, None, None])

@@ -8,24 +8,33 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lanser_ops.common.command import Parser, between, guarded, positive
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
-from training.backbones import RESNETS
-from training.corpora import add_corpus_options, load, make_folds, read_corpus
+from training.corpora.folds import VAL_SHARE, Fold, make_folds
+from training.corpora.read import add_corpus_options, load, read_corpus
+from training.corpora.utterance import TEST, VAL
+from training.model_options import add_model_options, read_model_options
+from training.tracking import add_tracker_option, start_trackers, tracker_options
+
+if TYPE_CHECKING:
+    from training.evaluation import Experiment
+    from training.progress import StepProgress
+
+RESULTS = "results.json"
 
 
 def build_parser() -> Parser:
     parser = Parser("lanser finetune", description="Fine-tune and evaluate on labelled speech.")
     parser.add_argument("--checkpoint", metavar="RUN", help="the output of lanser pretrain")
-    parser.add_argument("--from-scratch", metavar="BACKBONE", help=f"instead of --checkpoint: {', '.join(RESNETS)}")
+    add_model_options(parser)
     add_corpus_options(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="RUN2")
     parser.add_argument("--only-folds", nargs="+", type=int, metavar="FOLD", help="test on these folds, from 0")
     parser.add_argument("--label-fraction", nargs="+", type=_share, default=[1.0], metavar="SHARE")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--frozen", action="store_true", help="fit a linear classifier on the unchanged network")
     parser.add_argument("--steps", type=positive(int), default=600, help="optimizer steps, the same for every share")
     parser.add_argument("--batch-size", type=positive(int), default=32)
     parser.add_argument("--lr", type=positive(float), help="peak learning rate (1e-3; 3e-5 for audio encoders)")
@@ -33,7 +42,16 @@ def build_parser() -> Parser:
     parser.add_argument("--warmup", type=between(0, 1), default=0.1, help="share of the steps")
     parser.add_argument("--crop-s", type=positive(float), default=3.0, help="seconds of a clip that are trained on")
     parser.add_argument("--augment", action="store_true", help="SpecAugment and gain; for more labels than RAVDESS has")
+    parser.add_argument(
+        "--val-share", type=between(0, 1), metavar="SHARE",
+        help=f"share of the training speakers to validate on for early stopping ({VAL_SHARE:g}); 0: run all steps",
+    )  # fmt: skip
+    parser.add_argument(
+        "--patience", type=positive(int), default=5, metavar="N",
+        help="stop after this many validations in a row without a higher UA; there are 20 in all steps",
+    )  # fmt: skip
     parser.add_argument("--precision", choices=("no", "bf16"), default="no", help="of the network in training")
+    add_tracker_option(parser)
     parser.add_argument("--no-export", dest="export", action="store_false", help="evaluate only")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
@@ -50,44 +68,78 @@ def _share(text: str) -> float:
 def run(argv: Sequence[str]) -> None:
     """Parse ``argv``, evaluate, and export; raises InputError for what the user has to fix."""
     args = build_parser().parse_args(argv)
-    if bool(args.checkpoint) == bool(args.from_scratch):
-        raise InputError("give either --checkpoint RUN or --from-scratch BACKBONE")
+    if bool(args.checkpoint) == bool(args.backbone):
+        raise InputError("give either --checkpoint RUN or --backbone NAME")
     # Not for --help or a mistyped option: torch and transformers take seconds to import.
     import torch
+    from accelerate import Accelerator
 
-    from training.evaluation import Experiment, summarise, table
-    from training.model import load_model, save_model
+    from training.evaluation import Experiment, run_all, summarise, table
+    from training.model import load_model
+    from training.predictions import PREDICTIONS, write_predictions
+    from training.progress import StepProgress
 
     device = torch.device(resolve_device(args.device))
     corpus = read_corpus(args.data, args.root, args.labels)
     base = load_model(args.checkpoint) if args.checkpoint else None
+    options = read_model_options(args, base.spec.backbone if base else None)
     folds = make_folds(corpus, args.folds)
     fold_numbers = list(range(len(folds))) if args.only_folds is None else args.only_folds
     if not set(fold_numbers) <= set(range(len(folds))):
         raise InputError(f"--only-folds {' '.join(map(str, fold_numbers))}: the folds are 0 to {len(folds) - 1}")
+    trackers = tracker_options(args.tracker, args.output)
     waves, skipped = load(corpus)
-    experiment = Experiment(args, corpus, base, waves, device)
-    runs = [
-        experiment.evaluate(folds[number], number, fraction, seed)
+    experiment = Experiment(args, options, corpus, base, waves, device)
+    record = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+    plan = [
+        (folds[number], number, fraction, seed)
         for fraction in args.label_fraction
         for seed in args.seeds
         for number in fold_numbers
     ]
+    accelerator = Accelerator(cpu=device.type == "cpu", **trackers)
     args.output.mkdir(parents=True, exist_ok=True)
-    summary = summarise(runs)
-    results = {
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()},
-        "labels": corpus.labels, "clips": len(waves) - len(skipped), "skipped": skipped, "device": str(device),
-        "summary": summary, "runs": runs,
-    }  # fmt: skip
-    (args.output / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    start_trackers(accelerator, record)
+    progress = StepProgress(experiment.steps * (len(plan) + args.export))
+    try:
+        runs, predictions = run_all(experiment, plan, accelerator, progress)
+        summary = summarise(runs, predictions)
+        results = {
+            "options": record, "labels": corpus.labels, "clips": len(waves), "skipped": skipped, "device": str(device),
+            "summary": summary, "runs": runs,
+        }  # fmt: skip
+        (args.output / RESULTS).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write_predictions(args.output / PREDICTIONS, predictions)
+        if args.export:
+            _export(experiment, folds, args.output / "model", progress, experiment.steps * len(plan))
+    finally:
+        progress.close()
+        accelerator.end_training()
     print(table(summary))
     if skipped:
-        print(f"{len(skipped)} of {len(waves)} clips could not be decoded; results.json lists them", file=sys.stderr)
+        print(
+            f"{len(skipped)} of {len(corpus.utterances)} clips could not be decoded; results.json lists them",
+            file=sys.stderr,
+        )
+    print(f"\nwritten: {args.output / RESULTS}, {args.output / PREDICTIONS}")
     if args.export:
-        # For use, not for figures: it is trained on every speaker, but never on a row whose split is test.
-        rows = [row for row, utterance in enumerate(corpus.utterances) if utterance.split != "test"]
-        save_model(experiment.train(experiment.decoded(rows), args.seeds[0]), args.output / "model")
+        print(f"written: {args.output / 'model'}, trained on all speakers")
+        print(f"next: lanser predict AUDIO --checkpoint {args.output}")
+
+
+def _export(experiment: Experiment, folds: Sequence[Fold], folder: Path, progress: StepProgress, done: int) -> None:
+    """Train for use, not for figures: on every speaker, but never on a row whose split is test."""
+    from training.model import save_model
+
+    corpus = experiment.corpus
+    rows = [row for row, utterance in enumerate(corpus.utterances) if utterance.split not in (VAL, TEST)]
+    val = experiment.decoded(folds[0].val)
+    seed = experiment.args.seeds[0]
+    trained = experiment.train(
+        experiment.decoded(rows), val, seed, lambda step, _: progress.update(done + step, "the model for use")
+    )
+    progress.update(done + experiment.steps, "the model for use")
+    save_model(trained.model, folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

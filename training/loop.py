@@ -11,9 +11,10 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from training.blocks import rate_scales
 from training.dataset import Batch
 from training.features import Augment
-from training.losses import cross_entropy
+from training.model import EmotionModel
 
 MAX_NORM = 1.0
 
@@ -36,14 +37,32 @@ def learning_rate(step: int, total: int, peak: float, warmup: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
 
 
-def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW without decay of vectors (norms and biases). The learning rate is set at every step."""
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    groups = [
-        {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": weight_decay},
-        {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=0.0)
+def make_optimizer(
+    model: EmotionModel, weight_decay: float, layer_decay: float = 1.0, heads: nn.Module | None = None
+) -> torch.optim.AdamW:
+    """AdamW without decay of vectors (norms and biases), over what is open of ``model``. `set_rate` sets its rate.
+
+    ``layer_decay`` is that of training.blocks.rate_scales; ``heads`` are further layers, which have the peak rate.
+    """
+    weights = dict(model.named_parameters())
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, scale in rate_scales(model, layer_decay).items():
+        groups.setdefault((scale, weights[name].ndim > 1), []).append(weights[name])
+    for weight in heads.parameters() if heads is not None else ():
+        groups.setdefault((1.0, weight.ndim > 1), []).append(weight)
+    return torch.optim.AdamW(
+        [
+            {"params": members, "weight_decay": weight_decay if is_matrix else 0.0, "scale": scale}
+            for (scale, is_matrix), members in groups.items()
+        ],
+        lr=0.0,
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate at which ``optimizer``, of `make_optimizer`, takes its next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
 
 
 def grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
@@ -63,8 +82,9 @@ def backward(
 ) -> tuple[float, int, bool]:
     """Gradients of the weighted mean loss over the micro-batches ``group`` of every rank.
 
-    The mean is over all of them at once, so it does not depend on how samples are spread over ranks and
-    micro-batches. Returns that loss, the number of samples, and whether any rank set ``stop``.
+    ``model`` is a `training.objectives.PretrainNetwork`. The mean is over all of them at once, so it does not depend on
+    how samples are spread over ranks and micro-batches. Returns that loss, the number of samples, and whether any rank
+    set ``stop``.
     """
     group = [batch.to(accelerator.device) for batch in group]
     weight = float(sum(batch.weights.sum() for batch in group))
@@ -77,8 +97,8 @@ def backward(
         last = number == len(group) - 1
         with contextlib.nullcontext() if last else accelerator.no_sync(model):
             with accelerator.autocast():
-                logits = model(batch.waves, batch.lengths, batch.draws, augment)
-            loss = (cross_entropy(logits, batch.targets) * batch.weights).sum() * scale
+                losses, _ = model(batch.waves, batch.lengths, batch.draws, augment, batch.targets)
+            loss = (losses * batch.weights).sum() * scale
             accelerator.backward(loss)
         loss_sum += loss.detach()
     loss = accelerator.reduce(loss_sum, "mean").item()
@@ -95,8 +115,7 @@ def train_step(
     stop: bool = False,
 ) -> StepResult:
     """One optimizer step at learning rate ``rate``."""
-    for values in optimizer.param_groups:
-        values["lr"] = rate
+    set_rate(optimizer, rate)
     loss, samples, stops = backward(accelerator, model, group, augment, stop)
     norm = accelerator.clip_grad_norm_(model.parameters(), MAX_NORM)
     optimizer.step()

@@ -7,7 +7,7 @@ is one loss, cross-entropy against a distribution, and weights are per sample.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,21 +44,49 @@ class TargetSpec:
 def label_prior(index: Index, spec: TargetSpec) -> tuple[float, ...] | None:
     """What is subtracted from the log scores of each label; None for nothing.
 
-    It is the strength times the mean over ``index``, the training shards.
+    It is the strength times the mean over ``index``, the training shards, before any selection.
 
-    Raises InputError for soft targets from shards whose labels were corrected by another prior, which they do not hold.
+    Raises InputError where the labels of the shards have to be repeated, for soft targets or for groups, and were
+    corrected by another prior, which the shards do not hold.
     """
     strength = spec.prior_strength
     if strength is None and index.scoring.prior == CORPUS_PRIOR:
         strength = index.scoring.prior_strength
     if strength is not None:
         return tuple(strength * value for value in log_prior(index.entailment)) if strength else None
-    if spec.soft and index.scoring.prior != NO_PRIOR:
+    if (spec.soft or index.is_grouped) and index.scoring.prior != NO_PRIOR:
+        use = "groups" if index.is_grouped else "soft labels"
+        other = "leave out --map" if index.is_grouped else "use --labels hard"
         raise InputError(
-            f"the shards were labelled with --prior {index.scoring.prior}, which soft labels cannot repeat: add "
-            "--prior-strength for the corpus prior, use --labels hard, or relabel with --prior corpus"
+            f"the shards were labelled with --prior {index.scoring.prior}, which {use} cannot repeat: add "
+            f"--prior-strength for the corpus prior, {other}, or relabel with --prior corpus"
         )
     return None
+
+
+def _ranked(index: Index, prior: Sequence[float] | None) -> np.ndarray:
+    scoring = index.scoring
+    return corrected(
+        index.entailment,
+        prior,
+        absence=scoring.absence,
+        threshold=scoring.neutral_threshold,
+        temperature=scoring.temperature,
+    )
+
+
+def chosen(index: Index, spec: TargetSpec, prior: Sequence[float] | None) -> Index:
+    """``index`` with the labels, scores and margins that are trained on.
+
+    Those of the labeller hold unless the labels were grouped or ``spec`` has a strength that it did not use.
+    ``prior`` is the `label_prior` of the training shards, also for validation shards.
+    """
+    scoring = index.scoring
+    labeller_strength = scoring.prior_strength if scoring.prior in (NO_PRIOR, CORPUS_PRIOR) else None
+    if not index.is_grouped and spec.prior_strength in (None, labeller_strength):
+        return index
+    ranked = _ranked(index, prior)
+    return replace(index, label_index=ranked.argmax(axis=1), score=ranked.max(axis=1), margin=margins(ranked))
 
 
 def make_targets(index: Index, spec: TargetSpec, prior: Sequence[float] | None, seed: int) -> tuple[Tensor, Tensor]:
@@ -66,25 +94,15 @@ def make_targets(index: Index, spec: TargetSpec, prior: Sequence[float] | None, 
 
     ``prior`` is the `label_prior` of the training shards, also for validation shards.
     """
-    scoring = index.scoring
-    ranked = corrected(
-        index.entailment,
-        prior,
-        absence=scoring.absence,
-        threshold=scoring.neutral_threshold,
-        temperature=scoring.temperature,
-    )
-    # The labeller's choice holds unless the user asks for a strength that it did not use.
-    labeller_strength = scoring.prior_strength if scoring.prior in (NO_PRIOR, CORPUS_PRIOR) else None
-    relabel = spec.prior_strength not in (None, labeller_strength)
+    index = chosen(index, spec, prior)
     if spec.soft:
-        targets = np.maximum(ranked.astype(np.float64), SCORE_FLOOR) ** (1 / spec.temperature)
+        targets = np.maximum(_ranked(index, prior).astype(np.float64), SCORE_FLOOR) ** (1 / spec.temperature)
         targets /= targets.sum(axis=1, keepdims=True)
     else:
-        targets = np.eye(len(index.labels))[ranked.argmax(axis=1) if relabel else index.label_index]
+        targets = np.eye(len(index.labels))[index.label_index]
     weights = np.ones(len(targets))
     if spec.margin_weighting:
-        weights *= margins(ranked) if relabel else index.margin
+        weights *= index.margin
     if spec.class_balance:
         weights *= balance(targets)
     order = np.random.default_rng(seed).permutation(len(targets)) if spec.shuffle else slice(None)

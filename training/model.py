@@ -9,7 +9,7 @@ Any process that has this package loads a saved model in one call:
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,20 @@ from transformers import (
     PreTrainedModel,
     ResNetConfig,
 )
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import logging as transformers_logging
 
 from lanser_ops.audio.decode import SAMPLE_RATE
 from lanser_ops.common.errors import InputError, first_line
-from training.backbones import AUDIO_ENCODERS, RESNETS
+from training.backbones import AUDIO_ENCODERS, LAST, RESNETS, WHISPER, Layers, PoolingSpec, is_whisper
+from training.blocks import open_blocks
 from training.encoders import encode_waves, inside, resnet_maps
 from training.features import LOG_MEL, Augment, LogMel, check_features, gain, spec_augment
+from training.level import Sound, filtered, low_pass
+from training.pooling import Pooling, layers_of
+from training.whisper import WhisperMel, load_whisper, whisper_states
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 # Shorter clips are followed by silence up to this length: an audio encoder gives nothing for less than one frame.
 MIN_S = 0.1
@@ -48,7 +53,9 @@ class ModelSpec:
     """Everything that builds a model before its weights are loaded.
 
     ``encoder`` is the transformers configuration; ``normalise`` says whether an audio encoder expects every
-    waveform at zero mean and unit variance; ``taxonomy`` names the origin of ``labels``.
+    waveform at zero mean and unit variance; ``taxonomy`` names the origin of ``labels``. ``layers``, ``pooling`` and
+    ``hidden`` are those of PoolingSpec, ``gain_db`` and ``band_hz`` those of Sound: of the corpus that the model was
+    trained on.
     """
 
     backbone: str
@@ -56,12 +63,19 @@ class ModelSpec:
     normalise: bool
     taxonomy: str
     labels: tuple[str, ...]
+    layers: Layers = LAST
+    pooling: str = "mean"
+    hidden: int = 0
+    gain_db: float = 0.0
+    band_hz: float | None = None
 
 
 class EmotionModel(nn.Module):
-    """A ResNet over log-mel, or a transformers audio encoder over the waveform; then the mean over time, then linear.
+    """An encoder (a ResNet over log-mel, Whisper's over its own, or an audio encoder over waves), pooling, then linear.
 
     In evaluation mode a clip's output depends on the clip alone, whatever is beside it in the batch.
+
+    Raises InputError for a layer that the encoder does not have.
     """
 
     def __init__(self, spec: ModelSpec, encoder: PreTrainedModel | None = None):
@@ -69,23 +83,34 @@ class EmotionModel(nn.Module):
         self.spec = spec
         self.encoder: Any  # not Module, whose attributes are Tensor or Module to a type checker
         config = AutoConfig.for_model(**spec.encoder)
-        self.is_resnet = config.model_type == "resnet"
-        self.encoder = AutoModel.from_config(config) if encoder is None else encoder
+        self.is_resnet, self.is_whisper = (config.model_type == name for name in ("resnet", "whisper"))
+        if encoder is not None:
+            self.encoder = encoder
+        else:
+            self.encoder = WhisperEncoder(config) if self.is_whisper else AutoModel.from_config(config)
         if self.is_resnet:
-            self.features = LogMel()
+            self.features: nn.Module = LogMel()
             # Convolutions are faster in this layout: 1.4 times per step of resnet10-half on a CPU core.
             self.encoder.to(memory_format=torch.channels_last)
+            width, states = config.hidden_sizes[-1], 1
+        elif self.is_whisper:
+            self.features = WhisperMel(config.num_mel_bins)
+            width, states = config.d_model, config.encoder_layers + 1
         else:
-            # The papers of these encoders fine-tune them with the convolutions frozen.
-            self.encoder.feature_extractor._freeze_parameters()
-        self.width = config.hidden_sizes[-1] if self.is_resnet else config.hidden_size
+            width, states = config.hidden_size, config.num_hidden_layers + 1
+        self.layers = layers_of(spec.layers, states, spec.backbone)
+        self.pooling = Pooling(len(self.layers), width, spec.pooling, spec.hidden)
+        self.width = self.pooling.out_width
         self.dropout = nn.Dropout(0.2)
         self.head = nn.Linear(self.width, len(spec.labels))
+        self.response: Tensor | None
+        self.register_buffer("response", low_pass(spec.band_hz) if spec.band_hz else None, persistent=False)
+        open_blocks(self, None)
 
-    def embed(
+    def encode(
         self, waves: Tensor, lengths: Tensor, draws: Tensor | None = None, augment: Augment | None = None
-    ) -> Tensor:
-        """The mean over time of the encoder's output, float (batch, width).
+    ) -> tuple[list[Tensor], Tensor]:
+        """The hidden states that pooling reads, each float (batch, time, channels), and their steps per clip.
 
         ``waves`` is float (batch, samples) at 16 kHz, zero beyond ``lengths``, int (batch,). With ``augment`` the clips
         are changed according to ``draws`` (batch, draw_size): see training.features.
@@ -94,16 +119,33 @@ class EmotionModel(nn.Module):
             if draws is None:
                 raise ValueError("augmentation needs draws")
             waves = gain(waves, draws, augment)
+        waves, lengths = self._prepared(waves, lengths)
+        if not (self.is_resnet or self.is_whisper):
+            states, steps = encode_waves(self.encoder, self._normalised(waves, lengths), lengths)
+            return [states[layer] for layer in self.layers], steps
+        features, frames, floors = self.features(waves, lengths)
+        if augment is not None and draws is not None:
+            features = spec_augment(features, frames, draws, augment, floors)
+        if self.is_whisper:
+            states, steps = whisper_states(self.encoder, features, frames)
+            return [states[layer] for layer in self.layers], steps
+        maps, steps = resnet_maps(self.encoder, features[:, None], frames)
+        return [maps.mean(dim=2).transpose(1, 2)], steps
+
+    def embed(
+        self, waves: Tensor, lengths: Tensor, draws: Tensor | None = None, augment: Augment | None = None
+    ) -> Tensor:
+        """What the linear layer reads, float (batch, width); the arguments are those of `encode`."""
+        return self.pooling(*self.pooling.summarise(*self.encode(waves, lengths, draws, augment)))
+
+    def _prepared(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """``waves`` at the level and in the band of the training corpus, and long enough for an encoder."""
         shortest = round(MIN_S * SAMPLE_RATE)
         waves = nn.functional.pad(waves, (0, max(0, shortest - waves.shape[1])))
-        lengths = lengths.clamp(min=shortest)
-        if not self.is_resnet:
-            return masked_mean(*encode_waves(self.encoder, self._normalised(waves, lengths), lengths))
-        features, frames = self.features(waves, lengths)
-        if augment is not None and draws is not None:
-            features = spec_augment(features, frames, draws, augment)
-        maps, steps = resnet_maps(self.encoder, features[:, None], frames)
-        return masked_mean(maps.mean(dim=2).transpose(1, 2), steps)
+        waves = waves * 10 ** (self.spec.gain_db / 20)
+        if self.response is not None:
+            waves = filtered(waves, self.response) * inside(lengths, waves.shape[1])
+        return waves, lengths.clamp(min=shortest)
 
     def _normalised(self, waves: Tensor, lengths: Tensor) -> Tensor:
         """``waves`` at zero mean and unit variance, zero beyond ``lengths``, where the encoder expects them so."""
@@ -116,30 +158,38 @@ class EmotionModel(nn.Module):
     def forward(
         self, waves: Tensor, lengths: Tensor, draws: Tensor | None = None, augment: Augment | None = None
     ) -> Tensor:
-        """Logits, float (batch, labels); the arguments are those of `embed`."""
+        """Logits, float (batch, labels); the arguments are those of `encode`."""
         return self.head(self.dropout(self.embed(waves, lengths, draws, augment)))
 
 
-def masked_mean(hidden: Tensor, lengths: Tensor) -> Tensor:
-    """Mean over the first ``lengths`` (batch,) steps of ``hidden`` (batch, time, width): (batch, width)."""
-    return (hidden * inside(lengths, hidden.shape[1])[:, :, None]).sum(dim=1) / lengths[:, None]
+def new_model(
+    backbone: str,
+    taxonomy: str,
+    labels: tuple[str, ...],
+    pooling: PoolingSpec = PoolingSpec(),  # noqa: B008, immutable
+    sound: Sound = Sound(),  # noqa: B008
+) -> EmotionModel:
+    """A model with a new head: a randomly initialised ResNet by name, or a pretrained encoder.
 
-
-def new_model(backbone: str, taxonomy: str, labels: tuple[str, ...]) -> EmotionModel:
-    """A model with a new head: a randomly initialised ResNet by name, or a pretrained audio encoder.
-
-    ``backbone`` is a key of RESNETS, a directory or a hub id. Weights are read from safetensors alone, and no
-    code of the model's repository is run. Raises InputError for anything else.
+    ``backbone`` is a key of RESNETS, WHISPER with or without a place, a directory or a hub id. Weights are read from
+    safetensors or CTranslate2's format alone, and no code of the model's repository is run. Raises InputError for
+    anything else, and for a layer that the encoder does not have.
     """
+    encoder: PreTrainedModel | None
     if backbone in RESNETS:
-        config = ResNetConfig(num_channels=1, **RESNETS[backbone])
-        return EmotionModel(ModelSpec(backbone, _plain(config), False, taxonomy, labels))
-    encoder, normalise, sampling_rate = _load_encoder(backbone)
-    if sampling_rate != SAMPLE_RATE:
-        raise InputError(
-            f"{backbone}: expects {sampling_rate} Hz, the shards have {SAMPLE_RATE} Hz; use another encoder"
-        )
-    return EmotionModel(ModelSpec(backbone, _plain(encoder.config), normalise, taxonomy, labels), encoder)
+        config, encoder, normalise = ResNetConfig(num_channels=1, **RESNETS[backbone]), None, False
+    elif is_whisper(backbone):
+        encoder, normalise = load_whisper(backbone), False
+        config = encoder.config
+    else:
+        encoder, normalise, sampling_rate = _load_encoder(backbone)
+        if sampling_rate != SAMPLE_RATE:
+            raise InputError(
+                f"{backbone}: expects {sampling_rate} Hz, the shards have {SAMPLE_RATE} Hz; use another encoder"
+            )
+        config = encoder.config
+    spec = ModelSpec(backbone, _plain(config), normalise, taxonomy, labels, **asdict(pooling), **asdict(sound))
+    return EmotionModel(spec, encoder)
 
 
 def _load_encoder(backbone: str) -> tuple[PreTrainedModel, bool, int]:
@@ -148,7 +198,8 @@ def _load_encoder(backbone: str) -> tuple[PreTrainedModel, bool, int]:
         transformers_logging.disable_progress_bar()
         config = AutoConfig.from_pretrained(backbone, trust_remote_code=False)
         if config.model_type not in AUDIO_ENCODERS:
-            raise InputError(f"{backbone}: a {config.model_type} model; use one of {', '.join(AUDIO_ENCODERS)}")
+            advice = f", or {WHISPER}:{backbone}" if config.model_type == WHISPER else ""
+            raise InputError(f"{backbone}: a {config.model_type} model; use one of {', '.join(AUDIO_ENCODERS)}{advice}")
         # Layers that are dropped at random have no gradients, and processes that average gradients need them all.
         config.layerdrop = 0.0
         # An adapter belongs to another task's head, and its convolutions would read the padding.
@@ -161,7 +212,8 @@ def _load_encoder(backbone: str) -> tuple[PreTrainedModel, bool, int]:
         raise
     except (ValueError, *WEIGHT_ERRORS) as error:
         raise InputError(
-            f"{backbone}: neither one of {', '.join(RESNETS)} nor an audio encoder in safetensors: {first_line(error)}"
+            f"{backbone}: neither one of {', '.join(RESNETS)}, {WHISPER} nor an audio encoder in safetensors: "
+            f"{first_line(error)}"
         ) from None
     missing = sorted(set(report["missing_keys"]) - OPTIONAL_WEIGHTS)
     if missing:
@@ -208,7 +260,16 @@ def load_model(folder: str | Path) -> EmotionModel:
     return model.eval()
 
 
-def with_new_head(model: EmotionModel, taxonomy: str, labels: tuple[str, ...]) -> EmotionModel:
-    """``model``'s encoder under a new, untrained head for ``labels``."""
-    spec = ModelSpec(model.spec.backbone, model.spec.encoder, model.spec.normalise, taxonomy, labels)
-    return EmotionModel(spec, model.encoder)
+def with_new_head(
+    model: EmotionModel, taxonomy: str, labels: tuple[str, ...], gain_db: float | None = None
+) -> EmotionModel:
+    """``model``'s encoder and pooling under a new, untrained head for ``labels``.
+
+    ``gain_db`` is the gain of a new corpus, by default that of ``model``.
+    """
+    spec = replace(
+        model.spec, taxonomy=taxonomy, labels=labels, gain_db=model.spec.gain_db if gain_db is None else gain_db
+    )
+    other = EmotionModel(spec, model.encoder)
+    other.pooling = model.pooling
+    return other

@@ -6,6 +6,7 @@ processes on CPUs ``accelerate launch --cpu --num_processes N …``, or torchrun
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
@@ -14,27 +15,37 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lanser_ops.common.command import Parser, between, guarded, positive
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
+from schemas.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
 from training.backbones import RESNETS, peak_rate
-
-if TYPE_CHECKING:
-    from training.shards import Index
+from training.model_options import add_model_options, read_model_options
+from training.qualities import LABELS, OBJECTIVES, QUALITIES, ObjectiveSpec
+from training.tracking import add_tracker_option, tracker_options
 
 OPTIONS = "run.json"
 # Options that may differ when a run is resumed: they change neither the samples' order nor the arithmetic.
-FREE = ("shards", "output", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps")
+FREE = (
+    "shards", "output", "cache", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps", "tracker"
+)  # fmt: skip
 
 
 def build_parser() -> Parser:
     parser = Parser("lanser pretrain", description="Learn emotion from weak-label shards.")
-    parser.add_argument("--shards", nargs="+", required=True, metavar="DIR_OR_GLOB", help="the output of lanser build")
+    parser.add_argument(
+        "--shards",
+        nargs="+",
+        required=True,
+        metavar="PLACE",
+        help="the output of lanser build, or a glob, "
+        "local, gs:// or s3://; several with shares are mixed, as in A:0.7 B:0.3",
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="RUN")
-    backbones = f"{', '.join(RESNETS)}, or an audio encoder's directory or hub id"
-    parser.add_argument("--backbone", default="resnet50", help=backbones)
+    add_model_options(parser, default="resnet50")
     parser.add_argument("--epochs", type=positive(int), default=20)
     parser.add_argument("--batch-size", type=positive(int), default=32, help="samples per process and micro-batch")
     parser.add_argument("--accumulate", type=positive(int), default=1, help="micro-batches per optimizer step")
@@ -51,6 +62,28 @@ def build_parser() -> Parser:
         help="choose labels again with this share of the corpus prior, as lanser build --prior-strength does; "
         "default: the labels and prior of the shards",
     )
+    parser.add_argument(
+        "--map",
+        metavar="TAXONOMY",
+        help="train on other labels, made of the hypotheses of those in the shards: a shipped name or a YAML file, "
+        "usually one with 'group:'",
+    )
+    add_threshold_options(parser)
+    add_selection_options(parser)
+    parser.add_argument(
+        "--objective",
+        choices=OBJECTIVES,
+        default=LABELS,
+        help="controls that need no labels: prosody, regressed, or masked input, reconstructed; default: %(default)s",
+    )
+    parser.add_argument(
+        "--auxiliary", nargs="+", choices=QUALITIES, default=[], metavar="QUALITY",
+        help=f"beside the labels, regress some of {', '.join(QUALITIES)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--auxiliary-weight", type=positive(float), default=ObjectiveSpec.auxiliary_weight, metavar="X",
+        help="of the loss of --auxiliary; default: %(default)s",
+    )  # fmt: skip
     parser.add_argument("--margin-weighting", action="store_true", help="weight samples by the margin of their label")
     parser.add_argument("--class-balance", action="store_true", help="weight samples by the rarity of their label")
     parser.add_argument("--shuffle-labels", action="store_true", help="control: targets of random other samples")
@@ -64,6 +97,7 @@ def build_parser() -> Parser:
     parser.add_argument("--checkpoint-every", type=positive(int), default=500, metavar="STEPS")
     parser.add_argument("--log-every", type=positive(int), default=1, metavar="STEPS")
     parser.add_argument("--max-steps", type=positive(int), help="stop, with a checkpoint, after this many steps in all")
+    add_tracker_option(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint of RUN")
     parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     return parser
@@ -72,72 +106,129 @@ def build_parser() -> Parser:
 def run(argv: Sequence[str]) -> None:
     """Parse ``argv`` and train; raises InputError for what the user has to fix."""
     args = build_parser().parse_args(argv)
+    model_options = read_model_options(args)
     # Not for --help or a mistyped option: they take seconds to import, and are not in every installation.
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.utils import set_seed
 
+    from training.blocks import open_blocks
     from training.checkpoints import list_checkpoints
     from training.dataset import Layout, check_layout
     from training.features import Augment
+    from training.level import measure_sound
     from training.loop import end_processes
-    from training.losses import TargetSpec, label_prior
+    from training.losses import TargetSpec
     from training.model import new_model
-    from training.shards import find_shards, read_index
+    from training.objectives import PretrainNetwork
+    from training.prepare import SampleSpec, prepare, with_prosody
+    from training.shards import parse_sources
+    from training.summaries import first_waves, standardise, summarise
     from training.trainer import Plan, make_schedule, train
 
     _start_processes(argv)
     resolve_device(args.device)  # refuses a GPU that is not there; accelerate chooses among several
+    if model_options.frozen and args.workers > 1:
+        raise InputError("--frozen trains on features in memory, without loader processes; leave --workers out")
     if args.in_process and args.workers > 1:
         raise InputError("--in-process reads with a single worker; leave --workers out")
-    index = read_index(find_shards(args.shards, "train"))
-    validation_shards = find_shards(args.shards, "val")
-    validation = read_index(validation_shards) if validation_shards else None
-    if validation:
-        _check_alike(index, validation)
+    objective = _objective(args)
+    groups = _groups(args.map)
     targets = TargetSpec(
         args.labels == "soft", args.temperature, args.prior_strength, args.margin_weighting, args.class_balance,
         args.shuffle_labels,
     )  # fmt: skip
-    prior = label_prior(index, targets)
-    unused = DistributedDataParallelKwargs(find_unused_parameters=args.backbone not in RESNETS)
-    accelerator = Accelerator(cpu=args.device == "cpu", mixed_precision=args.precision, kwargs_handlers=[unused])
+    sources = parse_sources(args.shards)
+    samples, validation, lines = prepare(sources, SampleSpec(targets, selection_spec(args), groups, args.seed))
+    unused = DistributedDataParallelKwargs(
+        find_unused_parameters=args.backbone not in RESNETS or objective.objective != LABELS
+    )
+    trackers = tracker_options(args.tracker, args.output)
+    accelerator = Accelerator(
+        cpu=args.device == "cpu", mixed_precision=args.precision, kwargs_handlers=[unused], **trackers
+    )
     layout = Layout(
         args.seed, args.batch_size, args.crop_s, args.workers, args.buffer,
         accelerator.process_index, accelerator.num_processes,
     )  # fmt: skip
-    check_layout(index, layout)
+    check_layout(samples, layout)
+    if model_options.frozen and accelerator.num_processes > 1:
+        raise InputError("--frozen trains in a single process; start it without accelerate launch or torchrun")
+    sound = measure_sound(first_waves(samples))
     set_seed(args.seed)
-    model = new_model(args.backbone, index.taxonomy, index.labels)
-    content = hashlib.sha256("\n".join([*index.keys, *index.labels]).encode()).hexdigest()
+    model = new_model(args.backbone, samples.taxonomy, samples.labels, model_options.pooling, sound)
+    open_blocks(model, model_options.blocks)
+    network = PretrainNetwork(model, objective, from_summaries=model_options.frozen)
+    content = hashlib.sha256("\n".join([*samples.keys, *samples.labels]).encode()).hexdigest()
     options = {name: value for name, value in vars(args).items() if name not in FREE}
-    options |= {"processes": accelerator.num_processes, "shards_sha256": content, "taxonomy": index.taxonomy}
+    options |= {"processes": accelerator.num_processes, "shards_sha256": content, "taxonomy": samples.taxonomy}
+    options |= {"shares": list(samples.shares) if samples.shares else None}
+    options |= {"map": {label.name: list(label.hypotheses) for label in groups.labels} if groups else None}
     is_new = _check_output(args.output, options, args.resume)
     accelerator.wait_for_everyone()  # every process has looked before the first one writes
-    if is_new and accelerator.is_main_process:
-        _write_options(args.output, options)
+    if accelerator.is_main_process:
+        print(*lines, sep="\n", file=sys.stderr)
+        if is_new:
+            _write_options(args.output, options)
+    if objective.qualities:
+        with accelerator.main_process_first():  # the others read what it has stored
+            samples, validation = with_prosody(samples, validation, objective.qualities, args.output / "prosody")
+    summaries = validation_summaries = None
+    if model_options.frozen:
+        summaries = summarise(model, samples, accelerator.device, model_options.cache)
+        standardise(model, summaries)
+        if validation is not None:
+            validation_summaries = summarise(model, validation, accelerator.device, model_options.cache)
     checkpoints = list_checkpoints(args.output)
     plan = Plan(
         output=args.output,
-        index=index,
+        samples=samples,
         layout=layout,
-        targets=targets,
-        prior=prior,
-        schedule=make_schedule(index, layout, args.epochs, args.accumulate),
+        schedule=make_schedule(samples, layout, args.epochs, args.accumulate),
         accumulate=args.accumulate,
-        peak=args.lr or peak_rate(args.backbone in RESNETS),
+        peak=args.lr or peak_rate(args.backbone in RESNETS or model_options.frozen),
         weight_decay=args.weight_decay,
         warmup=args.warmup,
-        augment=Augment() if args.augment else None,
+        layer_decay=model_options.layer_decay,
+        augment=Augment() if args.augment and not model_options.frozen else None,
         processes=not args.in_process,
         checkpoint_every=args.checkpoint_every,
         log_every=args.log_every,
         max_steps=args.max_steps or math.inf,
         validation=validation,
+        options=options,
+        summaries=summaries,
+        validation_summaries=validation_summaries,
     )
     try:
-        train(plan, accelerator, model, checkpoints[-1] if checkpoints else None)
+        metrics = train(plan, accelerator, network, checkpoints[-1] if checkpoints else None)
     finally:
         end_processes(accelerator)
+    if metrics is not None and accelerator.is_main_process:
+        _print_end(args.output, plan.schedule.steps, metrics)
+
+
+def _objective(args: argparse.Namespace) -> ObjectiveSpec:
+    if args.auxiliary and args.objective != LABELS:
+        raise InputError(f"--auxiliary goes with the labels, not with --objective {args.objective}; leave one out")
+    return ObjectiveSpec(args.objective, tuple(dict.fromkeys(args.auxiliary)), args.auxiliary_weight)
+
+
+def _groups(name: str | None) -> Taxonomy | None:
+    try:
+        return load_taxonomy(name) if name else None
+    except TaxonomyError as error:
+        raise InputError(f"--map {error}") from None
+
+
+def _print_end(output: Path, steps: int, metrics: dict[str, dict[str, float]]) -> None:
+    """Say what was written, how good it is, and what comes next."""
+    from training.trainer import BEST, MODEL, describe
+
+    last = f"; {describe(metrics['last'])}" if metrics else "; no validation shards"
+    print(f"{output / MODEL}: {steps} steps{last}")
+    if metrics:
+        print(f"{output / BEST}: after epoch {metrics['best']['epoch']:.0f}; {describe(metrics['best'])}")
+    print(f"next: lanser finetune --checkpoint {output} --data CSV_OR_CORPUS --output RUN")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -165,17 +256,6 @@ def _start_processes(argv: Sequence[str]) -> None:
     if int(match[1]) > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", match[1]]
         os.execv(sys.executable, [sys.executable, *launcher, "-m", "training.pretrain", *argv])
-
-
-def _check_alike(index: Index, validation: Index) -> None:
-    """Raise InputError unless the validation shards were labelled as the training shards were."""
-    for name in ("taxonomy", "labels", "scoring"):
-        trained, validated = getattr(index, name), getattr(validation, name)
-        if trained != validated:
-            raise InputError(
-                f"{validation.shards[0]}: {name} {validated}, but the training shards have {trained}; "
-                "give training and validation shards of one build"
-            )
 
 
 def _check_output(output: Path, options: dict[str, Any], resume: bool) -> bool:

@@ -14,14 +14,18 @@ from pathlib import Path
 
 from lanser_ops.common.command import Parser, guarded
 from lanser_ops.common.device import DEVICES, resolve_device
-from training.corpora import add_corpus_options, load, make_folds, read_corpus
+from lanser_ops.common.errors import InputError
+from training.corpora.folds import make_folds
+from training.corpora.read import add_corpus_options, load, read_corpus
+from training.model_options import add_model_options, read_model_options
 
 Summary = dict[str, dict[str, dict[str, float]]]
 
 
 def build_parser() -> Parser:
     parser = Parser("lanser probe", description="What a frozen representation encodes: emotion, pitch, energy, rate.")
-    parser.add_argument("--checkpoint", nargs="+", required=True, metavar="RUN", help="the output of lanser pretrain")
+    parser.add_argument("--checkpoint", nargs="+", default=[], metavar="RUN", help="the output of lanser pretrain")
+    add_model_options(parser, trains=False)
     add_corpus_options(parser)
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for probe.json; default: not written")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the untrained networks")
@@ -33,21 +37,29 @@ def build_parser() -> Parser:
 def run(argv: Sequence[str]) -> None:
     """Parse ``argv``, fit the heads, print a table; raises InputError for what the user has to fix."""
     args = build_parser().parse_args(argv)
+    if not args.checkpoint and not args.backbone:
+        raise InputError("give --checkpoint RUN, --backbone NAME, or both")
+    options = read_model_options(args)
     # Not for --help or a mistyped option: torch and transformers take seconds to import.
     import torch
 
-    from training.model import load_model
+    from training.frozen import summaries, together
+    from training.model import load_model, new_model
     from training.readout import measure_all, read_out, representations
 
     device = torch.device(resolve_device(args.device))
     corpus = read_corpus(args.data, args.root, args.labels)
     folds = make_folds(corpus, args.folds)
-    checkpoints = {name: load_model(name) for name in args.checkpoint}
-    waves, _ = load(corpus)
-    clips = {row: wave for row, wave in enumerate(waves) if wave is not None}
+    models = {name: load_model(name) for name in args.checkpoint}
+    clips, _ = load(corpus)
+    if args.backbone:
+        model = new_model(args.backbone, "none", corpus.labels, options.pooling)
+        # So that no layer outweighs the others in their mean.
+        model.pooling.standardise(*together(summaries(model, list(clips.values()), device, options.cache)))
+        models[args.backbone] = model
     prosodies = measure_all(list(clips.values()))
     results: dict[str, dict[str, list[float]]] = {}
-    for name, inputs in representations(checkpoints, list(clips.values()), args.seeds, device):
+    for name, inputs in representations(models, list(clips.values()), args.seeds, device, options.cache):
         for quality, value in read_out(inputs, list(clips), corpus, folds, prosodies).items():
             results.setdefault(name, {}).setdefault(quality, []).append(value)
     summary = {

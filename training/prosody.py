@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import astuple
+from pathlib import Path
 
 import numpy as np
 import parselmouth
 
-from lanser_ops.audio.decode import SAMPLE_RATE
+from lanser_ops.audio.decode import SAMPLE_RATE, AudioError, read_all
+from training.dataset import stream_shards
+from training.qualities import QUALITIES, Prosody
 
 # Praat's usual range for voices of both sexes, and the reference of semitones.
 PITCH_FLOOR_HZ, PITCH_CEILING_HZ, REFERENCE_HZ = 75.0, 600.0, 55.0
@@ -18,20 +24,6 @@ LOW, HIGH = 5, 95
 SILENCE_DB, DIP_DB = 25.0, 2.0
 MIN_S = 0.2
 MIN_VOICED_FRAMES = 5
-
-
-@dataclass(frozen=True)
-class Prosody:
-    """Prosody of the voiced or sounding part of a clip.
-
-    ``pitch`` is the mean in semitones above REFERENCE_HZ, ``pitch_range`` is in semitones, ``energy`` in dB,
-    ``speaking_rate`` in syllables per second.
-    """
-
-    pitch: float
-    pitch_range: float
-    energy: float
-    speaking_rate: float
 
 
 def measure(wave: np.ndarray) -> Prosody | None:
@@ -73,3 +65,39 @@ def _nuclei(decibels: np.ndarray, times: np.ndarray, sounding: np.ndarray, pitch
             count += bool(pitch.get_value_at_time(times[frame]) > 0)  # NaN in a voiceless frame
             dip = decibels[frame]
     return count
+
+
+def measure_shards(shards: Sequence[str], keys: Sequence[str], path: Path) -> np.ndarray:
+    """The QUALITIES of the samples ``keys`` of ``shards``, float32 (samples, qualities), NaN without enough voice.
+
+    They are measured in processes, since Praat holds Python's lock, and stored at ``path``; a file that exists there is
+    read instead.
+    """
+    if not path.exists():
+        row_of = {key: row for row, key in enumerate(keys)}
+        table = np.full((len(keys), len(QUALITIES)), np.nan, np.float32)
+        with ProcessPoolExecutor() as pool:
+            for shard in shards:
+                samples = [sample for sample in stream_shards([shard]) if sample["__key__"] in row_of]
+                contents = [sample["flac"] for sample in samples]
+                for sample, values in zip(samples, pool.map(_measure_flac, contents, chunksize=16), strict=True):
+                    table[row_of[sample["__key__"]]] = values
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}")
+        with temporary.open("wb") as stream:
+            np.save(stream, table)
+        temporary.rename(path)
+    return np.load(path, allow_pickle=False)
+
+
+def _measure_flac(content: bytes) -> tuple[float, ...]:
+    try:
+        prosody = measure(read_all(io.BytesIO(content)))
+    except AudioError:  # left out, and listed, where the samples are read for training
+        prosody = None
+    return astuple(prosody) if prosody else (np.nan,) * len(QUALITIES)
+
+
+def standardised(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """``values``, float32 (samples, qualities), in standard deviations ``std`` from the ``mean`` of each quality."""
+    return (values - mean) / (std + 1e-6)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import astuple, fields
+from dataclasses import astuple
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,12 +15,13 @@ from torch import Tensor
 from lanser_ops.common.errors import InputError
 from schemas.metrics import confusion, scores
 from training.classifier import embed_all, fit_linear
-from training.corpora import Corpus, Fold
+from training.corpora.folds import Fold
+from training.corpora.utterance import Corpus
 from training.features import LogMel
 from training.model import EmotionModel, new_model
-from training.prosody import Prosody, measure
+from training.prosody import measure
+from training.qualities import QUALITIES, Prosody
 
-QUALITIES = tuple(field.name for field in fields(Prosody))
 # L2 penalty of the regressions, on standardised inputs and a mean squared error.
 PENALTY = 1e-2
 
@@ -31,16 +33,23 @@ def measure_all(waves: Sequence[np.ndarray]) -> list[Prosody | None]:
 
 
 def representations(
-    checkpoints: Mapping[str, EmotionModel], waves: Sequence[np.ndarray], seeds: Sequence[int], device: torch.device
+    models: Mapping[str, EmotionModel],
+    waves: Sequence[np.ndarray],
+    seeds: Sequence[int],
+    device: torch.device,
+    cache: Path | None,
 ) -> Iterator[tuple[str, Tensor]]:
-    """(name, float32 (clips, width)); an untrained network comes once per seed, under the same name."""
+    """(name, float32 (clips, width)); an untrained ResNet comes once per seed, under the same name.
+
+    The features of encoders are kept in ``cache``, except those of untrained ones.
+    """
     yield "log-mel statistics", statistics_of(waves)
-    for backbone in dict.fromkeys(model.spec.backbone for model in checkpoints.values()):
+    for backbone in dict.fromkeys(model.spec.backbone for model in models.values() if model.is_resnet):
         for seed in seeds:
             set_seed(seed)
             yield f"{backbone}, untrained", embed_all(new_model(backbone, "none", ("a", "b")), waves, device)
-    for name, model in checkpoints.items():
-        yield name, embed_all(model, waves, device)
+    for name, model in models.items():
+        yield name, embed_all(model, waves, device, cache)
 
 
 @torch.inference_mode()

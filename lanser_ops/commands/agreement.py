@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import yaml
 
 from lanser_ops import storage
 from lanser_ops.common.command import Parser, guarded
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.label_map import MAX_BYTES, parse_map
 from lanser_ops.common.label_scores import margins
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.context import previous_texts
@@ -26,7 +26,6 @@ from schemas.metrics import confusion, scores
 from schemas.specs import LabelSpec
 from schemas.taxonomy import Taxonomy
 
-MAX_MAP_BYTES = 1_000_000
 MEAN = "mean of them"
 PRIORS_SHOWN = (
     (weak_labels.NO_PRIOR, 0.0),
@@ -171,13 +170,10 @@ def read_map(path: str | None) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        content = storage.read_bytes(path)[: MAX_MAP_BYTES + 1]
-        mapping = yaml.safe_load(content) if len(content) <= MAX_MAP_BYTES else None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        content = storage.read_bytes(path)[: MAX_BYTES + 1]
+    except OSError as error:
         raise InputError(f"--map {path}: cannot be read ({' '.join(str(error).split())})") from None
-    if not isinstance(mapping, dict) or not all(isinstance(name, str) for pair in mapping.items() for name in pair):
-        raise InputError(f"--map {path}: not a YAML mapping from label to label, such as 'grief: sadness'")
-    return mapping
+    return parse_map(content, f"--map {path}")
 
 
 def _rows(path: str) -> Iterator[_Row]:

@@ -43,8 +43,8 @@ def weak_label(number: int, labels: list[str], taxonomy: str, prior: str, prior_
     scores[number % len(labels)] = 0.8
     return {
         "taxonomy": taxonomy, "labels": labels, "label": labels[number % len(labels)],
-        "label_index": number % len(labels), "entailment": scores, "margin": 0.1 + 0.1 * (number % 5),
-        "prior": prior, "prior_strength": prior_strength,
+        "label_index": number % len(labels), "entailment": scores, "score": 0.8, "margin": 0.1 + 0.1 * (number % 5),
+        "prior": prior, "prior_strength": prior_strength, "text": f"text {number}",
     }  # fmt: skip
 
 

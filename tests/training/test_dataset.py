@@ -10,6 +10,7 @@ import torch
 from lanser_ops.common.errors import InputError
 from training.dataset import Layout, ShardReader, assign, batches_per_reader, check_layout, make_loader
 from training.features import Augment
+from training.mixture import join
 from training.shards import find_shards, read_index
 
 
@@ -18,12 +19,12 @@ def read(folder, epoch=0, start=0, processes=False, augment=None, epochs=1, **la
     index = read_index(find_shards([str(folder)], "train"))
     world = layout.pop("world", 1)
     targets = torch.eye(3)[torch.from_numpy(index.label_index)]
-    weights = torch.ones(len(index.keys))
+    samples = join([index], [(targets, torch.ones(len(index.keys)))])
     ranks = []
     for rank in range(world):
         values = {"seed": 1, "batch_size": 4, "crop_s": 0.5, "workers": 1, "buffer": 6} | layout
         spread = Layout(**values, rank=rank, world=world)
-        reader = ShardReader(index, targets, weights, spread, augment or Augment(), range(epoch, epoch + epochs), start)
+        reader = ShardReader(samples, spread, augment or Augment(), range(epoch, epoch + epochs), start)
         ranks.append(list(make_loader(reader, processes, pin=False)))
     return ranks
 

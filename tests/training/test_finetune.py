@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from training.classifier import fit_linear, probabilities
+from training.early_stopping import EarlyStopping
 from training.evaluation import summarise
 from training.finetune import main
 from training.model import load_model, new_model, save_model
 from training.predict import main as predict
+from training.predictions import read_predictions
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--device", "cpu", "--steps", "30", "--batch-size", "8", "--crop-s", "0.4", "--lr", "0.003"]
@@ -43,7 +46,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finetuned(data, tmp_path_factory):
     output = tmp_path_factory.mktemp("finetuned") / "run"
-    arguments = ["--from-scratch", "resnet10-half", "--data", str(data / "data.csv"), "--output", str(output), *QUICK]
+    arguments = ["--backbone", "resnet10-half", "--data", str(data / "data.csv"), "--output", str(output), *QUICK]
     assert main([*arguments, "--folds", "2", "--label-fraction", "0.5", "1.0"]) == 0
     return output
 
@@ -55,8 +58,68 @@ def test_results_say_what_was_done(finetuned):
     assert [(run["fraction"], run["fold"], run["train_clips"], run["test_clips"]) for run in results["runs"]] == [
         (0.5, 0, 8, 16), (0.5, 1, 8, 16), (1.0, 0, 16, 16), (1.0, 1, 16, 16),
     ]  # fmt: skip
-    assert results["summary"][1]["ua_mean"] > 0.9
-    assert np.sum(results["summary"][1]["confusion"]) == 32
+    # One of the two training speakers validates.
+    assert [run["val_clips"] for run in results["runs"]][2:] == [8, 8]
+    summary = results["summary"][1]
+    assert summary["ua_mean"] > 0.9 and summary["ua_interval"][0] <= summary["ua_mean"] <= summary["ua_interval"][1]
+    assert np.sum(summary["confusion"]) == 32
+
+
+def test_predictions_are_saved_per_clip(finetuned):
+    predictions = read_predictions(finetuned)
+    assert len(predictions) == 64
+    of_first = [row for row in predictions if row.clip == "0.wav"]
+    assert [(row.fraction, row.seed, row.fold, row.speaker, row.gold) for row in of_first] == [
+        (0.5, 0, 0, "speaker-0", "low"), (1.0, 0, 0, "speaker-0", "low"),
+    ]  # fmt: skip
+    for row in predictions:
+        assert list(row.probabilities) == ["high", "low"] and sum(row.probabilities.values()) == pytest.approx(
+            1, abs=1e-5
+        )
+        assert row.predicted == max(row.probabilities, key=row.probabilities.get)
+    runs = json.loads((finetuned / "results.json").read_text())["runs"]
+    errors = sum(row.gold != row.predicted for row in predictions if (row.fraction, row.fold) == (1.0, 1))
+    assert errors == 16 - np.trace(runs[3]["confusion"])
+
+
+def test_figures_are_logged_for_tensorboard(finetuned):
+    [events] = (finetuned / "tensorboard" / "lanser").glob("events.*")
+    accumulator = EventAccumulator(str(events)).Reload()
+    assert [event.step for event in accumulator.Scalars("ua")] == [30, 60, 90, 120]
+    assert accumulator.Scalars("loss")[0].step == 1
+
+
+def test_training_stops_when_validation_no_longer_improves(data, tmp_path, capfd):
+    """Two classes this easy are told apart after a few steps, and no UA is above 100 %."""
+    arguments = ["--backbone", "resnet10-quarter", "--data", str(data / "data.csv"), "--output", str(tmp_path)]
+    arguments += [*QUICK, "--steps", "400", "--only-folds", "0", "--patience", "2", "--val-share", "0.4"]
+    assert main(arguments) == 0
+    [run] = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert run["step"] < 400 and (run["val_clips"], run["train_clips"]) == (8, 24)
+    output = capfd.readouterr()
+    assert f"next: lanser predict AUDIO --checkpoint {tmp_path}" in output.out
+    assert "step 800/800: the model for use, about 0 s to go" in output.err
+
+
+def test_early_stopping_keeps_the_best_weights():
+    torch.manual_seed(0)
+    model = new_model("resnet10-quarter", "tiny", ("high", "low"))
+    waves = [tone(number, (2000, 200)[number % 2]).astype(np.float32) for number in range(4)]
+    stopping = EarlyStopping(model, waves, [0, 1, 0, 1], 40, 2, torch.device("cpu"))
+
+    def always(label):
+        torch.nn.init.zeros_(model.head.weight)
+        model.head.bias.data = torch.tensor([0.0, 1.0]) if label else torch.tensor([1.0, 0.0])
+
+    always(0)
+    assert not stopping.after_step(1)
+    assert stopping.best_step == 0
+    assert not stopping.after_step(2)
+    always(1)
+    assert [stopping.after_step(step) for step in (3, 4, 5, 6)] == [False, False, False, True]
+    assert (stopping.best_step, stopping.best_ua) == (2, 0.5)
+    stopping.restore()
+    assert model.head.bias.tolist() == [1.0, 0.0]
 
 
 def test_the_export_loads_with_one_call_in_a_fresh_process(finetuned, data):
@@ -104,10 +167,12 @@ def test_predict_refuses_corrupt_weights_in_one_line(data, tmp_path, capsys):
 
 
 def test_predict_goes_on_after_a_file_that_does_not_decode(finetuned, data, capsys):
-    assert predict([str(data / "broken.wav"), str(data / "1.wav"), "--checkpoint", str(finetuned)]) == 2
+    assert predict([str(data / "broken.wav"), str(data / "1.wav"), "--checkpoint", str(finetuned)]) == 0
     output = capsys.readouterr()
     assert "1.wav  high " in output.out
-    assert output.err.startswith("lanser predict: cannot be decoded: ") and output.err.count("\n") == 1
+    assert output.err.startswith(f"cannot be decoded, left out: {data / 'broken.wav'}: ")
+    assert predict([str(data / "broken.wav"), "--checkpoint", str(finetuned)]) == 2
+    assert capsys.readouterr().err.endswith("lanser predict: none of 1 files can be decoded\n")
 
 
 def test_the_same_seed_gives_the_same_figures_and_frozen_takes_the_checkpoint_as_it_is(data, tmp_path):
@@ -147,12 +212,14 @@ def test_summary_pools_folds_and_spreads_over_seeds():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --checkpoint RUN or --from-scratch BACKBONE"),
+        ([], "give either --checkpoint RUN or --backbone NAME"),
         (["--checkpoint", "nowhere"], "nowhere: no model"),
-        (["--from-scratch", "resnet18", "--folds", "9"], "4 speakers for 9 speaker-independent folds"),
-        (["--from-scratch", "resnet18", "--labels", "low", "mid"], "line 3: unknown label 'high'; --labels has low"),
-        (["--from-scratch", "resnet18", "--label-fraction", "1.5"], "1.5 is not a share above 0 and up to 1"),
-        (["--from-scratch", "resnet18", "--only-folds", "7"], "the folds are 0 to 3"),
+        (["--backbone", "resnet18", "--folds", "9"], "4 speakers for 9 speaker-independent folds"),
+        (["--backbone", "resnet18", "--labels", "low", "mid"], "line 3: unknown label 'high'; --labels has low"),
+        (["--backbone", "resnet18", "--label-fraction", "1.5"], "1.5 is not a share above 0 and up to 1"),
+        (["--backbone", "resnet18", "--only-folds", "7"], "the folds are 0 to 3"),
+        (["--backbone", "resnet18", "--folds", "emobox"], "--folds emobox: known for ravdess alone; give a number"),
+        (["--backbone", "resnet18", "--tracker", "wandb"], "--tracker wandb: its package is not installed; pip in"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, data, tmp_path, capsys):

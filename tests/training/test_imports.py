@@ -88,7 +88,7 @@ def test_help_loads_neither_torch_nor_transformers(command):
 def test_a_missing_module_of_the_train_extra_is_one_line(command, module, tmp_path, monkeypatch, capsys):
     arguments = {
         "pretrain": ["--shards", "none", "--output", "none"],
-        "finetune": ["--from-scratch", "resnet18", "--data", "none.csv", "--output", "none"],
+        "finetune": ["--backbone", "resnet18", "--data", "none.csv", "--output", "none"],
         "probe": ["--checkpoint", "none", "--data", "none.csv"],
     }
     prefixes = ("training", module, "torch.utils.tensorboard")

@@ -22,7 +22,15 @@ SCORES = np.array([[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.6, 0.3, 0.1], [0.4, 0.4,
 def index(prior="none") -> Index:
     margin = np.array([0.7, 0.4, 0.3, 0.0], np.float32)
     scoring = Scoring(prior, 0.0 if prior == "none" else 1.0)
-    return Index(("t",), (4,), tuple("abcd"), "tiny", ("x", "y", "z"), scoring, SCORES, np.array([0, 0, 0, 1]), margin)
+    return make_index(SCORES, np.array([0, 0, 0, 1]), margin, scoring)
+
+
+def make_index(entailment, label_index, margin, scoring) -> Index:
+    keys = tuple(f"{row:016x}" for row in range(len(entailment)))
+    return Index(
+        ("t",), (len(keys),), keys, "tiny", ("x", "y", "z"), scoring, entailment, label_index, entailment.max(axis=1),
+        margin, (("x",), ("y",), ("z",)), entailment[None], np.arange(len(keys)).astype(np.uint64),
+    )  # fmt: skip
 
 
 def targets_of(prior="none", **options):
@@ -83,11 +91,10 @@ def labelled(
     if prior == "corpus":
         log_prior = mean_log_scores([(0, *log_sums(of_labels(scores, taxonomy)))])
     labels = label_utterances(transcripts, scores[None], np.zeros(len(scores), bool), spec, log_prior)
-    index = Index(
-        ("t",), (len(scores),), tuple(label.key for label in labels), "tiny", ("x", "y", "z"),
-        Scoring(prior, strength, threshold, taxonomy.absence, temperature),
+    index = make_index(
         np.array([label.entailment for label in labels], np.float32),
         np.array([label.label_index for label in labels]), np.array([label.margin for label in labels], np.float32),
+        Scoring(prior, strength, threshold, taxonomy.absence, temperature),
     )  # fmt: skip
     return index, labels
 

@@ -24,7 +24,7 @@ from training.backbones import AUDIO_ENCODERS, RESNETS
 from training.classifier import embed_all
 from training.encoders import resnet_maps
 from training.features import Augment, pad
-from training.model import load_model, masked_mean, new_model, save_model, with_new_head
+from training.model import load_model, new_model, save_model, with_new_head
 
 CPU = torch.device("cpu")
 LABELS = ("anger", "joy", "sadness")
@@ -147,7 +147,7 @@ def test_gradients_pass_through_the_masks(backbone, tiny_encoder):
 def test_a_resnet_without_padding_is_that_of_transformers():
     torch.manual_seed(0)
     model = randomise_norms(new_model("resnet18", "tiny", LABELS)).eval()
-    features, frames = model.features(waves(), torch.tensor([8000, 8000]))
+    features, frames, _ = model.features(waves(), torch.tensor([8000, 8000]))
     maps, steps = resnet_maps(model.encoder, features[:, None], frames)
     assert steps.tolist() == [2, 2] and maps.shape[3] == 2
     assert torch.allclose(maps, model.encoder(features[:, None]).last_hidden_state, atol=1e-4)
@@ -161,11 +161,6 @@ def test_resnets_are_the_published_ones_with_one_channel(backbone, parameters):
     assert sum(weight.numel() for weight in model.encoder.parameters()) == parameters
     with torch.inference_mode():
         assert model.eval()(waves(), torch.tensor([8000, 8000])).shape == (2, 3)
-
-
-def test_masked_mean():
-    hidden = torch.tensor([[[1.0], [3.0], [50.0]], [[2.0], [4.0], [6.0]]])
-    assert masked_mean(hidden, torch.tensor([2, 3])).tolist() == [[2.0], [4.0]]
 
 
 def test_save_and_load(tmp_path):
@@ -212,7 +207,7 @@ def test_encoders_that_are_refused(tmp_path, tiny_encoder):
     folder = tiny_encoder("wav2vec2")
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
-    with pytest.raises(InputError, match="neither one of resnet50, .* nor an audio encoder in safetensors"):
+    with pytest.raises(InputError, match="neither one of resnet50, .*, whisper nor an audio encoder in safetensors"):
         new_model(str(folder), "tiny", LABELS)
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(InputError, match="a bert model; use one of wav2vec2, hubert, wavlm"):

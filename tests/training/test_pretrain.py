@@ -96,7 +96,7 @@ def test_a_run_learns_and_leaves_what_it_says(whole):
     assert [step for step, _ in by_step] == list(range(1, len(by_step) + 1))
     assert sum(loss for _, loss in by_step[-4:]) < sum(loss for _, loss in by_step[:4])
     assert [path.name for path in sorted(whole.iterdir())] == [
-        "checkpoints", "log.jsonl", "model", "run.json", "tensorboard",
+        "best", "checkpoints", "log.jsonl", "metrics.json", "model", "run.json", "tensorboard",
     ]  # fmt: skip
     assert len(list_checkpoints(whole)) == 2
     assert any(os.scandir(whole / "tensorboard"))

@@ -44,6 +44,16 @@ def test_probe_reads_out_what_is_there(voices, tmp_path, capsys):
     assert "log-mel statistics" in capsys.readouterr().out
 
 
+def test_probe_of_an_encoder_as_it_is(voices, tmp_path):
+    argv = ["--backbone", "whisper", "--layers", "1", "--pooling", "mean", "--cache", tmp_path / "cache"]
+    argv += ["--data", voices / "data.csv", "--output", tmp_path, "--device", "cpu"]
+    assert main([*map(str, argv)]) == 0
+    report = json.loads((tmp_path / "probe.json").read_text())["representations"]
+    assert list(report) == ["log-mel statistics", "whisper"]
+    assert report["whisper"]["emotion"]["mean"] == 1.0
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 40
+
+
 def test_probe_refuses_in_one_line(voices, tmp_path, capsys):
     assert main(["--checkpoint", str(tmp_path), "--data", str(voices / "data.csv"), "--device", "cpu"]) == 2
     err = capsys.readouterr().err

@@ -58,11 +58,11 @@ def test_each_sample_once_and_equal_steps(ranks):
 
 def test_averaged_gradient_is_that_of_one_process_with_the_doubled_batch(ranks, shards, script):
     output, reports = ranks
-    index, targets, weights = script.corpus(str(shards))
-    model = script.network(index)
+    corpus = script.corpus(str(shards))
+    model = script.network(corpus)
     halves = []
     for rank in (0, 1):
-        reader = ShardReader(index, targets, weights, script.layout(rank), Augment(), range(1), 0)
+        reader = ShardReader(corpus, script.layout(rank), Augment(), range(1), 0)
         halves.append(list(make_loader(reader, processes=False, pin=False)))
     accelerator = Accelerator(cpu=True)
     for step, (first, second) in enumerate(zip(*halves, strict=True)):

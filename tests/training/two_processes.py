@@ -17,20 +17,23 @@ from training.dataset import Layout, ShardReader, make_loader
 from training.features import Augment
 from training.loop import backward, end_processes
 from training.losses import TargetSpec, label_prior, make_targets
-from training.model import EmotionModel, new_model
-from training.shards import Index, find_shards, read_index
+from training.mixture import SampleSet, join
+from training.model import new_model
+from training.objectives import PretrainNetwork
+from training.qualities import ObjectiveSpec
+from training.shards import find_shards, read_index
 
 
-def corpus(folder: str) -> tuple[Index, torch.Tensor, torch.Tensor]:
+def corpus(folder: str) -> SampleSet:
     index = read_index(find_shards([folder], "train"))
     spec = TargetSpec(soft=True, margin_weighting=True)
-    return index, *make_targets(index, spec, label_prior(index, spec), seed=0)
+    return join([index], [make_targets(index, spec, label_prior(index, spec), seed=0)])
 
 
-def network(index: Index) -> EmotionModel:
+def network(samples: SampleSet) -> PretrainNetwork:
     """In evaluation mode, since in training each process would normalise over its own batch alone."""
     torch.manual_seed(0)
-    return new_model("resnet10-half", index.taxonomy, index.labels).eval()
+    return PretrainNetwork(new_model("resnet10-half", samples.taxonomy, samples.labels), ObjectiveSpec()).eval()
 
 
 def layout(rank: int) -> Layout:
@@ -40,9 +43,9 @@ def layout(rank: int) -> Layout:
 def main(shards: str, output: Path) -> None:
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
-    index, targets, weights = corpus(shards)
-    model = accelerator.prepare(network(index))
-    reader = ShardReader(index, targets, weights, layout(accelerator.process_index), Augment(), range(1), 0)
+    samples = corpus(shards)
+    model = accelerator.prepare(network(samples))
+    reader = ShardReader(samples, layout(accelerator.process_index), Augment(), range(1), 0)
     keys, losses = [], []
     for step, batch in enumerate(make_loader(reader, processes=False, pin=False)):
         losses.append(backward(accelerator, model, [batch], Augment())[0])

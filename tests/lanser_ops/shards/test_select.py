@@ -7,7 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from lanser_ops.shards.select import CANDIDATE, RULES, SELECTED, details, left_out, normalised, select, words_hash
+from lanser_ops.common.selection import CANDIDATE, RULES, SELECTED, normalised, select, words_hash
+from lanser_ops.shards.select import details, left_out
 from schemas.specs import ShardSpec
 
 JOY, ANGER, FEAR = 0, 1, 2

@@ -1,0 +1,1 @@
+"""Labelled speech: published corpora, CSV files, and the folds to evaluate on."""

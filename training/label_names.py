@@ -1,0 +1,62 @@
+"""Which labels of two label sets mean the same emotion: the one place that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lanser_ops.common.errors import InputError
+
+# Names of the shipped taxonomies and of the published corpora. Calm is no synonym of neutral: RAVDESS has both.
+SYNONYMS = {
+    "anger": ("angry", "ang"),
+    "disgust": ("disgusted", "dis"),
+    "fear": ("fearful", "fea", "afraid"),
+    "joy": ("happy", "happiness", "hap"),
+    "neutral": ("neu", "no_emotion"),
+    "sadness": ("sad",),
+    "surprise": ("surprised", "sur", "ps", "pleasant_surprise"),
+}
+_EMOTION_OF = {synonym: emotion for emotion, synonyms in SYNONYMS.items() for synonym in synonyms}
+
+
+def emotion(label: str) -> str:
+    """The emotion that ``label`` names, in one spelling; an unknown label names itself.
+
+    >>> emotion("Happiness"), emotion("calm")
+    ('joy', 'calm')
+    """
+    name = label.casefold().replace(" ", "_")
+    return _EMOTION_OF.get(name, name)
+
+
+@dataclass(frozen=True)
+class Match:
+    """The emotions that a model and a corpus share, under the corpus' names, in its order.
+
+    ``columns`` has, for every shared label, the model's class indices whose probabilities add up to it.
+    """
+
+    labels: tuple[str, ...]
+    columns: tuple[tuple[int, ...], ...]
+
+
+def match_labels(model_labels: Sequence[str], corpus_labels: Sequence[str], renamed: Mapping[str, str]) -> Match:
+    """The emotions that both have; ``renamed`` maps labels of the model to others first.
+
+    Raises InputError for a renamed label that the model does not have, and for fewer than two shared emotions.
+    """
+    unknown = sorted(renamed.keys() - set(model_labels))
+    if unknown:
+        raise InputError(f"--map: {unknown[0]!r} is no label of the model; it has {', '.join(model_labels)}")
+    emotions = [emotion(renamed.get(label, label)) for label in model_labels]
+    columns = {
+        label: tuple(index for index, name in enumerate(emotions) if name == emotion(label)) for label in corpus_labels
+    }
+    labels = tuple(label for label in corpus_labels if columns[label])
+    if len(labels) < 2:
+        raise InputError(
+            f"the model ({', '.join(model_labels)}) and the corpus ({', '.join(corpus_labels)}) share {len(labels)} "
+            "labels; map the model's to the corpus' with --map FILE.yaml"
+        )
+    return Match(labels, tuple(columns[label] for label in labels))
