@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": ("training.compare", "the difference between two arms, with its interval"),
     "probe": ("training.probe", "what a frozen representation knows: emotion, pitch, energy, rate"),
     "predict": ("training.predict", "label probabilities of audio files"),
+    "export-model": ("training.export_model", "a trained model as ONNX or for the Hugging Face hub"),
     "report": ("lanser_ops.commands.report", "report.html and dataset card of an output directory"),
     "taxonomies": ("lanser_ops.commands.taxonomies", "what taxonomies there are, or one in full"),
     "inspect": ("lanser_ops.commands.inspect", "what an output directory or a shard holds"),
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: lanser COMMAND …   (lanser COMMAND --help says more)\n")
         for name, (_, what) in COMMANDS.items():
-            print(f"  {name:<11} {what}")
+            print(f"  {name:<12} {what}")
         return 0 if argv else 2
     if argv[0] not in COMMANDS:
         print(f"lanser: no command {argv[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,14 +12,12 @@ from torch import Tensor, nn
 
 from lanser_ops.audio.decode import SAMPLE_RATE
 from training.features import Augment, crop, draw, generator_for, pad
-from training.loop import MAX_NORM, learning_rate, make_optimizer
+from training.frozen import summaries, together
+from training.loop import MAX_NORM, learning_rate, make_optimizer, set_rate
 from training.losses import balance, cross_entropy
 from training.model import EmotionModel
 from training.trainer import seed_step
 
-# A longer clip is represented by its middle; few clips of emotion corpora are.
-MAX_S = 20.0
-EVALUATION_BATCH = 16
 # The linear classifier on a frozen network: the L2 penalty on standardised inputs, and L-BFGS iterations.
 PENALTY, ITERATIONS = 1e-2, 200
 
@@ -27,7 +26,8 @@ PENALTY, ITERATIONS = 1e-2, 200
 class FitSpec:
     """How a classifier is trained: ``peak`` is the peak learning rate, ``warmup`` a share of ``steps``.
 
-    With ``bf16`` the network computes in bfloat16; weights, features and loss stay float32.
+    With ``bf16`` the network computes in bfloat16; weights, features and loss stay float32. ``layer_decay`` is that of
+    training.blocks.rate_scales.
     """
 
     steps: int
@@ -38,6 +38,7 @@ class FitSpec:
     crop_s: float
     augment: Augment | None
     bf16: bool = False
+    layer_decay: float = 1.0
 
 
 def fit(
@@ -49,13 +50,14 @@ def fit(
     device: torch.device,
     after_step: Callable[[int, float], bool],
 ) -> None:
-    """Train all of ``model`` on ``waves``, each float32 (samples,) at 16 kHz, with class-balanced cross-entropy.
+    """Train what is open of ``model`` on ``waves``, with class-balanced cross-entropy.
 
-    ``labels`` are class indices. ``after_step`` is called with the number of steps done and the loss; training ends
-    when it returns true. ``model`` is on ``device`` and in evaluation mode afterwards.
+    ``waves`` are float32 (samples,) at 16 kHz, ``labels`` class indices. ``after_step`` is called with the number of
+    steps done and the loss; training ends when it returns true. ``model`` is on ``device`` and in evaluation mode
+    afterwards.
     """
     model.to(device).train()
-    optimizer = make_optimizer(model, spec.weight_decay)
+    optimizer = make_optimizer(model, spec.weight_decay, spec.layer_decay)
     one_hot = np.eye(len(model.spec.labels))[list(labels)]
     weights = torch.from_numpy(balance(one_hot)).float()
     targets = torch.from_numpy(one_hot).float()
@@ -66,8 +68,7 @@ def fit(
         clips = [crop(waves[row], size, position) for row, position in zip(rows, draws[:, 0].tolist(), strict=True)]
         padded, lengths = (tensor.to(device) for tensor in pad(clips, size))
         seed_step(seed, step, 0)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, spec.steps, spec.peak, spec.warmup)
+        set_rate(optimizer, learning_rate(step, spec.steps, spec.peak, spec.warmup))
         with torch.autocast(device.type, torch.bfloat16, enabled=spec.bf16):
             logits = model(padded, lengths, draws.to(device), spec.augment)
         weight = weights[rows].to(device)
@@ -93,20 +94,16 @@ def _rows(samples: int, spec: FitSpec, seed: int) -> Iterator[tuple[int, list[in
 
 
 @torch.inference_mode()
-def embed_all(model: EmotionModel, waves: Sequence[np.ndarray], device: torch.device) -> Tensor:
+def embed_all(
+    model: EmotionModel, waves: Sequence[np.ndarray], device: torch.device, cache: Path | None = None
+) -> Tensor:
     """The embedding of every clip, float32 (clips, width), on the CPU.
 
-    ``waves`` are float32 (samples,) at 16 kHz. ``model`` is on ``device`` and in evaluation mode afterwards.
+    The arguments are those of training.frozen.summaries.
     """
-    model.to(device).eval()
-    clips = [crop(wave, round(MAX_S * SAMPLE_RATE), 0.5) for wave in waves]
-    order = sorted(range(len(clips)), key=lambda row: len(clips[row]))  # similar lengths need little padding
-    embedded = torch.zeros(len(clips), model.width)
-    for start in range(0, len(order), EVALUATION_BATCH):
-        rows = order[start : start + EVALUATION_BATCH]
-        padded, lengths = pad([clips[row] for row in rows], len(clips[rows[-1]]))
-        embedded[rows] = model.embed(padded.to(device), lengths.to(device)).float().cpu()
-    return embedded
+    clips = summaries(model, waves, device, cache)
+    pooled = [model.pooling(*(tensor.to(device) for tensor in together([clip]))).cpu() for clip in clips]
+    return torch.cat(pooled)
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from lanser_ops.common.command import Parser, guarded
@@ -50,6 +50,7 @@ def run(argv: Sequence[str]) -> None:
     from schemas.metrics import confusion
     from training.classifier import probabilities
     from training.confusion import draw_confusion, text_confusion
+    from training.level import measure_sound
     from training.model import load_model
     from training.predictions import PREDICTIONS, Prediction, predict_label, write_predictions
     from training.statistics import intervals
@@ -65,6 +66,8 @@ def run(argv: Sequence[str]) -> None:
         if utterance.label in match.labels and (not has_splits or utterance.split == TEST)
     ]  # fmt: skip
     clips, skipped = load(corpus, tested)
+    # The gain is that of the corpus, whose level may differ from that of the training.
+    model.spec = replace(model.spec, gain_db=measure_sound(clips.values()).gain_db)
     by_class = probabilities(model, list(clips.values()), device)
     shared = torch.stack([by_class[:, list(columns)].sum(dim=1) for columns in match.columns], dim=1)
     # No class may have any probability left that the corpus knows nothing of.

@@ -19,12 +19,16 @@ from torch import Tensor
 from lanser_ops.common.errors import InputError
 from schemas.metrics import FIGURES, confusion, scores
 from training.backbones import peak_rate
-from training.classifier import FitSpec, embed_all, fit, fit_linear, probabilities
+from training.blocks import open_blocks
+from training.classifier import FitSpec, fit, probabilities
 from training.corpora.folds import VAL_SHARE, Fold, hold_out, take_fraction
 from training.corpora.utterance import Corpus, clip_names
 from training.early_stopping import EarlyStopping
 from training.features import Augment
+from training.frozen import fit_frozen, frozen_probabilities, summaries
+from training.level import measure_sound
 from training.model import EmotionModel, new_model, with_new_head
+from training.model_options import ModelOptions
 from training.predictions import Prediction, predict_label
 from training.progress import StepProgress
 from training.statistics import intervals
@@ -43,27 +47,29 @@ class Trained:
 
 
 class Experiment:
-    """What all runs on a corpus share; embeddings for --frozen are computed once.
+    """What all runs on a corpus share; summaries of a frozen encoder are computed once.
 
-    ``args`` are the options of `lanser finetune`, ``waves`` the corpus' waveforms by row, without those that cannot
-    be decoded. Without ``base`` every run starts from the untrained network that --from-scratch names.
+    ``args`` are the options of `lanser finetune`, ``options`` those of them that concern the network, ``waves`` the
+    corpus' waveforms by row, without those that cannot be decoded. Without ``base`` every run starts from the backbone.
     """
 
     def __init__(
         self,
         args: argparse.Namespace,
+        options: ModelOptions,
         corpus: Corpus,
         base: EmotionModel | None,
         waves: Mapping[int, np.ndarray],
         device: torch.device,
     ):
-        self.args, self.corpus, self.base, self.device = args, corpus, base, device
+        self.args, self.options, self.corpus, self.base, self.device = args, options, corpus, base, device
         self.labels = [corpus.labels.index(utterance.label) for utterance in corpus.utterances]
-        # A linear classifier has a single optimum, so there is nothing to stop early.
-        self.steps = 1 if args.frozen else args.steps
+        # The head of a frozen encoder is fitted to its optimum, so there is nothing to stop early.
+        self.steps = 1 if options.frozen else args.steps
         self._clips = clip_names(corpus)
         self._waves = waves
-        self._embedded: dict[int, Tensor] = {}
+        self._sound = measure_sound(list(waves.values()))
+        self._summaries: dict[int, dict[int, Tensor]] = {}
 
     def decoded(self, rows: Sequence[int]) -> list[int]:
         """Those of ``rows`` that could be decoded."""
@@ -81,7 +87,7 @@ class Experiment:
                 "speakers"
             )
         trained = self.train(rows, self.decoded(fold.val), seed, report)
-        values = probabilities(trained.model, [self._waves[row] for row in tested], self.device).tolist()
+        values = self._probabilities(trained.model, tested, seed).tolist()
         predictions = []
         for row, by_class in zip(tested, values, strict=True):
             utterance = self.corpus.utterances[row]
@@ -105,11 +111,18 @@ class Experiment:
         All rows were decoded. ``report`` is called after every step.
         """
         model = self._start(seed)
-        labels = [self.labels[row] for row in rows]
-        if self.args.frozen:
-            model.head = fit_linear(self._embeddings(model, seed)[list(rows)], labels, len(self.corpus.labels))
+        if self.options.frozen:
+            self._fit_head(model, rows, seed)
             report(1, None)
-            return Trained(model.eval(), 1, 0)
+            return Trained(model, 1, 0)
+        val_rows = list(val)
+        if not val_rows:
+            rows, val_rows = hold_out(self.corpus, rows, self._val_share(rows), seed)
+        if not model.is_resnet:
+            # From a random head, the first steps would distort what a pretrained encoder knows (Kumar et al. 2022,
+            # arXiv 2202.10054).
+            self._fit_head(model, rows, seed)
+        open_blocks(model, self.options.blocks)
         spec = FitSpec(
             steps=self.args.steps,
             batch_size=self.args.batch_size,
@@ -119,26 +132,29 @@ class Experiment:
             crop_s=self.args.crop_s,
             augment=Augment() if self.args.augment else None,
             bf16=self.args.precision == "bf16",
+            layer_decay=self.options.layer_decay,
         )
-        val_rows = list(val)
-        if not val_rows:
-            rows, val_rows = hold_out(self.corpus, rows, self._val_share(rows), seed)
-            labels = [self.labels[row] for row in rows]
         waves, val_waves = ([self._waves[row] for row in part] for part in (rows, val_rows))
         stopping = None
         if val_rows:
             val_labels = [self.labels[row] for row in val_rows]
             stopping = EarlyStopping(model, val_waves, val_labels, spec.steps, self.args.patience, self.device)
+            if not model.is_resnet:  # the head alone may be better than what follows
+                stopping.after_step(0)
 
         def after_step(step: int, loss: float) -> bool:
             report(step, loss)
             return stopping is not None and stopping.after_step(step)
 
-        fit(model, waves, labels, spec, seed, self.device, after_step)
+        fit(model, waves, [self.labels[row] for row in rows], spec, seed, self.device, after_step)
         if stopping is None:
             return Trained(model, spec.steps, 0)
         stopping.restore()
         return Trained(model, stopping.best_step, len(val_rows))
+
+    def _fit_head(self, model: EmotionModel, rows: Sequence[int], seed: int) -> None:
+        by_row = self._frozen(model, seed)
+        fit_frozen(model, [by_row[row] for row in rows], [self.labels[row] for row in rows])
 
     def _val_share(self, rows: Sequence[int]) -> float:
         """The share of the speakers of ``rows`` to validate on; by default none if there are too few speakers."""
@@ -150,21 +166,27 @@ class Experiment:
         """The network before it is trained on the corpus."""
         set_seed(seed)
         name = Path(self.args.data).stem
-        if self.base is None:
-            return new_model(self.args.from_scratch, name, self.corpus.labels).eval()
-        return with_new_head(copy.deepcopy(self.base), name, self.corpus.labels).eval()
+        if self.base is not None:
+            return with_new_head(copy.deepcopy(self.base), name, self.corpus.labels, self._sound.gain_db).eval()
+        return new_model(self.options.backbone, name, self.corpus.labels, self.options.pooling, self._sound).eval()
 
-    def _embeddings(self, model: EmotionModel, seed: int) -> Tensor:
-        """All clips' embeddings, (clips, width), 0 for one that was not decoded.
+    def _frozen(self, model: EmotionModel, seed: int) -> dict[int, Tensor]:
+        """The `summaries` of all clips that were decoded, by row.
 
-        Without a base the network differs from seed to seed.
+        Without a base a ResNet differs from seed to seed.
         """
-        key = seed if self.base is None else 0
-        if key not in self._embedded:
-            embedded = torch.zeros(len(self.labels), model.width)
-            embedded[list(self._waves)] = embed_all(model, list(self._waves.values()), self.device)
-            self._embedded[key] = embedded
-        return self._embedded[key]
+        key = seed if self.base is None and model.is_resnet else 0
+        if key not in self._summaries:
+            clips = summaries(model, list(self._waves.values()), self.device, self.options.cache)
+            self._summaries[key] = dict(zip(self._waves, clips, strict=True))
+        return self._summaries[key]
+
+    def _probabilities(self, model: EmotionModel, rows: Sequence[int], seed: int) -> Tensor:
+        """Label probabilities, float32 (clips, labels), of the corpus' ``rows``."""
+        if self.options.frozen:
+            clips = self._frozen(model, seed)
+            return frozen_probabilities(model, [clips[row] for row in rows])
+        return probabilities(model, [self._waves[row] for row in rows], self.device)
 
 
 def run_all(

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from lanser_ops.common.command import Parser, between, guarded, positive
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
-from training.backbones import RESNETS
 from training.corpora.folds import VAL_SHARE, Fold, make_folds
 from training.corpora.read import add_corpus_options, load, read_corpus
 from training.corpora.utterance import TEST, VAL
+from training.model_options import add_model_options, read_model_options
 from training.tracking import add_tracker_option, start_trackers, tracker_options
 
 if TYPE_CHECKING:
@@ -29,13 +29,12 @@ RESULTS = "results.json"
 def build_parser() -> Parser:
     parser = Parser("lanser finetune", description="Fine-tune and evaluate on labelled speech.")
     parser.add_argument("--checkpoint", metavar="RUN", help="the output of lanser pretrain")
-    parser.add_argument("--from-scratch", metavar="BACKBONE", help=f"instead of --checkpoint: {', '.join(RESNETS)}")
+    add_model_options(parser)
     add_corpus_options(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="RUN2")
     parser.add_argument("--only-folds", nargs="+", type=int, metavar="FOLD", help="test on these folds, from 0")
     parser.add_argument("--label-fraction", nargs="+", type=_share, default=[1.0], metavar="SHARE")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--frozen", action="store_true", help="fit a linear classifier on the unchanged network")
     parser.add_argument("--steps", type=positive(int), default=600, help="optimizer steps, the same for every share")
     parser.add_argument("--batch-size", type=positive(int), default=32)
     parser.add_argument("--lr", type=positive(float), help="peak learning rate (1e-3; 3e-5 for audio encoders)")
@@ -69,8 +68,8 @@ def _share(text: str) -> float:
 def run(argv: Sequence[str]) -> None:
     """Parse ``argv``, evaluate, and export; raises InputError for what the user has to fix."""
     args = build_parser().parse_args(argv)
-    if bool(args.checkpoint) == bool(args.from_scratch):
-        raise InputError("give either --checkpoint RUN or --from-scratch BACKBONE")
+    if bool(args.checkpoint) == bool(args.backbone):
+        raise InputError("give either --checkpoint RUN or --backbone NAME")
     # Not for --help or a mistyped option: torch and transformers take seconds to import.
     import torch
     from accelerate import Accelerator
@@ -83,14 +82,15 @@ def run(argv: Sequence[str]) -> None:
     device = torch.device(resolve_device(args.device))
     corpus = read_corpus(args.data, args.root, args.labels)
     base = load_model(args.checkpoint) if args.checkpoint else None
+    options = read_model_options(args, base.spec.backbone if base else None)
     folds = make_folds(corpus, args.folds)
     fold_numbers = list(range(len(folds))) if args.only_folds is None else args.only_folds
     if not set(fold_numbers) <= set(range(len(folds))):
         raise InputError(f"--only-folds {' '.join(map(str, fold_numbers))}: the folds are 0 to {len(folds) - 1}")
     trackers = tracker_options(args.tracker, args.output)
     waves, skipped = load(corpus)
-    experiment = Experiment(args, corpus, base, waves, device)
-    options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+    experiment = Experiment(args, options, corpus, base, waves, device)
+    record = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
     plan = [
         (folds[number], number, fraction, seed)
         for fraction in args.label_fraction
@@ -99,13 +99,13 @@ def run(argv: Sequence[str]) -> None:
     ]
     accelerator = Accelerator(cpu=device.type == "cpu", **trackers)
     args.output.mkdir(parents=True, exist_ok=True)
-    start_trackers(accelerator, options)
+    start_trackers(accelerator, record)
     progress = StepProgress(experiment.steps * (len(plan) + args.export))
     try:
         runs, predictions = run_all(experiment, plan, accelerator, progress)
         summary = summarise(runs, predictions)
         results = {
-            "options": options, "labels": corpus.labels, "clips": len(waves), "skipped": skipped, "device": str(device),
+            "options": record, "labels": corpus.labels, "clips": len(waves), "skipped": skipped, "device": str(device),
             "summary": summary, "runs": runs,
         }  # fmt: skip
         (args.output / RESULTS).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

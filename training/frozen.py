@@ -107,7 +107,8 @@ def fit_frozen(model: EmotionModel, clips: Sequence[Tensor], labels: Sequence[in
     nn.init.zeros_(head.bias)
     # Pooled summaries are small, and in double precision the result does not depend on the order of sums.
     kind = torch.float32 if pooling.attention is not None else torch.float64
-    pooling, head, summary = pooling.to(kind), head.to(kind), summary.to(kind)
+    pooling, head = pooling.to(kind), head.to(kind)
+    summary = (summary.to(kind) - pooling.centre) / pooling.scale
     one_hot = np.eye(len(model.spec.labels))[list(labels)]
     targets, weights = (torch.from_numpy(array).to(kind) for array in (one_hot, balance(one_hot)))
     parameters = [*pooling.parameters(), *head.parameters()]
@@ -116,7 +117,7 @@ def fit_frozen(model: EmotionModel, clips: Sequence[Tensor], labels: Sequence[in
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        logits = head(pooling(summary, segments))
+        logits = head(pooling.mix(summary, segments))
         entropy = -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)
         squares = torch.stack([weight.square().sum() for weight in penalised])
         value = (entropy * weights).mean() + penalty * squares.sum() / 2

@@ -11,9 +11,10 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from training.blocks import rate_scales
 from training.dataset import Batch
 from training.features import Augment
-from training.model import EmotionModel, rate_scales
+from training.model import EmotionModel
 
 MAX_NORM = 1.0
 
@@ -41,7 +42,7 @@ def make_optimizer(
 ) -> torch.optim.AdamW:
     """AdamW without decay of vectors (norms and biases), over what is open of ``model``. `set_rate` sets its rate.
 
-    ``layer_decay`` is that of training.model.rate_scales; ``heads`` are further layers, which have the peak rate.
+    ``layer_decay`` is that of training.blocks.rate_scales; ``heads`` are further layers, which have the peak rate.
     """
     weights = dict(model.named_parameters())
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}

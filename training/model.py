@@ -31,6 +31,7 @@ from transformers.utils import logging as transformers_logging
 from lanser_ops.audio.decode import SAMPLE_RATE
 from lanser_ops.common.errors import InputError, first_line
 from training.backbones import AUDIO_ENCODERS, LAST, RESNETS, WHISPER, Layers, PoolingSpec, is_whisper
+from training.blocks import open_blocks
 from training.encoders import encode_waves, inside, resnet_maps
 from training.features import LOG_MEL, Augment, LogMel, check_features, gain, spec_augment
 from training.level import Sound, filtered, low_pass
@@ -159,55 +160,6 @@ class EmotionModel(nn.Module):
     ) -> Tensor:
         """Logits, float (batch, labels); the arguments are those of `encode`."""
         return self.head(self.dropout(self.embed(waves, lengths, draws, augment)))
-
-
-def blocks_of(model: EmotionModel) -> nn.ModuleList | None:
-    """The transformer blocks of the encoder, lowest first; a ResNet has none."""
-    if model.is_resnet:
-        return None
-    return model.encoder.layers if model.is_whisper else model.encoder.encoder.layers
-
-
-def open_blocks(model: EmotionModel, blocks: int | None) -> None:
-    """Train the uppermost ``blocks`` of the encoder, all of it for None, none of it for 0; always what follows it.
-
-    Raises InputError if the encoder has fewer blocks.
-    """
-    layers = blocks_of(model)
-    if blocks and (layers is None or blocks > len(layers)):
-        raise InputError(
-            f"--unfreeze {blocks}: {model.spec.backbone} has "
-            + (f"{len(layers)} blocks" if layers is not None else "no blocks; leave it out to train all of it")
-        )
-    model.encoder.requires_grad_(blocks is None)
-    if blocks and layers is not None:
-        layers[-blocks:].requires_grad_(True)
-        if model.is_whisper:
-            model.encoder.layer_norm.requires_grad_(True)
-    if model.is_whisper:  # sinusoids, which are constants
-        model.encoder.embed_positions.requires_grad_(False)
-    elif not model.is_resnet:  # the papers of these encoders fine-tune them with the convolutions frozen
-        model.encoder.feature_extractor._freeze_parameters()
-
-
-def rate_scales(model: EmotionModel, decay: float) -> dict[str, float]:
-    """The learning rate of every parameter that is trained, by name, relative to the peak.
-
-    It is multiplied by ``decay`` from each block of the encoder to the one below it; what follows the encoder has the
-    peak rate (Clark et al. 2020, ELECTRA).
-    """
-    layers = blocks_of(model)
-    count = 0 if layers is None else len(layers)
-    depth = {weight: count - number for number, block in enumerate(layers or ()) for weight in block.parameters()}
-    encoder = set(model.encoder.parameters())
-    top = set(model.encoder.layer_norm.parameters()) if model.is_whisper else set()
-
-    def blocks_above(weight: nn.Parameter) -> int:
-        if weight not in encoder:
-            return 0
-        return 1 if weight in top else depth.get(weight, count + 1)
-
-    return {name: decay ** blocks_above(weight) for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def new_model(

@@ -66,7 +66,10 @@ class Pooling(nn.Module):
 
     def forward(self, summary: Tensor, segments: Tensor) -> Tensor:
         """One vector per clip, float (batch, out_width), of what `summarise` returns."""
-        standardised = (summary - self.centre) / self.scale
+        return self.mix((summary - self.centre) / self.scale, segments)
+
+    def mix(self, standardised: Tensor, segments: Tensor) -> Tensor:
+        """`forward` of summaries that are standardised."""
         if self.layer_logits is None:
             mixed = standardised[:, :, 0]
         else:

@@ -2,51 +2,98 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
+from training.recordings import find_recordings
+
+OUTPUTS = (".csv", ".jsonl")
 
 
 def build_parser() -> Parser:
     parser = Parser("lanser predict", description="Label probabilities of audio files.")
-    parser.add_argument("audio", nargs="+", type=Path, metavar="AUDIO")
+    parser.add_argument(
+        "audio", nargs="+", metavar="AUDIO", help="files, folders, globs, or manifests (CSV, TSV, JSONL) with a path"
+    )
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the output of lanser finetune or pretrain")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a .csv or .jsonl instead of the terminal")
     parser.add_argument("--json", action="store_true", help="print a line of JSON per file")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     return parser
 
 
 def run(argv: Sequence[str]) -> None:
-    """Print the probabilities of every file; after the others, raises InputError for files that cannot be decoded."""
+    """Print or write the probabilities of every file; files that cannot be decoded are named and left out.
+
+    Raises InputError if none can be decoded, and for what the user has to fix.
+    """
     args = build_parser().parse_args(argv)
+    if args.output and args.output.suffix.lower() not in OUTPUTS:
+        raise InputError(f"--output {args.output}: use a name that ends in {' or '.join(OUTPUTS)}")
+    paths = find_recordings(args.audio)
     # Not for --help or a mistyped option: torch and transformers take seconds to import.
+    import torch
+
     from lanser_ops.audio.decode import AudioError, read_all
     from training.classifier import probabilities
     from training.model import load_model
+    from training.predictions import predict_label
+    from training.progress import StepProgress
 
+    device = torch.device(resolve_device(args.device))
     model = load_model(args.checkpoint)
-    failures = []
-    for path in args.audio:
-        try:
-            with path.open("rb") as stream:
-                wave = read_all(stream)
-        except (AudioError, OSError) as error:
-            failures.append(f"{path}: {error}")
-            continue
-        [by_index] = probabilities(model, [wave]).tolist()
-        by_label = dict(sorted(zip(model.spec.labels, by_index, strict=True), key=lambda pair: -pair[1]))
-        if args.json:
-            print(json.dumps({"path": str(path), "probabilities": by_label}))
-        else:
-            print(f"{path}  " + "  ".join(f"{label} {value:.3f}" for label, value in by_label.items()))
-    for line in failures[1:]:
-        print(f"lanser predict: cannot be decoded: {line}", file=sys.stderr)
-    if failures:
-        raise InputError(f"cannot be decoded: {failures[0]}")
+    progress = StepProgress(len(paths), unit="file") if args.output else None
+    rows: list[dict[str, Any]] = []
+    try:
+        for number, path in enumerate(paths, 1):
+            try:
+                with path.open("rb") as stream:
+                    wave = read_all(stream)
+            except (AudioError, OSError) as error:
+                print(f"cannot be decoded, left out: {path}: {error}", file=sys.stderr)
+                continue
+            finally:
+                if progress:
+                    progress.update(number, path.name)
+            label, by_label = predict_label(probabilities(model, [wave], device)[0].tolist(), model.spec.labels)
+            rows.append({"path": str(path), "predicted": label, "probabilities": by_label})
+            if not args.output:
+                print(json.dumps(rows[-1]) if args.json else _line(rows[-1]))
+    finally:
+        if progress:
+            progress.close()
+    if not rows:
+        raise InputError(f"none of {len(paths)} files can be decoded")
+    if args.output:
+        _write(args.output, rows, model.spec.labels)
+        print(f"written: {args.output}, {len(rows)} of {len(paths)} files")
+
+
+def _line(row: dict[str, Any]) -> str:
+    ranked = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])
+    return f"{row['path']}  " + "  ".join(f"{label} {value:.3f}" for label, value in ranked)
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]], labels: Sequence[str]) -> None:
+    """A line of JSON per row, or a CSV with a column per label."""
+    try:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            if path.suffix.lower() == ".jsonl":
+                stream.writelines(json.dumps(row) + "\n" for row in rows)
+                return
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["path", "predicted", *labels])
+            writer.writerows([row["path"], row["predicted"], *row["probabilities"].values()] for row in rows)
+    except OSError as error:
+        raise InputError(f"--output {path}: cannot be written ({error.strerror}); choose another file") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,8 +29,8 @@ from training.tracking import add_tracker_option, tracker_options
 
 OPTIONS = "run.json"
 # Options that may differ when a run is resumed: they change neither the samples' order nor the arithmetic.
-FREE = ("shards", "output", "cache", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps")
-FREE += ("tracker",)
+FREE = {"shards", "output", "cache", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps"}
+FREE |= {"tracker"}
 
 
 def build_parser() -> Parser:
@@ -110,13 +110,14 @@ def run(argv: Sequence[str]) -> None:
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.utils import set_seed
 
+    from training.blocks import open_blocks
     from training.checkpoints import list_checkpoints
     from training.dataset import Layout, check_layout
     from training.features import Augment
     from training.level import measure_sound
     from training.loop import end_processes
     from training.losses import TargetSpec
-    from training.model import new_model, open_blocks
+    from training.model import new_model
     from training.objectives import PretrainNetwork
     from training.prepare import SampleSpec, prepare, with_prosody
     from training.shards import parse_sources

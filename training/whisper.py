@@ -6,6 +6,7 @@ Windows are as short as the clips. What follows a clip is at the floor of its lo
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from training.encoders import inside
 N_FFT, HOP = 400, 160
 # Below a clip's loudest band and frame, in powers of ten.
 RANGE = 8.0
+# The least power that has a logarithm.
+FLOOR = 1e-10
 HEAD_WIDTH = 64
 # The second convolution halves the frames.
 STRIDE = 2
@@ -59,8 +62,8 @@ class WhisperMel(nn.Module):
                 waves.float(), N_FFT, HOP, window=self.window, center=True, pad_mode="reflect", return_complex=True
             )[:, :, :width]
             power = spectrum.real.square() + spectrum.imag.square()
-            logarithm = torch.log10(torch.matmul(self.filters, power).clamp(min=1e-10))
-        floors = logarithm.amax(dim=(1, 2)) - RANGE
+            logarithm = torch.log10(torch.matmul(self.filters, power).clamp(min=FLOOR))
+        floors = (logarithm.amax(dim=(1, 2)) - RANGE).clamp(min=math.log10(FLOOR))
         features = torch.maximum(logarithm, floors[:, None, None])
         return (features + 4) / 4, frames, (floors + 4) / 4
 

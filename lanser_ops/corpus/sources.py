@@ -17,36 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lanser_ops import storage, tar
+from lanser_ops.common.audio_files import AUDIO_EXTENSIONS
 from lanser_ops.common.errors import InputError
 from lanser_ops.corpus import manifests
 from schemas.records import SOURCE_SCHEMA
 
-AUDIO_EXTENSIONS = frozenset(
-    [
-        "aac",
-        "aif",
-        "aiff",
-        "amr",
-        "au",
-        "caf",
-        "flac",
-        "m4a",
-        "m4b",
-        "mka",
-        "mkv",
-        "mov",
-        "mp2",
-        "mp3",
-        "mp4",
-        "oga",
-        "ogg",
-        "opus",
-        "wav",
-        "wave",
-        "webm",
-        "wma",
-    ]
-)
 ROW_SCHEMA = SOURCE_SCHEMA.remove(0)
 STAT_THREADS = 16
 
