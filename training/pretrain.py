@@ -29,9 +29,8 @@ from training.tracking import add_tracker_option, tracker_options
 
 OPTIONS = "run.json"
 # Options that may differ when a run is resumed: they change neither the samples' order nor the arithmetic.
-FREE = (
-    "shards", "output", "cache", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps", "tracker"
-)  # fmt: skip
+FREE = {"shards", "output", "cache", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps"}
+FREE |= {"tracker"}
 
 
 def build_parser() -> Parser:

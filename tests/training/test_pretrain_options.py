@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from training.checkpoints import list_checkpoints
-from training.model import load_model
+from training.model import EmotionModel, load_model
 from training.pretrain import main
 from training.qualities import QUALITIES
 
@@ -139,3 +139,36 @@ def test_options_that_do_not_go_together(corpora, make_shards, tmp_path, capsys)
     main(command(tmp_path / "run", *mixture))
     assert "labels x, y of other, but " in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def frozen(run, shards, cache, *more):
+    options = ["--backbone", "whisper", "--frozen", "--cache", cache, "--shards", shards, "--epochs", "3"]
+    return ["--output", str(run), "--device", "cpu", "--batch-size", "8", *map(str, [*options, *more])]
+
+
+def test_what_follows_a_frozen_encoder_is_trained_on_stored_features(shards, tmp_path, capsys, monkeypatch):
+    cache, run = tmp_path / "cache", tmp_path / "run"
+    assert main(frozen(tmp_path / "whole", shards, cache)) == 0
+    assert len(list(cache.rglob("*.npy"))) == 32
+    assert main(frozen(run, shards, cache, "--max-steps", "6")) == 0
+    assert json.loads((list_checkpoints(run)[-1] / "position.json").read_text())["micro_batch"] == 2
+    # The second run and this one read the features; neither computes any.
+    monkeypatch.setattr(EmotionModel, "encode", lambda *_: pytest.fail("the encoder ran"))
+    assert main(frozen(run, shards, cache, "--resume")) == 0
+    by_run = [[line["loss"] for line in log_of(tmp_path / name) if "loss" in line] for name in ("whole", "run")]
+    assert by_run[0] == by_run[1] and len(by_run[0]) == 12
+    monkeypatch.undo()
+    trained, fresh = load_model(run), load_model(tmp_path / "whole" / "best")
+    state, other = trained.encoder.state_dict(), fresh.encoder.state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in state.items())
+    assert trained.pooling.layer_logits.abs().max() > 0 and trained.pooling.scale.min() > 0
+    capsys.readouterr()
+    message = refused(capsys, frozen(tmp_path / "more", shards, cache, "--workers", "2"))
+    assert "--frozen trains on features in memory, without loader processes; leave --workers out" in message
+
+
+def test_the_masked_control_of_a_frozen_encoder_learns(shards, tmp_path):
+    options = ["--objective", "masked", "--hidden", "16", "--epochs", "8", "--lr", "1e-2"]
+    assert main(frozen(tmp_path / "run", shards, tmp_path / "cache", *options)) == 0
+    losses = [line["val_loss"] for line in log_of(tmp_path / "run") if "val_loss" in line]
+    assert min(losses) < losses[0]
