@@ -4,9 +4,9 @@
     python benchmarks/noise.py FOLDER --output measures.parquet
     python benchmarks/noise.py /data/game --clips 1000 --seed 0 --output game.parquet
 
-The folder is read and cut as a build reads it, and every utterance is recognised, whatever the rules would make of it,
-so that rules can be compared afterwards on the same measures: benchmarks/noise_rules.py does. benchmarks/sounds.py
-makes a folder of noise.
+The folder is read and cut as a build reads it. What the detector leaves over is recognised, whatever the rules would
+make of it, so that rules can be compared afterwards on the same measures: benchmarks/noise_rules.py does. A folder of
+noise comes from benchmarks/sounds.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from faster_whisper.vad import get_vad_model
 
-from lanser_ops.asr.base import Clip, Recognizer
+from lanser_ops.asr.base import Clip, Hypothesis, Recognizer
+from lanser_ops.asr.transcribe import MIN_SPEECH_PROBABILITY
 from lanser_ops.asr.utterances import Utterance, utterances_of
+from lanser_ops.asr.whisper_quality import SURE_SPEECH_PROBABILITY
 from lanser_ops.audio.decode import SAMPLE_RATE, is_silent
 from lanser_ops.audio.segment import WINDOW
 from lanser_ops.backends import ASR, BUNDLED, backend_of, resolve
@@ -32,8 +34,6 @@ from schemas.records import SourceRow, from_table
 from schemas.specs import CutSpec, PlanSpec, TranscribeSpec
 
 POOL = 32  # utterances that are recognised together
-# Above it the detector is sure; a second decode costs several times the first and is spent on the others alone.
-SECOND_DECODE_BELOW = 0.99
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Measures:
 
     ``vad_max`` and ``vad_share`` are the highest of Silero's probabilities and the share of those over a half.
     ``level_ratio`` is standard deviation over mean of the RMS of frames of 512 samples, ``flatness`` the geometric over
-    the arithmetic mean of the power spectrum. ``second_text`` is what the full window gives.
+    the arithmetic mean of the power spectrum. ``second_text`` is what the full window gives; it costs several times the
+    first decode and is left out where the detector is sure or the text is flagged.
     """
 
     source: str
@@ -52,20 +53,23 @@ class Measures:
     vad_share: float
     level_ratio: float
     flatness: float
-    no_speech_prob: float
+    no_speech_prob: float | None
     avg_logprob: float
-    compression_ratio: float
+    compression_ratio: float | None
     flags: tuple[str, ...]
     text: str
     second_text: str | None
 
 
-def measures_of(utterances: list[Utterance], first: Recognizer, second: Recognizer) -> Iterator[Measures]:
+def measures_of(utterances: list[Utterance], first: Recognizer, second: Recognizer, sure: float) -> Iterator[Measures]:
     probabilities = [get_vad_model()(np.pad(u.samples, (0, -len(u.samples) % WINDOW))) for u in utterances]
     clips = [Clip(u.samples, u.row.language) for u in utterances]
-    doubted = [i for i, values in enumerate(probabilities) if values.max() < SECOND_DECODE_BELOW]
+    detected = [i for i, values in enumerate(probabilities) if MIN_SPEECH_PROBABILITY <= values.max() < sure]
+    hypotheses = dict(zip(detected, first.recognize([clips[i] for i in detected]), strict=True))
+    doubted = [i for i in detected if probabilities[i].max() < SURE_SPEECH_PROBABILITY and not hypotheses[i].flags]
     second_texts = dict(zip(doubted, second.recognize([clips[i] for i in doubted]), strict=True))
-    for i, (utterance, hypothesis) in enumerate(zip(utterances, first.recognize(clips), strict=True)):
+    for i, utterance in enumerate(utterances):
+        hypothesis = hypotheses.get(i, Hypothesis("", 0.0))
         yield Measures(
             source=utterance.row.source,
             seconds=len(utterance.samples) / SAMPLE_RATE,
@@ -74,9 +78,9 @@ def measures_of(utterances: list[Utterance], first: Recognizer, second: Recogniz
             vad_share=float((probabilities[i] > 0.5).mean()),
             level_ratio=level_ratio(utterance.samples),
             flatness=flatness(utterance.samples),
-            no_speech_prob=hypothesis.no_speech_prob or 0.0,
+            no_speech_prob=hypothesis.no_speech_prob,
             avg_logprob=hypothesis.avg_logprob,
-            compression_ratio=hypothesis.compression_ratio or 0.0,
+            compression_ratio=hypothesis.compression_ratio,
             flags=hypothesis.flags,
             text=hypothesis.text,
             second_text=second_texts[i].text if i in second_texts else None,
@@ -101,6 +105,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="the Parquet file to write")
     parser.add_argument("--clips", type=int, help="measure a sample of this many files (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--sure", type=float, default=2.0, help="recognise nothing from this detector probability on")
     parser.add_argument("--model", default=BUNDLED, help="as --asr-model")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -116,7 +121,7 @@ def main() -> None:
     utterances = (item for item in utterances_of(rows, sources.roots, CutSpec()) if isinstance(item, Utterance))
     measured: list[Measures] = []
     while pool := list(islice(utterances, POOL)):
-        measured.extend(measures_of(pool, first, second))
+        measured.extend(measures_of(pool, first, second, args.sure))
         print(f"\r{len(measured)} utterances", end="", flush=True)
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in measured]), args.output)
     print(f"\n{args.output}: {len(measured)} utterances of {len(rows)} files")

@@ -2,17 +2,18 @@
 """Sound without speech, as a folder of WAV files: noise, bytes read as sound, tones, music-like sound, crowds, silence.
 
     python benchmarks/sounds.py --output /tmp/sounds --clips 1000
-    python benchmarks/sounds.py --output /tmp/bytes --clips 300 --seed 1 --kinds file_bytes --files /usr/lib --seconds 0.6 3
+    python benchmarks/sounds.py --output /tmp/bytes --clips 300 --seed 1 --kinds file_bytes --seconds 0.6 3
 
-Equally many of each kind, each in a folder of its name, generated from the seed: from 0.2 to 30 s (evenly by logarithm),
-at 8, 11.025, 16 and 44.1 kHz, with peaks from -40 to 0 dBFS. Bytes are written as 8-bit PCM at 11.025 kHz and as loud
-as they are. The voices of crowds are those of examples/audio.
+Equally many of each kind, each in a folder of its name, generated from the seed: from 0.2 to 30 s (evenly by
+logarithm), at 8, 11.025, 16 and 44.1 kHz, with peaks from -40 to 0 dBFS. Bytes are written as 8-bit PCM at 11.025 kHz
+and as loud as they are. The voices of crowds are those of examples/audio.
 """
 
 from __future__ import annotations
 
 import argparse
 import bz2
+import io
 import lzma
 import zlib
 from collections.abc import Callable
@@ -146,7 +147,7 @@ def vowels(time: np.ndarray, random: Random) -> np.ndarray:
 def voices() -> tuple[np.ndarray, ...]:
     """The speech of examples/audio, float32 at 16 kHz."""
     names = [path for path in sorted(REPOSITORY.glob("examples/audio/*/*.*")) if path.parent.name != "broken"]
-    return tuple(read_all(path.open("rb")) for path in names)
+    return tuple(read_all(io.BytesIO(path.read_bytes())) for path in names)
 
 
 def crowd(time: np.ndarray, random: Random) -> np.ndarray:

@@ -12,7 +12,7 @@ from lanser_ops.audio.decode import is_silent
 from lanser_ops.corpus.plan import read_unit
 from lanser_ops.output import attempts
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.output.rejects import count_reasons, write_transcripts
+from lanser_ops.output.rejects import count_reasons, seconds_of, write_transcripts
 from lanser_ops.process import release_memory
 from schemas.records import TRANSCRIPT_SCHEMA, Reject, SourceRow, Transcript, make_reject, to_table, utterance_key
 from schemas.specs import CutSpec
@@ -49,7 +49,7 @@ def transcribe_unit(
 
 def _counts(transcripts: Sequence[Transcript], rejects: Sequence[Reject]) -> StageCounts:
     audio_s = sum(transcript.duration_s for transcript in transcripts)
-    audio_s += sum(row.end_s - row.start_s for row in rejects if row.start_s is not None and row.end_s is not None)
+    audio_s += sum(seconds_of(reject.reason, reject.start_s, reject.end_s) for reject in rejects)
     return StageCounts(len(transcripts) + len(rejects), audio_s, rejects=count_reasons(rejects))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import BinaryIO
@@ -11,6 +13,7 @@ import numpy as np
 
 from lanser_ops import storage
 from lanser_ops.audio.decode import SAMPLE_RATE, decode
+from lanser_ops.corpus.folders import on_disk
 from schemas.records import SourceRow
 
 
@@ -28,6 +31,13 @@ def is_broken_tar(row: SourceRow) -> bool:
 def open_recording(row: SourceRow, roots: Sequence[str]) -> BinaryIO:
     """Open the file of ``row``, or the member of a tar that it names. Raises OSError."""
     path = storage.join(roots[row.root], row.path)
+    if storage.is_remote(path):
+        if not storage.is_store(path):
+            raise OSError(errno.EPROTONOSUPPORT, "addresses of this kind are not read", path)
+    elif "\0" in path:
+        raise FileNotFoundError(errno.ENOENT, "no file has a NUL in its name", path)
+    elif os.path.isdir(path := on_disk(path)):
+        raise IsADirectoryError(errno.EISDIR, "a folder that cannot be listed, or is named as a file", path)
     if row.offset is None:
         return storage.open_seekable(path)
     with storage.open_read(path) as stream:
