@@ -51,7 +51,17 @@ AUDIO_START = re.compile(
 # arecord 0x80000000, FFmpeg 0xffffffff). The samples then extend to the end of the file, as they do if it is 0.
 OPEN_LENGTHS = (0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
 
-Reason = Literal["not_audio", "truncated", "empty", "not_finite", "no_audio_track", "decode_error"]
+Reason = Literal[
+    "not_audio",
+    "truncated",
+    "empty",
+    "not_finite",
+    "no_audio_track",
+    "decode_error",
+    "too_large",
+    "timeout",
+    "decoder_died",
+]
 RatedBlock = tuple[int, np.ndarray]  # sample rate in Hz, mono float32 samples of shape (samples,)
 
 

@@ -12,7 +12,8 @@ from typing import BinaryIO
 import numpy as np
 
 from lanser_ops import storage
-from lanser_ops.audio.decode import SAMPLE_RATE, decode
+from lanser_ops.audio import guarded
+from lanser_ops.audio.decode import SAMPLE_RATE
 from lanser_ops.corpus.folders import on_disk
 from schemas.records import SourceRow
 
@@ -48,7 +49,7 @@ def open_recording(row: SourceRow, roots: Sequence[str]) -> BinaryIO:
 def decode_recording(row: SourceRow, roots: Sequence[str]) -> Iterator[np.ndarray]:
     """Blocks of float32 samples at 16 kHz. Raises AudioError or OSError, possibly after some blocks."""
     with open_recording(row, roots) as stream:
-        yield from decode(stream)
+        yield from guarded.decode(stream)
 
 
 def to_samples(seconds: float) -> int:
