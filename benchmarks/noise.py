@@ -22,9 +22,8 @@ import pyarrow.parquet as pq
 from faster_whisper.vad import get_vad_model
 
 from lanser_ops.asr.base import Clip, Hypothesis, Recognizer
-from lanser_ops.asr.transcribe import MIN_SPEECH_PROBABILITY
+from lanser_ops.asr.quality import MIN_SPEECH_PROBABILITY, SURE_SPEECH_PROBABILITY, level_ratio
 from lanser_ops.asr.utterances import Utterance, utterances_of
-from lanser_ops.asr.whisper_quality import SURE_SPEECH_PROBABILITY
 from lanser_ops.audio.decode import SAMPLE_RATE, is_silent
 from lanser_ops.audio.segment import WINDOW
 from lanser_ops.backends import ASR, BUNDLED, backend_of, resolve
@@ -85,12 +84,6 @@ def measures_of(utterances: list[Utterance], first: Recognizer, second: Recogniz
             text=hypothesis.text,
             second_text=second_texts[i].text if i in second_texts else None,
         )
-
-
-def level_ratio(samples: np.ndarray) -> float:
-    frames = samples[: len(samples) // WINDOW * WINDOW].reshape(-1, WINDOW)
-    levels = np.sqrt(np.mean(np.square(frames, dtype=np.float64), axis=1))
-    return float(levels.std() / levels.mean()) if levels.any() else 0.0
 
 
 def flatness(samples: np.ndarray) -> float:
