@@ -214,6 +214,16 @@ def run_lengths(time: np.ndarray, random: Random) -> np.ndarray:
     return bytes_of(pairs.tobytes())(time, random)
 
 
+def pictures(time: np.ndarray, random: Random) -> np.ndarray:
+    """Pixels of pictures, row after row: each is like the one before, which sounds like a pitch."""
+    width = int(random.integers(24, 200))
+    height = len(time) // width + 1
+    grain = np.cumsum(random.normal(size=(height, width)), axis=0) + 2 * np.cumsum(random.normal(size=width))
+    shades = np.round(grain / np.std(grain) * random.uniform(2, 8))
+    palette = random.permutation(256) if random.random() < 0.5 else np.arange(256)
+    return bytes_of(palette[shades.astype(int) % 256].astype(np.uint8).tobytes())(time, random)
+
+
 def records(time: np.ndarray, random: Random) -> np.ndarray:
     """A table: counters, addresses and numbers in rows of a few bytes."""
     count = len(time) // 12 + 1
@@ -249,6 +259,7 @@ BYTES: dict[str, Sound] = {
     "machine_code": machine_code,
     "compressed_bytes": compressed_bytes,
     "run_lengths": run_lengths,
+    "pictures": pictures,
     "records": records,
 }
 KINDS: dict[str, Sound] = BYTES | {
