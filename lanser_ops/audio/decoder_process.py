@@ -72,7 +72,7 @@ def _decode(requests: BinaryIO, replies: BinaryIO, size: int, seconds: float) ->
     signal.setitimer(signal.ITIMER_REAL, seconds)
     for block in decode(cast(BinaryIO, _AskedStream(requests, replies, size))):
         signal.setitimer(signal.ITIMER_REAL, 0)
-        messages.send(replies, messages.BLOCK, memoryview(block).cast("B"))
+        messages.send(replies, messages.BLOCK, block.data.cast("B"))
         kind, _ = messages.receive(requests)
         if kind == messages.STOP:
             break

@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from lanser_ops.audio import messages
-from lanser_ops.audio.decode import SAMPLE_RATE, AudioError, Reason
+from lanser_ops.audio.decode import SAMPLE_RATE, AudioError, DecoderFault
 
 # For a block of 10 s, which takes some 10 ms to decode.
 MAX_BLOCK_S = 20.0
@@ -122,7 +122,7 @@ def decode(
                 is_idle = True
                 if kind == messages.ERROR:
                     reason, _, detail = content.decode().partition("\0")
-                    raise AudioError(cast(Reason, reason), detail)
+                    raise AudioError(cast(DecoderFault, reason), detail)
                 return
     finally:
         if is_idle:

@@ -61,7 +61,7 @@ def count_unit(out: OutputDir, unit: Unit, taxonomy: str | None, sharded: bool) 
     )
     rejects = out.read_table(out.rejects(unit))
     reasons: Counter[str] = Counter()
-    utterances, audio_s = len(durations), sum(durations.values())
+    utterances, audio_s = len(durations), float(sum(durations.values()))
     left_out = set()
     for reject in rejects.to_pylist():
         if not is_shard_stage(reject["stage"]):
