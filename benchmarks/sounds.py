@@ -161,6 +161,18 @@ def crowd(time: np.ndarray, random: Random) -> np.ndarray:
     return soxr.resample(sound, SAMPLE_RATE, 1 / time[1])[: len(time)]
 
 
+def packed_speech(time: np.ndarray, random: Random) -> np.ndarray:
+    """8-bit speech as LZ packers store it: runs of its own bytes between those of offsets and lengths."""
+    voice = soxr.resample(voices()[random.integers(len(voices()))], SAMPLE_RATE, BYTES_RATE)
+    speech = np.resize(np.clip(128 + 127 * voice / np.max(np.abs(voice)), 0, 255).astype(np.uint8), 4 * len(time))
+    packed, position = bytearray(), 0
+    while len(packed) < len(time):
+        run = int(random.integers(1, 12))
+        packed += speech[position : position + run].tobytes() + random.bytes(int(random.integers(1, 4)))
+        position += run + int(random.integers(2, 7))
+    return bytes_of(bytes(packed))(time, random)
+
+
 def bytes_of(content: bytes) -> Sound:
     """A stretch of ``content`` as 8-bit PCM."""
 
@@ -261,6 +273,7 @@ BYTES: dict[str, Sound] = {
     "run_lengths": run_lengths,
     "pictures": pictures,
     "records": records,
+    "packed_speech": packed_speech,
 }
 KINDS: dict[str, Sound] = BYTES | {
     "silence": silence,
