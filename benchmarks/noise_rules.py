@@ -78,7 +78,7 @@ def main() -> None:
     for rule, rejects in RULES.items():
         print(f"{rule:<42}", end="")
         for name, rows in samples.items():
-            lost = sum(row["no_speech_prob"] is not None and rejects(row) for row in rows)
+            lost = sum(map(rejects, rows))
             count = len(rows) - lost if name in {Path(noise).stem for noise in args.noise} else lost
             print(f"{f'{count} ({100 * count / len(files[name]):.2f} %)':>20}", end="")
         print()

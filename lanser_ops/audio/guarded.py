@@ -19,8 +19,8 @@ import numpy as np
 from lanser_ops.audio import messages
 from lanser_ops.audio.decode import SAMPLE_RATE, AudioError, DecoderFault
 
-# For a block of 10 s, which takes some 10 ms to decode.
-MAX_BLOCK_S = 20.0
+# For a block of 10 s, which takes some 10 ms to decode, on a machine that may be busy with much else.
+MAX_BLOCK_S = 30.0
 # Recorders that are worn for a day give 16 hours. A few MB of compressed silence could give months.
 MAX_RECORDING_S = 24 * 3600.0
 

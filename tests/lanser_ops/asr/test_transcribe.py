@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import pytest
 import soundfile
 
 from lanser_ops.asr import whisper
-from lanser_ops.asr.base import Recognizer
+from lanser_ops.asr.base import Clip, Hypothesis, Recognizer
 from lanser_ops.asr.transcribe import _counts, transcribe_rows
 from lanser_ops.audio.decode import SAMPLE_RATE, read_all
 from lanser_ops.corpus.manifests import COLUMNS
@@ -211,3 +212,26 @@ def test_noise_tones_and_music_are_no_speech(transcribe, tmp_path):
     transcripts, rejects = transcribe(tmp_path)
     assert transcripts == []
     assert reasons(rejects) == {f"{name}.wav": "no_speech" for name in sounds}
+
+
+class Inventive:
+    """A recogniser that writes something down for everything, as Whisper does over some noise of packed files."""
+
+    pool_seconds = 120.0
+
+    def recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
+        return [Hypothesis("I'm not interested.", avg_logprob=-0.8, no_speech_prob=0.3) for _ in clips]
+
+
+def test_text_for_an_even_sound_is_rejected_whichever_recogniser_wrote_it(tmp_path):
+    time = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    cycles = 110 * (1 + 0.02 * np.sin(8 * np.pi * time)) * time  # on which the detector is not sure
+    buzz = 0.1 * sum(np.sin(2 * np.pi * number * cycles) / number for number in range(1, 20))
+    soundfile.write(tmp_path / "buzz.wav", buzz, SAMPLE_RATE)
+    shutil.copy(EXAMPLES / "slt" / "love_you.mp3", tmp_path / "love.mp3")
+    sources = read_sources([str(tmp_path)], "/nowhere")
+    plan, _ = make_plan(sources, PlanSpec(num_shards=1, val_fraction=0))
+    transcripts, rejects = transcribe_rows(from_table(plan, SourceRow), sources.roots, Inventive(), CutSpec())
+    assert [row.source for row in transcripts] == ["love.mp3"]
+    assert reasons(rejects) == {"buzz.wav": "no_speech"}
+    assert "and the level is even (ratio 0.0" in rejects[0].detail
