@@ -1,194 +1,123 @@
 #!/usr/bin/env python3
-"""What recognition makes of sound without speech: noise, tones, music-like sound and silence.
+"""What is measured in the utterances of a folder that could tell speech from noise, one Parquet row per utterance.
 
-    python benchmarks/noise.py --clips 1000
-    python benchmarks/noise.py --clips 1000 --seed 1 --show 20
+    python benchmarks/noise.py FOLDER --output measures.parquet
+    python benchmarks/noise.py /data/game --clips 1000 --seed 0 --output game.parquet
 
-The sounds are generated from the seed, equally many of each kind, 1 to 12 s long and of any loudness, and are processed
-like any corpus: files, plan, recognition. A sound that gets a transcript without a flag would become a sample; with a
-flag it would be left out of the shards.
+The folder is read and cut as a build reads it. What the detector leaves over is recognised, whatever the rules would
+make of it, so that rules can be compared afterwards on the same measures: benchmarks/noise_rules.py does. A folder of
+noise comes from benchmarks/sounds.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
-from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 
 import numpy as np
-import soundfile
+import pyarrow as pa
+import pyarrow.parquet as pq
+from faster_whisper.vad import get_vad_model
 
-from lanser_ops.asr.transcribe import transcribe_rows
-from lanser_ops.audio.decode import SAMPLE_RATE
+from lanser_ops.asr.base import Clip, Hypothesis, Recognizer
+from lanser_ops.asr.quality import MIN_SPEECH_PROBABILITY, SURE_SPEECH_PROBABILITY, level_ratio
+from lanser_ops.asr.utterances import Utterance, utterances_of
+from lanser_ops.audio.decode import SAMPLE_RATE, is_silent
+from lanser_ops.audio.segment import WINDOW
 from lanser_ops.backends import ASR, BUNDLED, backend_of, resolve
 from lanser_ops.corpus.plan import make_plan
 from lanser_ops.corpus.sources import read_sources
-from schemas.records import Reject, SourceRow, Transcript, from_table
+from schemas.records import SourceRow, from_table
 from schemas.specs import CutSpec, PlanSpec, TranscribeSpec
 
-Random = np.random.Generator
-Sound = Callable[[np.ndarray, Random], np.ndarray]  # of times in seconds, from 0
+POOL = 32  # utterances that are recognised together
 
 
-def coloured(slope: float, low: float = 0.0, high: float = 8000.0) -> Sound:
-    """Noise whose power falls with frequency to ``slope``, between two frequencies in Hz."""
+@dataclass(frozen=True)
+class Measures:
+    """What is known of one utterance.
 
-    def sound(time: np.ndarray, random: Random) -> np.ndarray:
-        spectrum = np.fft.rfft(random.normal(size=len(time)))
-        hertz = np.fft.rfftfreq(len(time), 1 / SAMPLE_RATE)
-        shape = np.where((hertz >= low) & (hertz <= high), np.maximum(hertz, 20.0) ** (-slope / 2), 0.0)
-        return np.fft.irfft(spectrum * shape, len(time))
+    ``vad_max`` and ``vad_share`` are the highest of Silero's probabilities and the share of those over a half.
+    ``level_ratio`` is standard deviation over mean of the RMS of frames of 512 samples, ``flatness`` the geometric over
+    the arithmetic mean of the power spectrum. ``second_text`` is what the full window gives; it costs several times the
+    first decode and is left out where the detector is sure or the text is flagged.
+    """
 
-    return sound
-
-
-def swelling(time: np.ndarray, random: Random) -> np.ndarray:
-    """Noise with the spectrum and rhythm of speech: 2 to 6 swells per second."""
-    swell = np.clip(np.sin(2 * np.pi * random.uniform(2, 6) * time + coloured(2)(time, random)), 0, None)
-    return coloured(1.5, 100, 4000)(time, random) * swell
-
-
-def tone(time: np.ndarray, random: Random) -> np.ndarray:
-    return np.sin(2 * np.pi * random.uniform(60, 4000) * time)
-
-
-def siren(time: np.ndarray, random: Random) -> np.ndarray:
-    middle, span, rate = random.uniform(300, 2000), random.uniform(0.05, 0.5), random.uniform(0.2, 3)
-    return np.sin(2 * np.pi * np.cumsum(middle * (1 + span * np.sin(2 * np.pi * rate * time))) / SAMPLE_RATE)
+    source: str
+    seconds: float
+    silent: bool
+    vad_max: float
+    vad_share: float
+    level_ratio: float
+    flatness: float
+    no_speech_prob: float | None
+    avg_logprob: float
+    compression_ratio: float | None
+    flags: tuple[str, ...]
+    text: str
+    second_text: str | None
 
 
-def buzzer(time: np.ndarray, random: Random) -> np.ndarray:
-    """A harmonic tone with the pitch of a voice, switched on and off."""
-    pitch, rate = random.uniform(90, 350), random.uniform(1, 6)
-    return harmonics(pitch * time, 10, 1.0) * (np.sin(2 * np.pi * rate * time) > random.uniform(-0.8, 0.5))
+def measures_of(utterances: list[Utterance], first: Recognizer, second: Recognizer, sure: float) -> Iterator[Measures]:
+    probabilities = [get_vad_model()(np.pad(u.samples, (0, -len(u.samples) % WINDOW))) for u in utterances]
+    clips = [Clip(u.samples, u.row.language) for u in utterances]
+    detected = [i for i, values in enumerate(probabilities) if MIN_SPEECH_PROBABILITY <= values.max() < sure]
+    hypotheses = dict(zip(detected, first.recognize([clips[i] for i in detected]), strict=True))
+    doubted = [i for i in detected if probabilities[i].max() < SURE_SPEECH_PROBABILITY and not hypotheses[i].flags]
+    second_texts = dict(zip(doubted, second.recognize([clips[i] for i in doubted]), strict=True))
+    for i, utterance in enumerate(utterances):
+        hypothesis = hypotheses.get(i, Hypothesis("", 0.0))
+        yield Measures(
+            source=utterance.row.source,
+            seconds=len(utterance.samples) / SAMPLE_RATE,
+            silent=is_silent(utterance.samples),
+            vad_max=float(probabilities[i].max()),
+            vad_share=float((probabilities[i] > 0.5).mean()),
+            level_ratio=level_ratio(utterance.samples),
+            flatness=flatness(utterance.samples),
+            no_speech_prob=hypothesis.no_speech_prob,
+            avg_logprob=hypothesis.avg_logprob,
+            compression_ratio=hypothesis.compression_ratio,
+            flags=hypothesis.flags,
+            text=hypothesis.text,
+            second_text=second_texts[i].text if i in second_texts else None,
+        )
 
 
-def hum(time: np.ndarray, random: Random) -> np.ndarray:
-    """An engine or a fan: many harmonics of wavering loudness, and noise."""
-    waver = 1 + 0.3 * np.sin(2 * np.pi * random.uniform(0.3, 8) * time)
-    return harmonics(random.uniform(40, 130) * time, 20, 0.7) * waver + 20 * coloured(1)(time, random)
-
-
-def clicks(time: np.ndarray, random: Random) -> np.ndarray:
-    """Knocks, steps, keys: short decaying bursts at irregular times."""
-    sound = np.zeros(len(time))
-    for start in random.uniform(0, time[-1], int(time[-1] * random.uniform(1, 8)) + 1):
-        after = np.clip(time - start, 0, None)
-        burst = np.sin(2 * np.pi * random.uniform(200, 2500) * after) + random.normal(size=len(time))
-        sound += burst * np.exp(-after * random.uniform(20, 120)) * (time >= start)
-    return sound
-
-
-def notes(time: np.ndarray, random: Random) -> np.ndarray:
-    """A melody of plucked notes."""
-    return melody(time, random, voices=1, fall=3.0)
-
-
-def chords(time: np.ndarray, random: Random) -> np.ndarray:
-    """Chords over a beat of noise."""
-    beat = np.exp(-((time * random.uniform(1.5, 3)) % 1) * 12) * random.normal(size=len(time))
-    return melody(time, random, voices=3, fall=1.5) + random.uniform(0, 1) * beat
-
-
-def strings(time: np.ndarray, random: Random) -> np.ndarray:
-    """Held notes with vibrato, two at once."""
-    return melody(time, random, voices=2, fall=0.2, vibrato=0.01)
-
-
-def melody(time: np.ndarray, random: Random, voices: int, fall: float, vibrato: float = 0.0) -> np.ndarray:
-    sound = np.zeros(len(time))
-    length = random.uniform(0.2, 0.8)
-    scale = 110 * 2 ** (np.array([0, 2, 4, 5, 7, 9, 11, 12, 14, 16, 17, 19, 21, 23, 24]) / 12)
-    for number in range(int(time[-1] / length) + 1):
-        note = (time >= number * length) & (time < (number + 1) * length)
-        since = time[note] - number * length
-        shake = 1 + vibrato * np.sin(2 * np.pi * 5.5 * time[note])
-        shape = np.exp(-fall * since) * np.clip(since / 0.02, 0, 1) * np.clip((length - since) / 0.02, 0, 1)
-        for pitch in random.choice(scale, voices):
-            sound[note] += harmonics(pitch * np.cumsum(shake) / SAMPLE_RATE, 6, 1.2) * shape
-    return sound
-
-
-def harmonics(cycles: np.ndarray, count: int, slope: float) -> np.ndarray:
-    return sum(np.sin(2 * np.pi * number * cycles) / number**slope for number in range(1, count + 1))
-
-
-def silence(time: np.ndarray, random: Random) -> np.ndarray:
-    return np.zeros(len(time))
-
-
-def quiet_room(time: np.ndarray, random: Random) -> np.ndarray:
-    return coloured(1)(time, random) + 0.5 * np.std(coloured(1)(time, random)) * np.sin(2 * np.pi * 50 * time)
-
-
-KINDS: dict[str, Sound] = {
-    "silence": silence,
-    "quiet room": quiet_room,
-    "white noise": coloured(0),
-    "pink noise": coloured(1),
-    "brown noise": coloured(2),
-    "telephone noise": coloured(0, 300, 3400),
-    "swelling noise": swelling,
-    "tone": tone,
-    "siren": siren,
-    "buzzer": buzzer,
-    "hum": hum,
-    "clicks": clicks,
-    "notes": notes,
-    "chords": chords,
-    "strings": strings,
-}
-
-
-def make_clip(index: int, seed: int) -> tuple[str, np.ndarray]:
-    """(kind, float samples at 16 kHz) of the clip with that number."""
-    random = np.random.default_rng([seed, index])
-    kind = list(KINDS)[index % len(KINDS)]
-    time = np.arange(int(random.uniform(1, 12) * SAMPLE_RATE)) / SAMPLE_RATE
-    sound = KINDS[kind](time, random)
-    loudness = 10 ** random.uniform(-3, -2.3) if kind == "quiet room" else 10 ** random.uniform(-1.7, -0.05)
-    return kind, sound / max(np.max(np.abs(sound)), 1e-9) * loudness
-
-
-def outcome(row: Transcript | Reject) -> str:
-    if isinstance(row, Reject):
-        return f"reject {row.reason}"
-    return f"flagged {row.flags[0]}" if row.flags else "sample"
+def flatness(samples: np.ndarray) -> float:
+    frames = samples[: len(samples) // WINDOW * WINDOW].reshape(-1, WINDOW)
+    power = np.mean(np.abs(np.fft.rfft(frames * np.hanning(WINDOW), axis=1)) ** 2, axis=0)[1:] + 1e-12
+    return float(np.exp(np.mean(np.log(power))) / np.mean(power))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("folder")
+    parser.add_argument("--output", required=True, help="the Parquet file to write")
+    parser.add_argument("--clips", type=int, help="measure a sample of this many files (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--sure", type=float, default=2.0, help="recognise nothing from this detector probability on")
     parser.add_argument("--model", default=BUNDLED, help="as --asr-model")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--show", type=int, default=10, help="how many of the samples to print with their text")
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    spec = TranscribeSpec(resolve(ASR, args.model))
-    recognizer = backend_of(ASR, args.model).load(spec, "cpu", args.threads)
-    kinds = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for index in range(args.clips):
-            kind, samples = make_clip(index, args.seed)
-            kinds[f"{index:05d}.wav"] = kind
-            soundfile.write(Path(folder, f"{index:05d}.wav"), samples, SAMPLE_RATE, subtype="PCM_16")
-        sources = read_sources([folder], "/nowhere")
-        plan, _ = make_plan(sources, PlanSpec(num_shards=1, val_fraction=0))
-        rows = from_table(plan, SourceRow)
-        transcripts, rejects = transcribe_rows(rows, sources.roots, recognizer, CutSpec())
-    results = [*transcripts, *rejects]
-    counts = Counter((kinds[row.source], outcome(row)) for row in results)
-    columns = sorted({name for _, name in counts})
-    print(f"{'':<18}" + "".join(f"{name:>22}" for name in columns))
-    for kind in KINDS:
-        print(f"{kind:<18}" + "".join(f"{counts[kind, name]:>22}" for name in columns))
-    samples = [row for row in transcripts if not row.flags]
-    rate = 100 * len(samples) / args.clips
-    print(f"{args.clips} clips: {len(samples)} would become samples, {rate:.2f} %; {len(transcripts)} got a transcript")
-    for row in samples[: args.show]:
-        print(f"  {kinds[row.source]}, no-speech {row.no_speech_prob}, logprob {row.avg_logprob:.2f}: {row.text!r}")
+    backend, spec = backend_of(ASR, args.model), TranscribeSpec(resolve(ASR, args.model))
+    first = backend.load(spec, "cpu", args.threads)
+    second = backend.load(replace(spec, exact=True), "cpu", args.threads)
+    sources = read_sources([args.folder], "/nowhere")
+    plan, _ = make_plan(sources, PlanSpec(num_shards=1, val_fraction=0))
+    rows = from_table(plan, SourceRow)
+    if args.clips:
+        chosen = np.random.default_rng(args.seed).permutation(len(rows))[: args.clips]
+        rows = [rows[index] for index in sorted(chosen)]
+    utterances = (item for item in utterances_of(rows, sources.roots, CutSpec()) if isinstance(item, Utterance))
+    measured: list[Measures] = []
+    while pool := list(islice(utterances, POOL)):
+        measured.extend(measures_of(pool, first, second, args.sure))
+        print(f"\r{len(measured)} utterances", end="", flush=True)
+    pq.write_table(pa.Table.from_pylist([asdict(row) for row in measured]), args.output)
+    print(f"\n{args.output}: {len(measured)} utterances of {len(rows)} files")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,17 @@ scheme: a command that reads local files alone does not wait for Beam.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import mmap
 import os
 import re
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
+
+from lanser_ops.common.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +30,8 @@ TMP_DIR = ".tmp"
 WHOLE_BYTES = 8 << 20
 # Read a mapped file's pages in at once, where the system can (Linux).
 MAP_POPULATE = getattr(mmap, "MAP_POPULATE", 0)
+# The stores that are read and written. Beam has filesystems for other schemes, whose errors it does not put into words.
+STORES = ("gs", "s3")
 SCHEME = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
 
 
@@ -34,8 +40,19 @@ def is_remote(path: str) -> bool:
     return SCHEME.match(path) is not None
 
 
+def is_store(path: str) -> bool:
+    """Whether ``path`` lies in a store that can be read and written."""
+    return path.partition("://")[0] in STORES and is_remote(path)
+
+
 def absolute(path: str) -> str:
-    """A path that means the same in every worker: local paths become absolute, trailing slashes go."""
+    """A path that means the same in every worker: local paths become absolute, trailing slashes go.
+
+    Raises InputError for an address that is neither local nor in one of STORES.
+    """
+    if is_remote(path) and not is_store(path):
+        known = ", ".join(f"{store}://" for store in STORES)
+        raise InputError(f"{path}: addresses of this kind are not supported; use {known} or a local path")
     return path.rstrip("/") if is_remote(path) else os.path.abspath(path)
 
 
@@ -114,9 +131,13 @@ def exists(path: str) -> bool:
 
 
 def open_read(path: str) -> BinaryIO:
-    """Open for reading, bytes as they are."""
+    """Open for reading, bytes as they are. Raises OSError for a pipe or a device, at which a reader might wait."""
     if not is_remote(path):
-        return open(path, "rb")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.fdopen(descriptor, "rb")
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is not a regular file", path)
     from lanser_ops import stores
 
     return stores.open_read(path)

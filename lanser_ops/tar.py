@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 BLOCK = tarfile.BLOCKSIZE
 # Bytes per write: enough to make the system call negligible, few enough to overlap writing with making the next.
@@ -62,44 +62,62 @@ def header(name: bytes, size: int) -> bytes:
     )
 
 
+class _Bounded:
+    """A stream that reads no further than its end: `tarfile` allocates whatever size a header claims."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream = stream
+        self.size = stream.seek(0, io.SEEK_END)
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int) -> bytes:
+        return self._stream.read(max(0, min(size, self.size - self.tell())))
+
+    def check(self, member: Member) -> Member:
+        """``member``, if it lies in the tar."""
+        if member.size < 0 or member.offset + member.size > self.size:
+            name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in member.name)
+            raise BrokenTar(f"{name} claims {member.size} bytes from {member.offset}; the tar has {self.size}")
+        return member
+
+
 def read_members(stream: BinaryIO) -> Iterator[Member]:
     """The regular files of a tar, in order; the caller may seek in ``stream`` between two of them.
 
-    Raises BrokenTar for a tar that is cut off or damaged, and for anything else that is not a tar.
+    Every member lies within the tar, whatever its header claims. Raises BrokenTar for a tar that is cut off or damaged,
+    and for anything else that is not a tar.
     """
+    bounded = _Bounded(stream)
     offset = 0
     while len(block := _block(stream, offset)) == BLOCK:
         name, size = block[_NAME].rstrip(b"\0"), block[_SIZE][:-1]
         if not size.isdigit() or block != header(name, int(size, 8)):
             break
-        member = Member(name.decode("utf-8", "surrogateescape"), offset + BLOCK, int(size, 8))
+        member = bounded.check(Member(name.decode("utf-8", "surrogateescape"), offset + BLOCK, int(size, 8)))
         yield member
         offset = member.offset + member.size + -member.size % BLOCK
-    yield from _foreign_members(stream, offset)
+    yield from _foreign_members(bounded, offset)
 
 
-def is_end(stream: BinaryIO, offset: int) -> bool:
-    """Whether the archive ends at ``offset``, with a block of zeros; `tarfile` takes a damaged header for the end."""
-    return _block(stream, offset) == _ZEROS
-
-
-def _block(stream: BinaryIO, offset: int) -> bytes:
+def _block(stream: BinaryIO | _Bounded, offset: int) -> bytes:
     stream.seek(offset)
     return stream.read(BLOCK)
 
 
-def _foreign_members(stream: BinaryIO, offset: int) -> Iterator[Member]:
+def _foreign_members(stream: _Bounded, offset: int) -> Iterator[Member]:
     """The members from ``offset`` on, the first of which has a header that lanser did not write."""
     stream.seek(offset)
     try:
-        with tarfile.open(fileobj=stream, mode="r:") as tar:
-            for member in tar:
-                if member.isreg() and not member.issparse():
-                    yield Member(member.name, member.offset_data, member.size)
+        with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
+            for info in tar:
+                # Of any kind: a negative size would make tarfile go back and read the same headers for ever.
+                member = stream.check(Member(info.name, info.offset_data, 0 if info.issparse() else info.size))
+                if info.isreg() and not info.issparse():
+                    yield member
             end = tar.offset
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise BrokenTar(" ".join(str(error).split())) from None
-    if not is_end(stream, end):
+    if _block(stream, end) != _ZEROS:  # `tarfile` takes a damaged header for the end
         raise BrokenTar(f"no end of the archive after {end} bytes")
 
 

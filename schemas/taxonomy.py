@@ -135,6 +135,8 @@ def load_taxonomy(name_or_path: str, grouped_by: tuple[str, ...] = ()) -> Taxono
         raise TaxonomyError(
             f"unknown taxonomy {show(name_or_path)}; use one of {', '.join(shipped)}, or give the path of a YAML file"
         )
+    if os.path.exists(name_or_path) and not os.path.isfile(name_or_path):  # reading a pipe might never end
+        raise TaxonomyError(f"{name_or_path}: is not a regular file; save the taxonomy as one")
     try:
         with open(name_or_path, "rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 
+from lanser_ops.asr import quality
 from lanser_ops.asr.base import Clip, Hypothesis, Recognizer
 from lanser_ops.asr.utterances import STAGE, Utterance, read_ahead, row_reject, utterances_of
 from lanser_ops.audio import segment
@@ -12,15 +13,11 @@ from lanser_ops.audio.decode import is_silent
 from lanser_ops.corpus.plan import read_unit
 from lanser_ops.output import attempts
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.output.rejects import count_reasons, write_transcripts
+from lanser_ops.output.rejects import count_reasons, seconds_of, write_transcripts
 from lanser_ops.process import release_memory
 from schemas.records import TRANSCRIPT_SCHEMA, Reject, SourceRow, Transcript, make_reject, to_table, utterance_key
 from schemas.specs import CutSpec
 from schemas.units import StageCounts, Unit
-
-# If no 32 ms window reaches this speech probability of Silero's, recognition is not worth its time: of 1,440 acted
-# RAVDESS clips the lowest maximum is 0.35, of 600 clips of noise and tones two thirds stay below 0.3.
-MIN_SPEECH_PROBABILITY = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +46,7 @@ def transcribe_unit(
 
 def _counts(transcripts: Sequence[Transcript], rejects: Sequence[Reject]) -> StageCounts:
     audio_s = sum(transcript.duration_s for transcript in transcripts)
-    audio_s += sum(row.end_s - row.start_s for row in rejects if row.start_s is not None and row.end_s is not None)
+    audio_s += sum(seconds_of(reject.reason, reject.start_s, reject.end_s) for reject in rejects)
     return StageCounts(len(transcripts) + len(rejects), audio_s, rejects=count_reasons(rejects))
 
 
@@ -82,7 +79,7 @@ def transcribe_rows(
             probability = 0.0 if is_silent(item.samples) else 1.0
             if item.row.text is None and probability:
                 probability = segment.speech_probability(item.samples)
-            if probability < MIN_SPEECH_PROBABILITY:
+            if probability < quality.MIN_SPEECH_PROBABILITY:
                 rejects.append(_reject(item, "no_speech"))
             elif item.end_s - item.start_s < spec.min_duration_s:
                 detail = f"{item.end_s - item.start_s:.2f} s, --min-duration is {spec.min_duration_s:g} s"
@@ -93,9 +90,12 @@ def transcribe_rows(
                 pending.append((item, Clip(item.samples, item.row.language, probability)))
         hypotheses = recognizer.recognize([clip for _, clip in pending])
         release_memory()
-        for (item, _), hypothesis in zip(pending, hypotheses, strict=True):
+        for (item, clip), hypothesis in zip(pending, hypotheses, strict=True):
+            noise = quality.noise_detail(clip.samples, clip.speech_probability, hypothesis.no_speech_prob)
             if hypothesis.rejection:
                 rejects.append(_reject(item, hypothesis.rejection.reason, hypothesis.rejection.detail))
+            elif noise:
+                rejects.append(_reject(item, "no_speech", noise))
             else:
                 add(item, hypothesis.text, hypothesis)
     return [transcripts[key] for key in sorted(transcripts)], _in_order(rejects)

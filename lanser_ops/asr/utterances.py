@@ -19,6 +19,8 @@ STAGE = "transcribe"
 AHEAD = 16
 # A row with a transcript is a single utterance, however long; a longer one is a mistake in the manifest.
 MAX_GIVEN_S = 300.0
+# No recording lasts 16 weeks: a later time, infinity above all, is a mistake in the manifest.
+MAX_TIME_S = 1e7
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ def utterances_of(rows: Sequence[SourceRow], roots: Sequence[str], spec: CutSpec
         bounded = []
         for row in group:
             start, end = row.start_s or 0.0, row.end_s
-            if start < 0 or (end is not None and end <= start):
+            last = start if end is None else end
+            if not 0 <= start <= last <= MAX_TIME_S or start == end:
                 yield row_reject(row, "bad_range", f"start_s {row.start_s}, end_s {row.end_s}")
             elif row.text is not None or (end is not None and end - start <= MAX_GIVEN_S):
                 bounded.append(row)
@@ -121,8 +124,9 @@ def _reason(error: AudioError) -> str:
     return "no_speech" if error.reason == "empty" else error.reason
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _one_line(error: OSError) -> str:
+    """What happened, without the path: the row has its own, and rejects are published."""
+    return " ".join((error.strerror or str(error)).split()) or type(error).__name__
 
 
 def read_ahead(items: Iterator[Utterance | Reject]) -> Iterator[Utterance | Reject]:

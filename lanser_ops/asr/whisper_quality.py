@@ -6,10 +6,6 @@ from dataclasses import dataclass
 
 from lanser_ops.asr.quality import is_doubled, is_faster, is_looped, is_subtitle_phrase, repeats_itself
 
-# Where the voice activity detector is unsure, Whisper's own no-speech probability decides: over noise, tones and
-# music-like sound it was 0.75 and more, over RAVDESS at most 0.5.
-SURE_SPEECH_PROBABILITY = 0.97
-MAX_NO_SPEECH = 0.6
 # Whisper's own limits, Radford et al. 2022, section 4.5.
 MAX_COMPRESSION_RATIO = 2.4
 MIN_AVG_LOGPROB = -1.0
@@ -59,8 +55,3 @@ def flags_of(output: WhisperOutput) -> tuple[str, ...]:
         "transcript_truncated": output.truncated,
     }
     return tuple(name for name, doubted in doubts.items() if doubted)
-
-
-def is_text_over_noise(output: WhisperOutput, speech_probability: float) -> bool:
-    """Whether neither the voice activity detector (``speech_probability``) nor Whisper is sure that somebody speaks."""
-    return speech_probability < SURE_SPEECH_PROBABILITY and output.no_speech_prob > MAX_NO_SPEECH

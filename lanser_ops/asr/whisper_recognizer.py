@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 from lanser_ops.asr.base import Clip, Hypothesis, Rejection
 from lanser_ops.asr.batches import decode_in_batches
 from lanser_ops.asr.whisper_languages import language_code, language_token
-from lanser_ops.asr.whisper_quality import WhisperOutput, flags_of, is_text_over_noise, looks_wrong
+from lanser_ops.asr.whisper_quality import WhisperOutput, flags_of, looks_wrong
 from lanser_ops.audio.decode import SAMPLE_RATE
 from schemas.specs import TranscribeSpec
 
@@ -131,9 +131,6 @@ class WhisperRecognizer:
         elif output.foreign:
             detail = f"it is {clip.language or output.language}; heard: {output.text}"
             return replace(hypothesis, rejection=Rejection("language", detail))
-        if is_text_over_noise(output, clip.speech_probability):
-            detail = f"no speech with probability {output.no_speech_prob:.2f}: {output.text}"
-            return replace(hypothesis, rejection=Rejection("no_speech", detail))
         return replace(hypothesis, flags=flags)
 
 

@@ -52,13 +52,14 @@ AUDIO_START = re.compile(
 OPEN_LENGTHS = (0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
 
 Reason = Literal["not_audio", "truncated", "empty", "not_finite", "no_audio_track", "decode_error"]
+DecoderFault = Literal["too_large", "timeout", "decoder_died"]  # see `lanser_ops.audio.guarded`
 RatedBlock = tuple[int, np.ndarray]  # sample rate in Hz, mono float32 samples of shape (samples,)
 
 
 class AudioError(Exception):
     """Why a file cannot be decoded: ``reason`` for programs, ``detail``, in one line, for people."""
 
-    def __init__(self, reason: Reason, detail: str):
+    def __init__(self, reason: Reason | DecoderFault, detail: str):
         detail = " ".join(detail.split())
         super().__init__(reason, detail)  # both arguments, so that the error can be pickled
         self.reason = reason
@@ -132,8 +133,7 @@ class _Source:
         self._stream = stream
         self.error: Exception | None = None
         self.size = stream.seek(0, io.SEEK_END)
-        self.seek = stream.seek
-        self.tell = stream.tell
+        self.seek, self.tell = stream.seek, stream.tell
 
     def read(self, size: int = -1) -> bytes:
         try:

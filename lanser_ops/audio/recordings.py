@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,7 +13,9 @@ from typing import BinaryIO
 import numpy as np
 
 from lanser_ops import storage
-from lanser_ops.audio.decode import SAMPLE_RATE, AudioError, decode
+from lanser_ops.audio import guarded
+from lanser_ops.audio.decode import SAMPLE_RATE, AudioError
+from lanser_ops.corpus.folders import on_disk
 from schemas.records import SourceRow, Transcript
 
 
@@ -37,6 +41,13 @@ def is_broken_tar(row: SourceRow) -> bool:
 def open_recording(row: SourceRow, roots: Sequence[str]) -> BinaryIO:
     """Open the file of ``row``, or the member of a tar that it names. Raises OSError."""
     path = storage.join(roots[row.root], row.path)
+    if storage.is_remote(path):
+        if not storage.is_store(path):
+            raise OSError(errno.EPROTONOSUPPORT, "addresses of this kind are not read", path)
+    elif "\0" in path:
+        raise FileNotFoundError(errno.ENOENT, "no file has a NUL in its name", path)
+    elif os.path.isdir(path := on_disk(path)):
+        raise IsADirectoryError(errno.EISDIR, "a folder that cannot be listed, or is named as a file", path)
     if row.offset is None:
         return storage.open_seekable(path)
     with storage.open_read(path) as stream:
@@ -47,7 +58,7 @@ def open_recording(row: SourceRow, roots: Sequence[str]) -> BinaryIO:
 def decode_recording(row: SourceRow, roots: Sequence[str]) -> Iterator[np.ndarray]:
     """Blocks of float32 samples at 16 kHz. Raises AudioError or OSError, possibly after some blocks."""
     with open_recording(row, roots) as stream:
-        yield from decode(stream)
+        yield from guarded.decode(stream)
 
 
 def to_samples(seconds: float) -> int:

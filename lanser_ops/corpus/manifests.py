@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable
 from typing import BinaryIO
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -123,8 +125,15 @@ def _with_turns(table: pa.Table, path: str) -> pa.Table:
 
 
 def resolve_paths(paths: pa.ChunkedArray, home: str) -> pa.Array:
-    """Full paths: relative ones are below ``home``, the manifest's folder; ``..`` and ``.`` are resolved."""
+    """Full paths: relative ones are below ``home``, the manifest's folder; ``..`` and ``.`` are resolved.
+
+    URLs of this machine's files (RFC 8089) become paths.
+    """
     paths = paths.combine_chunks()
+    urls = pc.match_substring_regex(paths, r"^file:/", ignore_case=True)
+    if pc.any(urls).as_py():
+        local = [_local_path(url) for url in paths.filter(urls).to_pylist()]
+        paths = pc.replace_with_mask(paths, urls, pa.array(local, pa.string()))
     rooted = pc.or_(pc.starts_with(paths, "/"), pc.match_substring_regex(paths, r"^[a-zA-Z][a-zA-Z0-9+.-]*://"))
     full = pc.if_else(rooted, paths, pc.binary_join_element_wise(home, paths, "/"))
     dotted = pc.match_substring_regex(full, r"(^|/)\.\.?(/|$)|[^:/]//")
@@ -132,6 +141,12 @@ def resolve_paths(paths: pa.ChunkedArray, home: str) -> pa.Array:
         return full
     resolved = [_normalize(path) for path in full.filter(dotted).to_pylist()]
     return pc.replace_with_mask(full, dotted, pa.array(resolved, pa.string()))
+
+
+def _local_path(url: str) -> str:
+    """The path of a ``file:`` URL; one that names another host stays as it is, and its row becomes a reject."""
+    host, slash, path = re.sub(r"^file:(//)?", "", url, flags=re.IGNORECASE).partition("/")
+    return unquote(slash + path, errors="backslashreplace") if host.lower() in ("", "localhost") else url
 
 
 def _normalize(path: str) -> str:

@@ -6,11 +6,13 @@ millions of rows stays in Arrow columns; nothing here creates a Python object pe
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import posixpath
-import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +21,17 @@ import pyarrow.compute as pc
 from lanser_ops import storage, tar
 from lanser_ops.common.audio_files import AUDIO_EXTENSIONS
 from lanser_ops.common.errors import InputError
-from lanser_ops.corpus import manifests
+from lanser_ops.corpus import folders, manifests
+from lanser_ops.corpus.folders import printable
+from lanser_ops.output.directory import DATASET
 from schemas.records import SOURCE_SCHEMA
 
 ROW_SCHEMA = SOURCE_SCHEMA.remove(0)
 STAT_THREADS = 16
+# The largest size of a row: a manifest may state any.
+MAX_BYTES = 1 << 40
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,9 +61,9 @@ def read_sources(inputs: list[str], output: str) -> Sources:
     for name in sorted({storage.absolute(name) for name in inputs}):
         listings.extend(_expand(name, storage.absolute(output)))
     _check_dialogues(listings)
-    roots = tuple(sorted({listing.root for listing in listings}))
+    roots = tuple(sorted({printable(listing.root) for listing in listings}))
     rows = pa.concat_tables(
-        listing.rows.set_column(0, ROW_SCHEMA.field("root"), _constant(roots.index(listing.root), listing))
+        listing.rows.set_column(0, ROW_SCHEMA.field("root"), _constant(roots.index(printable(listing.root)), listing))
         for listing in _without_overlap(listings)
     )
     return Sources(_distinct_names(rows, roots), roots)
@@ -92,7 +100,7 @@ def _extension(path: str) -> str:
 
 def _expand(name: str, output: str) -> list[_Listing]:
     files, root = _find_files(name)
-    listings = _list_files(files, root, output)
+    listings = _list_files(_without_earlier_outputs(name, files, root), root, output)
     if any(len(listing.rows) for listing in listings):
         return listings
     if files and all(path.startswith(output + "/") for path in files):
@@ -118,12 +126,44 @@ def _find_files(name: str) -> tuple[dict[str, int], str]:
 
 
 def _files_of_folder(name: str) -> dict[str, int]:
+    if not storage.is_remote(name):
+        try:
+            return folders.files_below(name, _is_input)
+        except OSError as error:
+            raise InputError(f"--input {name}: cannot be listed ({error.strerror})") from None
     return {
         path: size
         for path, size in storage.list_files(name).items()
-        if _extension(path) in AUDIO_EXTENSIONS | {"tar"}
-        and not any(part.startswith(".") for part in path[len(name) + 1 :].split("/"))
+        if _is_input(path) and not any(part.startswith(".") for part in path[len(name) + 1 :].split("/"))
     }
+
+
+def _is_input(path: str) -> bool:
+    return _extension(path) in AUDIO_EXTENSIONS | {"tar"}
+
+
+def _without_earlier_outputs(name: str, files: dict[str, int], root: str) -> dict[str, int]:
+    """``files`` without the shards of outputs of lanser at or below ``root``: they hold the same audio once more."""
+
+    @cache
+    def is_output(folder: str) -> bool:
+        inside, path = folder == root or folder.startswith(storage.join(root, "")), storage.join(folder, DATASET)
+        try:  # whatever its version
+            return inside and storage.exists(path) and "schema_version" in json.loads(storage.read_bytes(path))
+        except (ValueError, TypeError, RecursionError):  # of another program
+            return False
+
+    def is_shard(path: str) -> bool:
+        folder, below, _ = path.rpartition("/shards/")
+        return bool(below) and _extension(path) == "tar" and is_output(folder)
+
+    rest = {path: size for path, size in files.items() if not is_shard(path)}
+    if len(rest) < len(files):
+        count = len(files) - len(rest)
+        log.warning(
+            "--input %s: leaves out %d shards of an earlier output; naming their folder reads them", name, count
+        )
+    return rest
 
 
 def _list_files(files: dict[str, int], root: str, output: str) -> list[_Listing]:
@@ -147,31 +187,21 @@ def _below(path: str, root: str) -> str:
     return path[len(storage.join(root, "")) :] if root else path
 
 
-def _printable(name: str) -> str:
-    """``name`` without the surrogates that stand for bytes outside UTF-8, which a Parquet column cannot hold."""
-    return name.encode("utf-8", "replace").decode("utf-8")
-
-
 def _file_row(path: str, size: int) -> dict:
-    return {"root": 0, "path": _printable(path), "source": _printable(path), "bytes": size}
+    return {"root": 0, "path": printable(path), "source": printable(path), "bytes": size}
 
 
 def _index_tar(path: str, relative: str, size: int) -> pa.Table:
     """A row for every audio member, and one for the tar itself if it is broken, which becomes a reject."""
     rows = []
     try:
-        with storage.open_read(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-            for member in archive:
-                if member.isfile() and _extension(member.name) in AUDIO_EXTENSIONS:
-                    source = _printable(f"{relative}/{member.name}")
-                    place = {"offset": member.offset_data, "bytes": member.size}
-                    rows.append({"root": 0, "path": relative, "source": source, **place})
-            whole = tar.is_end(stream, archive.offset)
-    except InputError:  # the store refused access, which says nothing about the tar
-        raise
-    except (tarfile.TarError, OSError, EOFError, ValueError):
-        whole = False
-    if not whole:
+        with storage.open_read(path) as stream:
+            for member in tar.read_members(stream):
+                if _extension(member.name) in AUDIO_EXTENSIONS:
+                    source = printable(f"{relative}/{member.name}")
+                    place = {"offset": member.offset, "bytes": member.size}
+                    rows.append({"root": 0, "path": printable(relative), "source": source, **place})
+    except (tar.BrokenTar, OSError):
         rows.append(_file_row(relative, size))
     return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
 
@@ -179,7 +209,7 @@ def _index_tar(path: str, relative: str, size: int) -> pa.Table:
 def _manifest_listings(path: str) -> list[_Listing]:
     """Rows of a manifest: those below its own folder, and the others below the deepest folder that they share."""
     table = manifests.read_manifest(path)
-    home = posixpath.dirname(path)
+    home = printable(posixpath.dirname(path))
     table = table.set_column(0, "path", manifests.resolve_paths(table.column("path"), home))
     at_home = pc.starts_with(table.column("path"), home + "/")
     listings = []
@@ -203,8 +233,11 @@ def _manifest_listings(path: str) -> list[_Listing]:
 def _sizes(part: pa.Table, paths: pa.Array) -> pa.Array:
     """Bytes of every row: the manifest's number, else those of the stretch as 16 kHz PCM_16, else the file's."""
     stretch = pc.multiply(pc.subtract(part.column("end_s"), part.column("start_s")), 32000.0)
-    stretch = pc.cast(pc.max_element_wise(stretch, 0.0, skip_nulls=False), pa.int64(), safe=False)
-    known = pc.coalesce(part.column("bytes"), stretch).combine_chunks()
+    # Infinite and absurd times become rejects later; here they must only not outweigh all the other rows.
+    stretch = pc.if_else(pc.less_equal(pc.abs(stretch), MAX_BYTES), stretch, pa.scalar(None, pa.float64()))
+    sizes = pc.coalesce(part.column("bytes"), pc.cast(stretch, pa.int64(), safe=False))
+    known = pc.min_element_wise(pc.max_element_wise(sizes, 0, skip_nulls=False), MAX_BYTES, skip_nulls=False)
+    known = known.combine_chunks()
     if not known.null_count:
         return known
     unknown = paths.filter(pc.is_null(known))
@@ -213,22 +246,15 @@ def _sizes(part: pa.Table, paths: pa.Array) -> pa.Array:
         step = 65_536
         for first in range(0, len(unknown), step):
             chunk = unknown.slice(first, step).to_pylist()
-            remote = bool(chunk) and storage.is_remote(chunk[0])
-            sizes[first : first + len(chunk)] = list(
-                pool.map(_remote_size, chunk) if remote else map(_local_size, chunk)
-            )
+            remote = any(map(storage.is_store, chunk))
+            sizes[first : first + len(chunk)] = list(pool.map(_size, chunk) if remote else map(_size, chunk))
     return pc.replace_with_mask(known, pc.is_null(known), pa.array(sizes))
 
 
-def _local_size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except (OSError, ValueError):
-        return 0
-
-
-def _remote_size(path: str) -> int:
-    return storage.file_size(path) or 0
+def _size(path: str) -> int:
+    if storage.is_store(path):
+        return storage.file_size(path) or 0
+    return folders.regular_size(folders.on_disk(path))
 
 
 def _without_overlap(listings: list[_Listing]) -> list[_Listing]:

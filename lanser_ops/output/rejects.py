@@ -38,6 +38,11 @@ def write_transcripts(out: OutputDir, unit: Unit, transcripts: pa.Table, rejects
         out.write_table(out.transcripts(unit), transcripts)
 
 
+def seconds_of(reason: str, start_s: float | None, end_s: float | None) -> float:
+    """The length of a reject's audio: 0 where its times are unknown or do not lie in a recording."""
+    return 0.0 if reason == "bad_range" or start_s is None or end_s is None else end_s - start_s
+
+
 def count_reasons(rejects: Iterable[Reject]) -> tuple[tuple[str, int], ...]:
     """How many of ``rejects`` have each reason, sorted by reason."""
     return tuple(sorted(Counter(reject.reason for reject in rejects).items()))

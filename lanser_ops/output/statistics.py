@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.output.rejects import is_shard_stage, shard_stage
+from lanser_ops.output.rejects import is_shard_stage, seconds_of, shard_stage
 from schemas.records import WeakLabel
 from schemas.units import Unit
 
@@ -61,14 +61,13 @@ def count_unit(out: OutputDir, unit: Unit, taxonomy: str | None, sharded: bool) 
     )
     rejects = out.read_table(out.rejects(unit))
     reasons: Counter[str] = Counter()
-    utterances, audio_s = len(durations), sum(durations.values())
+    utterances, audio_s = len(durations), float(sum(durations.values()))
     left_out = set()
     for reject in rejects.to_pylist():
         if not is_shard_stage(reject["stage"]):
             reasons[reject["reason"]] += 1
             utterances += 1
-            if reject["start_s"] is not None and reject["end_s"] is not None:
-                audio_s += reject["end_s"] - reject["start_s"]
+            audio_s += seconds_of(reject["reason"], reject["start_s"], reject["end_s"])
         elif taxonomy is not None and reject["stage"] == shard_stage(taxonomy):
             reasons[reject["reason"]] += 1
             left_out.add(reject["key"])

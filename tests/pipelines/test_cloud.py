@@ -181,7 +181,7 @@ def test_s3_without_credentials_is_one_line(monkeypatch, tmp_path: Path, corpus:
 
 
 def test_a_store_that_there_is_not_is_one_line(corpus: Path, capsys: pytest.CaptureFixture):
-    line = fails(capsys, "--input", str(corpus), "--output", "ftp://host/out")
+    line = fails(capsys, "--input", str(corpus), "--output", "hdfs://host/out")
     assert line == (
-        "lanser build: ftp://: no filesystem for that; pip install 'lanser[gcp]' for gs://, 'lanser[aws]' for s3://"
+        "lanser build: hdfs://host/out: addresses of this kind are not supported; use gs://, s3:// or a local path"
     )

@@ -149,7 +149,7 @@ def test_a_path_is_read_and_a_shipped_name_wins_over_a_file(tmp_path, monkeypatc
         ("none.yaml", "none.yaml: cannot be read: No such file or directory"),
         ("dir/none", "dir/none: cannot be read: No such file or directory"),
         ("a\0.yaml", "a\0.yaml: cannot be read: embedded null byte"),
-        ("/dev/zero", "/dev/zero: is larger than 1,000,000 bytes, too large for a list of labels"),
+        ("/dev/zero", "/dev/zero: is not a regular file; save the taxonomy as one"),
     ],
 )
 def test_what_cannot_be_loaded_is_named(name, message, tmp_path, monkeypatch):

@@ -1,11 +1,12 @@
-"""Signs that a transcript was made up, in literal texts."""
+"""Signs that a transcript was made up: in literal texts, and in the sound."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from lanser_ops.asr.quality import is_doubled, is_looped, repeats_itself
-from lanser_ops.asr.whisper_quality import WhisperOutput, flags_of, is_text_over_noise, looks_wrong
+from lanser_ops.asr.quality import is_doubled, is_looped, level_ratio, noise_detail, repeats_itself
+from lanser_ops.asr.whisper_quality import WhisperOutput, flags_of, looks_wrong
 
 
 def output(
@@ -95,8 +96,28 @@ def test_what_is_decoded_again(transcript, doubted):
     assert looks_wrong(transcript) is doubted
 
 
+EVEN = np.tile(np.float32([0.1, -0.1]), 8000)
+SYLLABLES = EVEN * np.repeat(np.float32([1, 0.1]), 2000)[np.arange(16000) % 4000]
+
+
+def test_level_ratio():
+    assert level_ratio(EVEN) == pytest.approx(0.0, abs=1e-6)
+    assert level_ratio(SYLLABLES) == pytest.approx(0.70, abs=0.02)
+    assert level_ratio(np.zeros(2000, np.float32)) == level_ratio(EVEN[:500]) == 0.0
+
+
 @pytest.mark.parametrize(
-    ("speech_probability", "no_speech_prob", "noise"), [(0.96, 0.61, True), (0.98, 0.61, False), (0.96, 0.59, False)]
+    ("samples", "speech_probability", "no_speech_prob", "noise"),
+    [
+        (SYLLABLES, 0.96, 0.61, True),
+        (SYLLABLES, 0.98, 0.61, False),
+        (SYLLABLES, 0.96, 0.59, False),
+        (EVEN, 0.96, 0.59, True),
+        (EVEN, 0.96, 0.11, True),
+        (EVEN, 0.96, 0.09, False),
+        (EVEN, 0.98, 0.59, False),
+        (EVEN, 0.5, None, False),
+    ],
 )
-def test_text_over_noise_is_what_neither_takes_for_speech(speech_probability, no_speech_prob, noise):
-    assert is_text_over_noise(output("Hm.", 1.0, no_speech_prob=no_speech_prob), speech_probability) is noise
+def test_noise_is_what_neither_takes_for_speech_for_certain(samples, speech_probability, no_speech_prob, noise):
+    assert (noise_detail(samples, speech_probability, no_speech_prob) is not None) is noise

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import os
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
 from lanser_ops.asr import whisper
-from lanser_ops.asr.base import Recognizer
-from lanser_ops.asr.transcribe import transcribe_rows
+from lanser_ops.asr.base import Clip, Hypothesis, Recognizer
+from lanser_ops.asr.transcribe import _counts, transcribe_rows
 from lanser_ops.audio.decode import SAMPLE_RATE, read_all
+from lanser_ops.corpus.manifests import COLUMNS
 from lanser_ops.corpus.plan import make_plan
 from lanser_ops.corpus.sources import read_sources
 from schemas.records import Reject, SourceRow, Transcript, from_table
@@ -61,9 +67,11 @@ def test_bad_files_are_rejects_and_the_good_one_comes_out(transcribe, tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros(SAMPLE_RATE, np.float32), SAMPLE_RATE)
     soundfile.write(tmp_path / "nan.wav", np.full(SAMPLE_RATE, np.nan, np.float32), SAMPLE_RATE, subtype="FLOAT")
     (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
-    shutil.copy(EXAMPLES / "slt" / "love_you.mp3", tmp_path / "love.wav")  # an MP3 by the wrong name is audio
+    os.mkfifo(tmp_path / "pipe.wav")
+    name = os.fsdecode(b"l\xf6ve.wav")
+    shutil.copy(EXAMPLES / "slt" / "love_you.mp3", tmp_path / name)  # an MP3 by the wrong name, not UTF-8, is audio
     transcripts, rejects = transcribe(tmp_path)
-    assert [(transcript.source, transcript.text) for transcript in transcripts] == [("love.wav", LOVE)]
+    assert [(transcript.source, transcript.text) for transcript in transcripts] == [(r"l\xf6ve.wav", LOVE)]
     assert reasons(rejects) == {
         "photo.wav": "not_audio",
         "zero.wav": "no_speech",
@@ -73,6 +81,8 @@ def test_bad_files_are_rejects_and_the_good_one_comes_out(transcribe, tmp_path):
         "empty.wav": "no_speech",
         "silent.wav": "no_speech",
         "nan.wav": "not_finite",
+        "gone.wav": "missing",
+        "pipe.wav": "missing",
     }
     assert all(reject.detail and "\n" not in reject.detail for reject in rejects)
 
@@ -113,6 +123,36 @@ def test_manifest_rows(transcribe, tmp_path):
         ("talk.opus", 11.4, "duplicate"),
     ]
     assert [(row.source, row.reason) for row in rejects if row.start_s is None] == [("gone.wav", "missing")]
+
+
+def test_rows_that_nothing_can_be_made_of_are_rejects(transcribe, tmp_path):
+    """Bugs: the first four ended the job, a pipe made it wait, and so did addresses."""
+    shutil.copy(EXAMPLES / "slt" / "love_you.mp3", tmp_path / "love.mp3")
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "folder").mkdir()
+    rows = [
+        {"path": "love.mp3", "start_s": math.inf},
+        {"path": "love.mp3", "start_s": 0.0, "end_s": math.inf},
+        {"path": "love.mp3", "start_s": 0.0, "end_s": 1e300, "text": "I love you."},
+        {"path": "lo\0ve.mp3"},
+        {"path": "pipe.wav"},
+        {"path": "folder"},
+        {"path": "hdfs://host/a.wav"},
+        {"path": "http://host/a.wav"},
+        {"path": f"file://{tmp_path}/love.mp3", "text": "I love you."},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), tmp_path / "list.parquet")
+    transcripts, rejects = transcribe(tmp_path, tmp_path / "list.parquet")
+    assert [(row.source, row.text) for row in transcripts] == [("love.mp3", "I love you.")]
+    assert sorted((row.source, row.reason, row.detail) for row in rejects if row.reason == "missing") == [
+        ("folder", "missing", "a folder that cannot be listed, or is named as a file"),
+        ("hdfs://host/a.wav", "missing", "addresses of this kind are not read"),
+        ("http://host/a.wav", "missing", "addresses of this kind are not read"),
+        ("lo\0ve.mp3", "missing", "no file has a NUL in its name"),
+        ("pipe.wav", "missing", "is not a regular file"),
+    ]
+    assert [(row.source, row.reason) for row in rejects if row.reason != "missing"] == [("love.mp3", "bad_range")] * 3
+    assert _counts(transcripts, rejects).audio_s == pytest.approx(2.55, abs=0.06)
 
 
 def test_long_recording_is_all_there(transcribe, tmp_path):
@@ -172,3 +212,26 @@ def test_noise_tones_and_music_are_no_speech(transcribe, tmp_path):
     transcripts, rejects = transcribe(tmp_path)
     assert transcripts == []
     assert reasons(rejects) == {f"{name}.wav": "no_speech" for name in sounds}
+
+
+class Inventive:
+    """A recogniser that writes something down for everything, as Whisper does over some noise of packed files."""
+
+    pool_seconds = 120.0
+
+    def recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
+        return [Hypothesis("I'm not interested.", avg_logprob=-0.8, no_speech_prob=0.3) for _ in clips]
+
+
+def test_text_for_an_even_sound_is_rejected_whichever_recogniser_wrote_it(tmp_path):
+    time = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    cycles = 110 * (1 + 0.02 * np.sin(8 * np.pi * time)) * time  # on which the detector is not sure
+    buzz = 0.1 * sum(np.sin(2 * np.pi * number * cycles) / number for number in range(1, 20))
+    soundfile.write(tmp_path / "buzz.wav", buzz, SAMPLE_RATE)
+    shutil.copy(EXAMPLES / "slt" / "love_you.mp3", tmp_path / "love.mp3")
+    sources = read_sources([str(tmp_path)], "/nowhere")
+    plan, _ = make_plan(sources, PlanSpec(num_shards=1, val_fraction=0))
+    transcripts, rejects = transcribe_rows(from_table(plan, SourceRow), sources.roots, Inventive(), CutSpec())
+    assert [row.source for row in transcripts] == ["love.mp3"]
+    assert reasons(rejects) == {"buzz.wav": "no_speech"}
+    assert "and the level is even (ratio 0.0" in rejects[0].detail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -103,6 +104,7 @@ def test_manifest_rows_win_over_a_folder_that_holds_the_same_files(tmp_path):
 
 
 def make_tar(path: Path, members: dict[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as tar:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
@@ -194,3 +196,66 @@ def test_an_input_below_the_output_is_refused(tmp_path, name):
     assert refusal(tmp_path, tmp_path / name) == (
         f"--input {tmp_path}/{name}: lies below --output {tmp_path}/out, whose files are never read as input"
     )
+
+
+@pytest.mark.parametrize("field", ["start_s", "end_s"])
+@pytest.mark.parametrize("value", ["inf", "-inf", "1e300"])
+def test_an_absurd_time_does_not_outweigh_the_other_rows(tmp_path, field, value):
+    touch(tmp_path, "a.wav", "b.wav")
+    times = {"start_s": "1", "end_s": "2"} | {field: value}
+    (tmp_path / "m.csv").write_text(f"path,start_s,end_s\na.wav,{times['start_s']},{times['end_s']}\nb.wav,0,2\n")
+    rows = read_sources([str(tmp_path / "m.csv")], "/out").rows.to_pylist()
+    assert [(row["source"], row["bytes"]) for row in rows] == [("a.wav", 10), ("b.wav", 64000)]
+
+
+def test_urls_of_local_files_are_paths_and_other_addresses_are_left_to_the_workers(tmp_path):
+    """Bug: `file://` and `http://` rows stopped the job."""
+    touch(tmp_path, "a b.wav", "c.wav", "d.wav")
+    urls = [f"file://{tmp_path}/a%20b.wav", f"file://localhost{tmp_path}/c.wav", f"FILE:{tmp_path}/d.wav"]
+    others = ["http://host/e.wav", "hdfs://host/f.wav", "file://host/g.wav"]
+    (tmp_path / "m.csv").write_text("path\n" + "\n".join(urls + others))
+    expanded = read_sources([str(tmp_path / "m.csv")], "/out")
+    paths = full_paths(expanded.rows, expanded.roots).to_pylist()
+    assert dict(zip(paths, expanded.rows.column("bytes").to_pylist(), strict=True)) == {
+        f"{tmp_path}/a b.wav": 10, f"{tmp_path}/c.wav": 10, f"{tmp_path}/d.wav": 10,
+        "http://host/e.wav": 0, "hdfs://host/f.wav": 0, "file://host/g.wav": 0,
+    }  # fmt: skip
+
+
+def test_shards_of_an_earlier_output_are_left_out_with_a_warning(tmp_path, caplog):
+    make_tar(tmp_path / "in/old/shards/ekman/train-00000-of-00001.tar", {"u1.flac": b"abc"})
+    (tmp_path / "in/old/dataset.json").write_text('{"schema_version": 1}')
+    make_tar(tmp_path / "in/other/shards/x.tar", {"u2.flac": b"abc"})
+    (tmp_path / "in/other/dataset.json").write_text("[]")
+    assert sources(tmp_path, tmp_path / "in") == ["other/shards/x.tar/u2.flac"]
+    assert sources(tmp_path, tmp_path / "in" / "**.tar") == ["other/shards/x.tar/u2.flac"]
+    assert caplog.messages[0] == (
+        f"--input {tmp_path}/in: leaves out 1 shards of an earlier output; naming their folder reads them"
+    )
+    assert sources(tmp_path, tmp_path / "in/old/shards/ekman") == ["train-00000-of-00001.tar/u1.flac"]
+
+
+@pytest.mark.parametrize("size", [2**60, -1024])
+def test_a_member_that_claims_more_than_the_tar_has_makes_it_broken(tmp_path, size):
+    """Bug: MemoryError ended the job."""
+    make_tar(tmp_path / "s.tar", {"u1.flac": b"a" * 600})
+    liar = tarfile.TarInfo("u2.flac")
+    liar.size = size
+    pax = tarfile.TarInfo("u3.flac")
+    pax.pax_headers = {"size": str(size)}
+    whole = (tmp_path / "s.tar").read_bytes()[: 512 + 1024]
+    (tmp_path / "s.tar").write_bytes(whole + liar.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+    (tmp_path / "pax.tar").write_bytes(whole + pax.tobuf(tarfile.PAX_FORMAT) + bytes(4096))
+    assert sources(tmp_path, tmp_path) == ["pax.tar", "pax.tar/u1.flac", "s.tar", "s.tar/u1.flac"]
+
+
+def test_a_pipe_for_a_manifest_is_refused(tmp_path):
+    """Bug: the command waited for its writer."""
+    os.mkfifo(tmp_path / "m.csv")
+    assert refusal(tmp_path, tmp_path / "m.csv").startswith(f"--input {tmp_path}/m.csv: no such file")
+
+
+def test_names_that_are_not_utf_8_are_told_apart(tmp_path):
+    for name in (b"caf\xe9.wav", b"caf\xe8.wav"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"x")
+    assert sources(tmp_path, tmp_path) == [r"caf\xe8.wav", r"caf\xe9.wav"]
