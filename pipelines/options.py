@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 from lanser_ops import storage
 from lanser_ops.asr.base import MAX_CLIP_S
 from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, backend_of, resolve
-from lanser_ops.common.command import Parser, at_least, between, positive, share
+from lanser_ops.common.command import at_least, between, positive, share
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
+from pipelines.beam_flags import check_flags
 from schemas.specs import CutSpec, PlanSpec, ShardSpec, TranscribeSpec
 
 if TYPE_CHECKING:
@@ -51,13 +53,13 @@ class RunOptions:
     beam: PipelineOptions | None
 
 
-def job_parser(command: str, description: str) -> Parser:
+def job_parser(command: str, description: str, example: str) -> Parser:
     """A parser that knows the options of every job; the others are added by the functions below."""
     parser = Parser(
-        prog=f"lanser {command}",
-        description=description,
-        epilog="Options that are not listed go to Beam (--runner, --region, --temp_location, …).",
-        allow_abbrev=False,
+        command,
+        description,
+        example,
+        notes="Options that are not listed go to Beam (--runner, --region, --temp_location, …).",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
     add_flag(parser, "--overwrite", "remove what lanser wrote there and no longer fits")
@@ -184,6 +186,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunO
     args, flags = parser.parse_known_args(argv)
     beam = None
     if flags:
+        check_flags(parser, flags)
         from pipelines.beam_options import parse_beam_flags
 
         beam = parse_beam_flags(flags)

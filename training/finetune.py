@@ -9,15 +9,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lanser_ops.common.command import Parser, between, guarded, positive
+from lanser_ops.common.command import between, guarded, positive
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 from training.backbones import RESNETS
 from training.corpora import add_corpus_options, load, make_folds, read_corpus
 
 
 def build_parser() -> Parser:
-    parser = Parser("lanser finetune", description="Fine-tune and evaluate on labelled speech.")
+    parser = Parser(
+        "finetune",
+        "Fine-tune and evaluate on labelled speech.",
+        example="lanser finetune --data RAVDESS --init run --output fine",
+    )
     parser.add_argument("--checkpoint", metavar="RUN", help="the output of lanser pretrain")
     parser.add_argument("--from-scratch", metavar="BACKBONE", help=f"instead of --checkpoint: {', '.join(RESNETS)}")
     add_corpus_options(parser)

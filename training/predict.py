@@ -7,12 +7,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 
 
 def build_parser() -> Parser:
-    parser = Parser("lanser predict", description="Label probabilities of audio files.")
+    parser = Parser(
+        "predict", "Label probabilities of audio files.", example="lanser predict --checkpoint fine examples/audio"
+    )
     parser.add_argument("audio", nargs="+", type=Path, metavar="AUDIO")
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the output of lanser finetune or pretrain")
     parser.add_argument("--json", action="store_true", help="print a line of JSON per file")

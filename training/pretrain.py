@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanser_ops.common.command import Parser, between, guarded, positive
+from lanser_ops.common.command import between, guarded, positive
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 from training.backbones import RESNETS, peak_rate
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ FREE = ("shards", "output", "resume", "verbose", "device", "checkpoint_every", "
 
 
 def build_parser() -> Parser:
-    parser = Parser("lanser pretrain", description="Learn emotion from weak-label shards.")
+    parser = Parser(
+        "pretrain", "Learn emotion from weak-label shards.", example="lanser pretrain --shards out --output run"
+    )
     parser.add_argument("--shards", nargs="+", required=True, metavar="DIR_OR_GLOB", help="the output of lanser build")
     parser.add_argument("--output", required=True, type=Path, metavar="RUN")
     backbones = f"{', '.join(RESNETS)}, or an audio encoder's directory or hub id"

@@ -12,15 +12,20 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
 from lanser_ops.common.device import DEVICES, resolve_device
+from lanser_ops.common.parser import Parser
 from training.corpora import add_corpus_options, load, make_folds, read_corpus
 
 Summary = dict[str, dict[str, dict[str, float]]]
 
 
 def build_parser() -> Parser:
-    parser = Parser("lanser probe", description="What a frozen representation encodes: emotion, pitch, energy, rate.")
+    parser = Parser(
+        "probe",
+        "What a frozen representation encodes: emotion, pitch, energy, rate.",
+        example="lanser probe --data RAVDESS",
+    )
     parser.add_argument("--checkpoint", nargs="+", required=True, metavar="RUN", help="the output of lanser pretrain")
     add_corpus_options(parser)
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for probe.json; default: not written")

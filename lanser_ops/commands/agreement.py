@@ -15,9 +15,10 @@ import numpy as np
 import yaml
 
 from lanser_ops import storage
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import margins
+from lanser_ops.common.parser import Parser
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
 from lanser_ops.labelling.texts import TextScores, score_texts
@@ -35,9 +36,11 @@ PRIORS_SHOWN = (
 MARGINS = (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
-def run(argv: Sequence[str]) -> None:
+def build_parser() -> Parser:
     parser = Parser(
-        prog="lanser agreement", description="Label texts that people have labelled, and compare, with several priors."
+        "agreement",
+        "Label texts that people have labelled, and compare, with several priors.",
+        example="lanser agreement --csv labelled.csv --taxonomy ekman",
     )
     parser.add_argument(
         "--csv",
@@ -50,7 +53,11 @@ def run(argv: Sequence[str]) -> None:
     )
     add_label_options(parser)
     add_device_options(parser)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    args = build_parser().parse_args(argv)
     spec = label_spec(args)
     texts, truth, skipped = read_labelled(args.csv, read_map(args.map), spec.taxonomy)
     text_scores = score_texts(texts, args.nli_model, spec, args.device, args.threads)
