@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lanser_ops.cli import COMMANDS
+from lanser_ops.command_table import COMMANDS
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "audio"
 HELP_S, READ_S, FIRST_UNIT_S = 0.7, 1.0, 3.0

@@ -1,48 +1,41 @@
-"""The command line: which command is which module, and what a user sees when something is wrong."""
+"""The command line: what a user sees of all commands, and of one that does not exist."""
 
 from __future__ import annotations
 
 import gc
-import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
-COMMANDS = {
-    "build": ("pipelines.build", "audio to weak-label shards, one job"),
-    "transcribe": ("pipelines.transcribe", "audio to transcripts"),
-    "label": ("pipelines.label", "an output directory's transcripts to labels"),
-    "shard": ("pipelines.shard", "an output directory's transcripts, labels and audio to shards"),
-    "relabel": ("pipelines.relabel", "shards to shards for another taxonomy: no recognition, no decoding"),
-    "try": ("lanser_ops.commands.try_texts", "the labels of a few texts, with their scores"),
-    "agreement": ("lanser_ops.commands.agreement", "how well weak labels agree with a labelled text file"),
-    "sample": ("lanser_ops.commands.sample", "utterances to label by hand, with their audio"),
-    "calibrate": ("lanser_ops.commands.calibrate", "label options fitted on what people labelled"),
-    "pretrain": ("training.pretrain", "learn emotion from weak-label shards"),
-    "finetune": ("training.finetune", "fine-tune and evaluate on labelled speech"),
-    "evaluate": ("training.evaluate", "a trained model on another corpus, as it is"),
-    "compare": ("training.compare", "the difference between two arms, with its interval"),
-    "probe": ("training.probe", "what a frozen representation knows: emotion, pitch, energy, rate"),
-    "predict": ("training.predict", "label probabilities of audio files"),
-    "export-model": ("training.export_model", "a trained model as ONNX or for the Hugging Face hub"),
-    "report": ("lanser_ops.commands.report", "report.html and dataset card of an output directory"),
-    "taxonomies": ("lanser_ops.commands.taxonomies", "what taxonomies there are, or one in full"),
-    "inspect": ("lanser_ops.commands.inspect", "what an output directory or a shard holds"),
-}
+from lanser_ops.command_table import COMMANDS, GROUPS, command_module
+from lanser_ops.common.suggestions import did_you_mean
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``lanser COMMAND …``; returns the exit status: 0 done, 2 bad input, 1 anything else."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0] == "help":
+        argv = [*argv[1:2], "--help"]
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: lanser COMMAND …   (lanser COMMAND --help says more)\n")
-        for name, (_, what) in COMMANDS.items():
-            print(f"  {name:<12} {what}")
+        print(overview())
         return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        print(f"lanser {metadata.version('lanser')}")
+        return 0
     if argv[0] not in COMMANDS:
-        print(f"lanser: no command {argv[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        hint = did_you_mean(argv[0], COMMANDS) or f"; the commands are {', '.join(COMMANDS)}"
+        print(f"lanser: there is no command {argv[0]!r}{hint}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.ERROR, format="%(message)s")  # as in pipelines/__init__.py
-    status = importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+    status = command_module(argv[0]).main(argv[1:])
     gc.freeze()  # the last collection need not scan what was imported: with torch loaded, it took a second
     return status
+
+
+def overview() -> str:
+    """The commands by purpose."""
+    lines = ["usage: lanser COMMAND …   (lanser COMMAND --help says more)"]
+    for purpose, commands in GROUPS.items():
+        lines += ["", f"{purpose}:", *(f"  {name:<12} {what}" for name, (_, what) in commands.items())]
+    return "\n".join(lines)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
+from lanser_ops.common.parser import Parser
 from lanser_ops.labelling.options import add_label_options, label_spec
 from pipelines import options
 from pipelines.job_spec import Inputs, JobSpec
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 def build_parser() -> Parser:
     """The command's options; docker/flex/metadata.json lists them for a Flex Template."""
-    parser = options.job_parser("build", "Audio to weak-label shards, one job.")
+    parser = options.job_parser(
+        "build",
+        "Audio to weak-label shards, one job.",
+        "lanser build --input recordings/ --output out --taxonomy ekman",
+    )
     options.add_source_options(parser)
     options.add_asr_options(parser)
     add_label_options(parser)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lanser_ops.common.command import guarded
+from lanser_ops.common.parser import Parser
 from lanser_ops.labelling.options import add_label_options, label_spec
 from pipelines import options
 from pipelines.job_spec import JobSpec
@@ -14,11 +15,17 @@ if TYPE_CHECKING:
     import apache_beam as beam
 
 
+def build_parser() -> Parser:
+    parser = options.job_parser(
+        "label", "An output directory's transcripts to labels.", "lanser label --output out --taxonomy goemotions"
+    )
+    add_label_options(parser)
+    return parser
+
+
 def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
     """Parse ``argv`` and run the job; raises InputError for what the user has to fix."""
-    parser = options.job_parser("label", "An output directory's transcripts to labels.")
-    add_label_options(parser)
-    args, run_options = options.parse(parser, argv or [])
+    args, run_options = options.parse(build_parser(), argv or [])
     job = JobSpec(label=label_spec(args), nli_name=args.nli_model, score=True)
     from pipelines.job import run_job  # imports Beam: not for --help or a mistyped option
 

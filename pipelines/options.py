@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from lanser_ops import storage
 from lanser_ops.asr.base import MAX_CLIP_S
 from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, SPEECH, backend_of, resolve
-from lanser_ops.common.command import Parser, between, positive
+from lanser_ops.common.command import between, positive
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
 from lanser_ops.labelling.options import calibrated, read_calibration
 from lanser_ops.speech_labelling.classes import check_classes
+from pipelines.beam_flags import check_flags
 from schemas.specs import CutSpec, PlanSpec, ShardSpec, SpeechSpec, TranscribeSpec
 from schemas.taxonomy import Taxonomy
 
@@ -55,13 +57,13 @@ class RunOptions:
     beam: PipelineOptions | None
 
 
-def job_parser(command: str, description: str) -> Parser:
+def job_parser(command: str, description: str, example: str) -> Parser:
     """A parser that knows the options of every job; the others are added by the functions below."""
     parser = Parser(
-        prog=f"lanser {command}",
-        description=description,
-        epilog="Options that are not listed go to Beam (--runner, --region, --temp_location, …).",
-        allow_abbrev=False,
+        command,
+        description,
+        example,
+        notes="Options that are not listed go to Beam (--runner, --region, --temp_location, …).",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
     add_flag(parser, "--overwrite", "remove what lanser wrote there and no longer fits")
@@ -180,6 +182,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunO
     args, flags = parser.parse_known_args(argv)
     beam = None
     if flags:
+        check_flags(parser, flags)
         from pipelines.beam_options import parse_beam_flags
 
         beam = parse_beam_flags(flags)

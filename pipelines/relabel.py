@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lanser_ops import storage
 from lanser_ops.common.command import guarded
+from lanser_ops.common.parser import Parser
 from lanser_ops.labelling.options import add_label_options, label_spec
 from pipelines import options
 from pipelines.job_spec import JobSpec
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     import apache_beam as beam
 
 
-def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
-    """Parse ``argv`` and run the job; raises InputError for what the user has to fix."""
-    parser = options.job_parser("relabel", "Shards to shards for another taxonomy, without ASR or decoding.")
+def build_parser() -> Parser:
+    parser = options.job_parser(
+        "relabel",
+        "Shards to shards for another taxonomy, without ASR or decoding.",
+        "lanser relabel --shards out --output relabelled --taxonomy plutchik",
+    )
     parser.add_argument(
         "--shards",
         required=True,
@@ -27,7 +31,12 @@ def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None =
     )
     add_label_options(parser)
     options.add_shard_options(parser)
-    args, run_options = options.parse(parser, argv or [])
+    return parser
+
+
+def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
+    """Parse ``argv`` and run the job; raises InputError for what the user has to fix."""
+    args, run_options = options.parse(build_parser(), argv or [])
     job = JobSpec(
         shards=tuple(storage.absolute(name) for name in args.shards),
         label=label_spec(args),

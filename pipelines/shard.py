@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lanser_ops.common.command import guarded
+from lanser_ops.common.parser import Parser
 from lanser_ops.labelling.options import add_label_options, label_spec
 from pipelines import options
 from pipelines.job_spec import JobSpec
@@ -14,13 +15,21 @@ if TYPE_CHECKING:
     import apache_beam as beam
 
 
-def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
-    """Parse ``argv`` and run the job; raises InputError for what the user has to fix."""
-    parser = options.job_parser("shard", "An output directory's transcripts, labels and audio to shards.")
+def build_parser() -> Parser:
+    parser = options.job_parser(
+        "shard",
+        "An output directory's transcripts, labels and audio to shards.",
+        "lanser shard --output out --taxonomy goemotions",
+    )
     add_label_options(parser)
     options.add_shard_options(parser)
     options.add_speech_options(parser)
-    args, run_options = options.parse(parser, argv or [])
+    return parser
+
+
+def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
+    """Parse ``argv`` and run the job; raises InputError for what the user has to fix."""
+    args, run_options = options.parse(build_parser(), argv or [])
     label = label_spec(args)
     speech = options.speech_spec(args, label.taxonomy)
     job = JobSpec(label=label, shard=options.shard_spec(args, speech), speech_name=args.speech_model)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lanser_ops.common.command import guarded
+from lanser_ops.common.parser import Parser
 from pipelines import options
 from pipelines.job_spec import Inputs, JobSpec
 
@@ -13,12 +14,18 @@ if TYPE_CHECKING:
     import apache_beam as beam
 
 
-def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
-    """Parse ``argv`` and run the job; raises InputError for what the user has to fix."""
-    parser = options.job_parser("transcribe", "Audio to transcripts.")
+def build_parser() -> Parser:
+    parser = options.job_parser(
+        "transcribe", "Audio to transcripts.", "lanser transcribe --input recordings/ --output out"
+    )
     options.add_source_options(parser)
     options.add_asr_options(parser)
-    args, run_options = options.parse(parser, argv or [])
+    return parser
+
+
+def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
+    """Parse ``argv`` and run the job; raises InputError for what the user has to fix."""
+    args, run_options = options.parse(build_parser(), argv or [])
     job = JobSpec(
         inputs=Inputs(options.input_names(args), options.plan_options(args)),
         transcribe=options.transcribe_spec(args),

@@ -26,7 +26,7 @@ LABELLER_TOOLS = ("base", "batches", "fast_encoder", "model_files", "sequence_cl
 FOR_EVERY_BACKEND = {f"lanser_ops.asr.{name}" for name in ASR_TOOLS}
 FOR_EVERY_BACKEND |= {f"lanser_ops.labelling.{name}" for name in LABELLER_TOOLS}
 # The command line has a table of its commands' modules, the only ones that are imported by name.
-LOADS_BY_NAME = "lanser_ops.cli"
+LOADS_BY_NAME = "lanser_ops.command_table"
 GUARDED, PRIVATE_INTERFACES = ("apache_beam", "botocore"), "lanser_ops.beam_compat"
 
 
@@ -276,7 +276,7 @@ def test_a_circle_is_reported(tmp_path: Path, files: dict[str, str], broken: lis
         ("training/a.py", "from lanser_ops.audio import segment", "training.a:1 imports lanser_ops.audio.segment"),
         ("training/a.py", "if TYPE_CHECKING: from pipelines import job", "training.a:1 imports pipelines.job"),
         ("training/a.py", "from lanser_ops.audio.decode import decode", None),
-        ("lanser_ops/cli.py", "import importlib; importlib.import_module('x')", None),
+        ("lanser_ops/command_table.py", "import importlib; importlib.import_module('x')", None),
         ("pipelines/a.py", "from lanser_ops.storage import join", None),
     ],
 )

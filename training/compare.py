@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
+from lanser_ops.common.parser import Parser
 from schemas.metrics import FIGURES
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ TITLES = {"ua": "UA", "wa": "WA", "macro_f1": "macro-F1"}
 
 def build_parser() -> Parser:
     parser = Parser(
-        "lanser compare",
-        description="The difference between two arms, paired by seed and fold, with 95 % intervals of a bootstrap "
+        "compare",
+        "The difference between two arms, paired by seed and fold, with 95 % intervals of a bootstrap "
         "over speakers and seeds.",
+        example="lanser compare --arm weak --baseline none",
     )
     parser.add_argument(
         "--arm", nargs="+", required=True, metavar="RUN", help="outputs of lanser finetune or evaluate, or their files"

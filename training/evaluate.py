@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_map import MAX_BYTES, parse_map
+from lanser_ops.common.parser import Parser
 from training.compare import TITLES, percent
 from training.corpora.read import add_corpus_options, load, read_corpus
 from training.corpora.utterance import TEST, clip_names
@@ -26,7 +27,11 @@ IMAGES = (".png", ".svg")
 
 
 def build_parser() -> Parser:
-    parser = Parser("lanser evaluate", description="Evaluate a model on another corpus, as it is.")
+    parser = Parser(
+        "evaluate",
+        "Evaluate a model on another corpus, as it is.",
+        example="lanser evaluate --checkpoint run --data ravdess --root RAVDESS",
+    )
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the output of lanser pretrain or finetune")
     add_corpus_options(parser)
     parser.add_argument(

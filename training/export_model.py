@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
+from lanser_ops.common.parser import Parser
 
 ONNX, HUB = FORMATS = ("onnx", "hub")
 
 
 def build_parser() -> Parser:
-    parser = Parser("lanser export-model", description="Export a trained model to ONNX or for the Hugging Face hub.")
+    parser = Parser(
+        "export-model",
+        "Export a trained model to ONNX or for the Hugging Face hub.",
+        example="lanser export-model fine --output exported --format onnx",
+    )
     parser.add_argument("checkpoint", metavar="RUN", help="the output of lanser finetune or pretrain")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
     parser.add_argument("--format", choices=FORMATS, default=HUB)

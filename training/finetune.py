@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lanser_ops.common.command import Parser, between, guarded, positive
+from lanser_ops.common.command import between, guarded, positive
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 from training.corpora.folds import VAL_SHARE, Fold, make_folds
 from training.corpora.read import add_corpus_options, load, read_corpus
 from training.corpora.utterance import TEST, VAL
@@ -27,7 +28,11 @@ RESULTS = "results.json"
 
 
 def build_parser() -> Parser:
-    parser = Parser("lanser finetune", description="Fine-tune and evaluate on labelled speech.")
+    parser = Parser(
+        "finetune",
+        "Fine-tune and evaluate on labelled speech.",
+        example="lanser finetune --checkpoint run --data ravdess --root RAVDESS --output fine",
+    )
     parser.add_argument("--checkpoint", metavar="RUN", help="the output of lanser pretrain")
     add_model_options(parser)
     add_corpus_options(parser)

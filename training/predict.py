@@ -9,16 +9,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 from training.recordings import find_recordings
 
 OUTPUTS = (".csv", ".jsonl")
 
 
 def build_parser() -> Parser:
-    parser = Parser("lanser predict", description="Label probabilities of audio files.")
+    parser = Parser(
+        "predict", "Label probabilities of audio files.", example="lanser predict --checkpoint fine examples/audio"
+    )
     parser.add_argument(
         "audio", nargs="+", metavar="AUDIO", help="files, folders, globs, or manifests (CSV, TSV, JSONL) with a path"
     )

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lanser_ops.common.command import Parser, between, guarded, positive
+from lanser_ops.common.command import between, guarded, positive
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
 from schemas.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
 from training.backbones import RESNETS, peak_rate
@@ -34,7 +35,9 @@ FREE |= {"tracker"}
 
 
 def build_parser() -> Parser:
-    parser = Parser("lanser pretrain", description="Learn emotion from weak-label shards.")
+    parser = Parser(
+        "pretrain", "Learn emotion from weak-label shards.", example="lanser pretrain --shards out --output run"
+    )
     parser.add_argument(
         "--shards",
         nargs="+",

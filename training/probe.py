@@ -12,9 +12,10 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 from training.corpora.folds import make_folds
 from training.corpora.read import add_corpus_options, load, read_corpus
 from training.model_options import add_model_options, read_model_options
@@ -23,7 +24,11 @@ Summary = dict[str, dict[str, dict[str, float]]]
 
 
 def build_parser() -> Parser:
-    parser = Parser("lanser probe", description="What a frozen representation encodes: emotion, pitch, energy, rate.")
+    parser = Parser(
+        "probe",
+        "What a frozen representation encodes: emotion, pitch, energy, rate.",
+        example="lanser probe --checkpoint run --data ravdess --root RAVDESS",
+    )
     parser.add_argument("--checkpoint", nargs="+", default=[], metavar="RUN", help="the output of lanser pretrain")
     add_model_options(parser, trains=False)
     add_corpus_options(parser)

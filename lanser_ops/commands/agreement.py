@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from lanser_ops import storage
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_map import MAX_BYTES, parse_map
 from lanser_ops.common.label_scores import margins
+from lanser_ops.common.parser import Parser
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.context import previous_texts
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
@@ -56,9 +57,11 @@ class _Row:
     turn: int | None
 
 
-def run(argv: Sequence[str]) -> None:
+def build_parser() -> Parser:
     parser = Parser(
-        prog="lanser agreement", description="Label texts that people have labelled, and compare, with several priors."
+        "agreement",
+        "Label texts that people have labelled, and compare, with several priors.",
+        example="lanser agreement --csv labelled.csv --taxonomy ekman",
     )
     parser.add_argument(
         "--csv",
@@ -72,7 +75,11 @@ def run(argv: Sequence[str]) -> None:
     )
     add_label_options(parser)
     add_device_options(parser)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    args = build_parser().parse_args(argv)
     spec = label_spec(args)
     labelled = read_labelled(args.csv, read_map(args.map), spec.taxonomy, spec.context)
     text_scores = score_texts(labelled.texts, args.nli_model, spec, args.device, args.threads, labelled.previous)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lanser_ops.common.command import Parser, guarded, share
+from lanser_ops.common.command import guarded, share
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import log_prior
+from lanser_ops.common.parser import Parser
 from lanser_ops.labelling import calibration, weak_labels
 from lanser_ops.labelling.calibration import Fit, Interval, LabelledRows, Values
 from lanser_ops.labelling.human_labels import HumanLabel, read_human_labels
@@ -33,10 +34,11 @@ FIGURES = {
 THRESHOLDS_SHOWN = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def run(argv: Sequence[str]) -> None:
+def build_parser() -> Parser:
     parser = Parser(
-        prog="lanser calibrate",
-        description="Fit prior strength, temperature and thresholds on a sample that people have labelled.",
+        "calibrate",
+        "Fit prior strength, temperature and thresholds on a sample that people have labelled.",
+        example="lanser calibrate out --csv sample.csv",
     )
     parser.add_argument("directory", metavar="DIR", help="what lanser sample drew from")
     parser.add_argument("--csv", required=True, metavar="FILE", help="the sample, its column 'human' filled in")
@@ -60,7 +62,11 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--accept-all", action="store_true", help="also set values whose gain may be an accident of the sample"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    args = build_parser().parse_args(argv)
     scoring, samples = read_labelled_samples(args.directory, args.taxonomy)
     if scoring.prior == weak_labels.NULL_PRIOR:
         raise InputError(

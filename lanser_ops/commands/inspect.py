@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lanser_ops import storage
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 from lanser_ops.output.dataset import read_dataset
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.output.report import print_statistics
@@ -18,11 +19,15 @@ from lanser_ops.output.report import print_statistics
 SHOWN_SCORES = 3
 
 
-def run(argv: Sequence[str]) -> None:
-    parser = Parser(prog="lanser inspect", description="Show what an output directory or a shard holds.")
+def build_parser() -> Parser:
+    parser = Parser("inspect", "Show what an output directory or a shard holds.", example="lanser inspect out")
     parser.add_argument("path", metavar="DIR_OR_TAR")
     parser.add_argument("--samples", type=int, default=5, help="how many to show; default: %(default)s")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    args = build_parser().parse_args(argv)
     path = storage.absolute(args.path)
     content = read_dataset(OutputDir(path))
     files = [path] if path.endswith(".tar") else sorted(storage.list_files(path))

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lanser_ops import storage
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 from lanser_ops.output import report
 from lanser_ops.output.dataset import read_dataset
 from lanser_ops.output.directory import CARD, REPORT, OutputDir
 
 
-def run(argv: Sequence[str]) -> None:
-    parser = Parser(prog="lanser report", description="Write README.md and report.html from dataset.json.")
+def build_parser() -> Parser:
+    parser = Parser("report", "Write README.md and report.html from dataset.json.", example="lanser report out")
     parser.add_argument("directory", metavar="DIR", help="an output directory of lanser build")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    args = build_parser().parse_args(argv)
     out = OutputDir(storage.absolute(args.directory))
     if not report.statistics_by_taxonomy(read_dataset(out)):
         raise InputError(f"{args.directory}: no finished run there (dataset.json without counts, or none)")

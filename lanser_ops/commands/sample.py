@@ -10,17 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from lanser_ops import storage
-from lanser_ops.common.command import Parser, guarded, positive
+from lanser_ops.common.command import guarded, positive
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 from lanser_ops.labelling.human_labels import SampleRow, csv_content
 from lanser_ops.labelling.sampling import draw
 from lanser_ops.shards.labelled import LabelledSample, read_labelled_samples
 
 
-def run(argv: Sequence[str]) -> None:
+def build_parser() -> Parser:
     parser = Parser(
-        prog="lanser sample",
-        description="Draw utterances to label by hand: every label has its share and a floor, across its scores.",
+        "sample",
+        "Draw utterances to label by hand: every label has its share and a floor, across its scores.",
+        example="lanser sample out --n 200",
     )
     parser.add_argument("directory", metavar="DIR", help="an output directory of lanser, or a folder of shards")
     parser.add_argument("--taxonomy", metavar="NAME", help="which one, where DIR has the shards of several")
@@ -30,7 +32,11 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--audio", type=Path, metavar="FOLDER", help="for the FLAC files; default: beside the CSV, as in sample-audio"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    args = build_parser().parse_args(argv)
     folder = args.audio or args.output.with_name(f"{args.output.stem}-audio")
     if args.output.exists():
         raise InputError(f"--output {args.output}: exists, perhaps with labels in it; choose another name")

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, load_taxonomy, shipped_taxonomies
 
 
-def run(argv: Sequence[str]) -> None:
-    parser = Parser(prog="lanser taxonomies", description="List the shipped taxonomies, or show one in full.")
+def build_parser() -> Parser:
+    parser = Parser(
+        "taxonomies", "List the shipped taxonomies, or show one in full.", example="lanser taxonomies ekman"
+    )
     parser.add_argument("taxonomy", nargs="?", help="a shipped name or a YAML file")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    args = build_parser().parse_args(argv)
     if args.taxonomy is None:
         for name in shipped_taxonomies():
             taxonomy = load_taxonomy(name)

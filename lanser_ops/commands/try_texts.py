@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lanser_ops.common.command import Parser, guarded
+from lanser_ops.common.command import guarded
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import average
+from lanser_ops.common.parser import Parser
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.context import previous_texts
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
@@ -23,13 +24,21 @@ from schemas.specs import LabelSpec
 PLAIN_WIDTH = 160
 
 
-def run(argv: Sequence[str]) -> None:
-    parser = Parser(prog="lanser try", description="Show the labels of texts, best first, with their scores.")
+def build_parser() -> Parser:
+    parser = Parser(
+        "try",
+        "Show the labels of texts, best first, with their scores.",
+        example='lanser try "I cannot believe it!" --taxonomy ekman',
+    )
     parser.add_argument("texts", nargs="*", metavar="TEXT")
     parser.add_argument("--file", help="a text file, one text per line")
     add_label_options(parser)
     add_device_options(parser)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> None:
+    args = build_parser().parse_args(argv)
     texts = [text.strip() for text in [*args.texts, *_lines(args.file)] if text.strip()]
     if not texts:
         raise InputError("no text to label; give some, in quotes, or --file with one per line")

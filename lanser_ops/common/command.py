@@ -1,4 +1,4 @@
-"""What every command shares: its argument parser, option types, and how its errors become one line and a status."""
+"""How every command ends: its errors become one line and an exit status; and the types of its options' values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from lanser_ops.common.errors import InputError, Interrupted
 
@@ -77,13 +77,6 @@ def _names_an_error(line: str) -> bool:
 def _without_step(message: str) -> str:
     """``message`` without the name of the Beam step that it came through."""
     return message.split(" [while running")[0]
-
-
-class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see lanser {self.prog.split()[-1]} --help)")
 
 
 def positive(kind: type[Number]) -> Callable[[str], Number]:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lanser_ops.cli import COMMANDS
+from lanser_ops.command_table import COMMANDS
 
 # What takes a second or more to import. pyarrow, a fifth of a second, is allowed.
 HEAVY = {"apache_beam", "torch", "transformers", "ctranslate2", "faster_whisper", "pandas", "accelerate", "scipy"}

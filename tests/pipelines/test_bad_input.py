@@ -133,7 +133,7 @@ def test_output_that_cannot_be_written(capsys, tmp_path):
 
 def test_unknown_option(capsys, tmp_path):
     line = fails(capsys, *arguments(tmp_path), "--taxonmy", "ekman")
-    assert line == "lanser build: unknown option --taxonmy; neither lanser nor Beam has it"
+    assert line == "lanser build: unknown option --taxonmy; did you mean --taxonomy? (see lanser build --help)"
 
 
 def test_output_of_another_program(capsys, tmp_path):

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from lanser_ops.common.command import Parser
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.parser import Parser
 from training.backbones import PoolingSpec
 from training.model_options import ModelOptions, add_model_options, read_model_options
 
 
 def options(*arguments, checkpoint=None, trains=True):
-    parser = Parser("lanser test")
+    parser = Parser("test", "")
     add_model_options(parser, trains=trains)
     return read_model_options(parser.parse_args(arguments), checkpoint)
 

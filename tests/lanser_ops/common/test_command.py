@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lanser_ops.common.command import Parser, at_least, between, guarded, positive, root_cause, share, whole
+from lanser_ops.common.command import at_least, between, guarded, positive, root_cause, share, whole
 from lanser_ops.common.errors import InputError, Interrupted
 
 ROOT = Path(__file__).parents[3]
@@ -78,15 +78,6 @@ def test_the_root_cause_of_a_worker_error_is_its_last_error_line():
         "RuntimeError: OSError: no space left [while running 'Write']\n"
     )
     assert root_cause(RuntimeError(message)) == "OSError: no space left"
-
-
-def test_the_parser_refuses_in_one_line():
-    parser = Parser("lanser stage")
-    parser.add_argument("--count", type=positive(int))
-    with pytest.raises(InputError, match=r"argument --count: 0 is not a positive number \(see lanser stage --help\)"):
-        parser.parse_args(["--count", "0"])
-    with pytest.raises(InputError, match="argument --count: invalid int value: '1.5'"):
-        parser.parse_args(["--count", "1.5"])
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "inf", "nan"])

@@ -149,8 +149,7 @@ PROGRAM = """
 import sys
 from lanser_ops.backends import LABELLERS, backend_of
 from lanser_ops.labelling import classifier, options
-from lanser_ops.common.command import Parser
-parser = Parser(prog="lanser label")
+parser = Parser("label", "")
 options.add_label_options(parser)
 options.label_spec(parser.parse_args(["--taxonomy", "ekman"]))
 print([name for name in {names} if name in sys.modules])
