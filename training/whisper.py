@@ -49,13 +49,13 @@ class WhisperMel(nn.Module):
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features, float32 (batch, bands, time), the frames per clip, int (batch,), and the clips' floors, (batch,).
 
-        ``waves`` is float (batch, samples), zero beyond ``lengths``, int (batch,). The longest clip is followed by
-        frames of silence, which the convolutions read beyond its end.
+        ``waves`` is float (batch, samples), zero beyond ``lengths``, int (batch,). They are followed by frames of
+        silence, which the convolutions read beyond the end of the longest clip.
         """
         frames = -(-lengths // HOP)
-        width = int(frames.max()) + STRIDE
-        samples = width * HOP + N_FFT // 2
-        waves = nn.functional.pad(waves, (0, max(0, samples - waves.shape[1])))[:, :samples]
+        # Of the shape and not of the lengths, whose values an exported graph does not know.
+        width = -(-waves.shape[1] // HOP) + STRIDE
+        waves = nn.functional.pad(waves, (0, width * HOP + N_FFT // 2 - waves.shape[1]))
         # Half precision would lose the quiet bands.
         with torch.autocast(device_type=waves.device.type, enabled=False):
             spectrum = torch.stft(
@@ -68,28 +68,32 @@ class WhisperMel(nn.Module):
         return (features + 4) / 4, frames, (floors + 4) / 4
 
 
-def whisper_states(encoder: WhisperEncoder, features: Tensor, frames: Tensor) -> tuple[list[Tensor], Tensor]:
+def whisper_states(
+    encoder: WhisperEncoder, features: Tensor, frames: Tensor, blocks: int | None = None
+) -> tuple[list[Tensor], Tensor]:
     """The input of the first block and the output of every block, (batch, steps, width), and the steps per clip.
 
-    ``features`` is float (batch, bands, time), of which the first ``frames``, int (batch,), belong to a clip. The last
-    state is normalised, as the encoder's output is. This is WhisperEncoder's forward pass with positions for as many
-    steps as there are, and a mask that hides what follows a clip.
+    ``features`` is float (batch, bands, time), of which the first ``frames``, int (batch,), belong to a clip. The
+    lowest ``blocks`` are computed, by default all; the state after the uppermost of all is normalised, as the encoder's
+    output is. This is WhisperEncoder's forward pass with positions for as many steps as there are, and a mask that
+    hides what follows a clip.
 
     Raises ValueError for clips that are longer than the encoder's window.
     """
     steps = -(-frames // STRIDE)
-    width = int(steps.max())
+    width = -(-features.shape[2] // STRIDE)
     if width > encoder.max_source_positions:
         raise ValueError(f"a clip of {width * STRIDE * HOP / SAMPLE_RATE:.1f} s: Whisper encodes 30 s at most")
     gelu = nn.functional.gelu
-    hidden = gelu(encoder.conv2(gelu(encoder.conv1(features))))[:, :, :width].transpose(1, 2)
+    hidden = gelu(encoder.conv2(gelu(encoder.conv1(features)))).transpose(1, 2)
     hidden = hidden + encoder.embed_positions.weight[:width]
     outside = ~inside(steps, width)[:, None, None, :]
     mask = torch.zeros_like(outside, dtype=hidden.dtype).masked_fill(outside, torch.finfo(hidden.dtype).min)
     states = [hidden]
-    for block in encoder.layers:
+    for block in encoder.layers[:blocks]:
         states.append(block(states[-1], mask))
-    states[-1] = encoder.layer_norm(states[-1])
+    if len(states) > len(encoder.layers):
+        states[-1] = encoder.layer_norm(states[-1])
     return states, steps
 
 
