@@ -50,12 +50,13 @@ def rate_scales(model: Any, decay: float) -> dict[str, float]:
     below it (Clark et al. 2020, arXiv 2003.10555).
     """
     layers = blocks_of(model.encoder)
+    count = 0 if layers is None else max(model.layers)
     scales = {id(weight): 1.0 for weight in model.parameters()}
     if layers is not None:
-        scales |= {id(weight): decay ** (len(layers) + 1) for weight in model.encoder.parameters()}
+        scales |= {id(weight): decay ** (count + 1) for weight in model.encoder.parameters()}
         scales |= {id(weight): decay for weight in _output_norm(model.encoder).parameters()}
-        for number, block in enumerate(layers):
-            scales |= {id(weight): decay ** (len(layers) - number) for weight in block.parameters()}
+        for number, block in enumerate(layers[:count]):
+            scales |= {id(weight): decay ** (count - number) for weight in block.parameters()}
     return {name: scales[id(weight)] for name, weight in model.named_parameters() if weight.requires_grad}
 
 

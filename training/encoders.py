@@ -21,6 +21,11 @@ def inside(lengths: Tensor, width: int) -> Tensor:
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
+def greatest(lengths: Tensor, limit: int) -> int:
+    """The greatest of ``lengths`` (batch,); in an exported graph, which knows shapes alone, ``limit``, its bound."""
+    return limit if torch.compiler.is_compiling() else int(lengths.max())
+
+
 def resnet_maps(encoder: Any, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
     """The last feature maps, (batch, channels, mels, time), and their steps per clip, int (batch,).
 

@@ -40,7 +40,7 @@ def export_onnx(model: EmotionModel, folder: Path) -> float:
     Raises InputError for a network that cannot be exported.
     """
     network = _Probabilities(model).eval()
-    batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples")
+    batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples", min=1600, max=480_000)
     folder.mkdir(parents=True, exist_ok=True)
     path, temporary = folder / MODEL, folder / f".{MODEL}"
     try:

@@ -22,7 +22,7 @@ from lanser_ops.common.bundled import bundled_whisper
 from lanser_ops.common.errors import InputError, first_line
 from training.backbones import WHISPER
 from training.ctranslate2_weights import read_weights
-from training.encoders import inside
+from training.encoders import greatest, inside
 
 N_FFT, HOP = 400, 160
 # Below a clip's loudest band and frame, in powers of ten.
@@ -49,13 +49,13 @@ class WhisperMel(nn.Module):
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features, float32 (batch, bands, time), the frames per clip, int (batch,), and the clips' floors, (batch,).
 
-        ``waves`` is float (batch, samples), zero beyond ``lengths``, int (batch,). They are followed by frames of
-        silence, which the convolutions read beyond the end of the longest clip.
+        ``waves`` is float (batch, samples), zero beyond ``lengths``, int (batch,). The longest clip is
+        followed by frames of silence, which the convolutions read beyond its end.
         """
         frames = -(-lengths // HOP)
-        # Of the shape and not of the lengths, whose values an exported graph does not know.
-        width = -(-waves.shape[1] // HOP) + STRIDE
-        waves = nn.functional.pad(waves, (0, width * HOP + N_FFT // 2 - waves.shape[1]))
+        width = greatest(frames, -(-waves.shape[1] // HOP)) + STRIDE
+        samples = width * HOP + N_FFT // 2
+        waves = nn.functional.pad(waves, (0, max(0, samples - waves.shape[1])))[:, :samples]
         # Half precision would lose the quiet bands.
         with torch.autocast(device_type=waves.device.type, enabled=False):
             spectrum = torch.stft(
@@ -81,11 +81,11 @@ def whisper_states(
     Raises ValueError for clips that are longer than the encoder's window.
     """
     steps = -(-frames // STRIDE)
-    width = -(-features.shape[2] // STRIDE)
+    width = greatest(steps, (features.shape[2] - 1) // STRIDE)
     if width > encoder.max_source_positions:
         raise ValueError(f"a clip of {width * STRIDE * HOP / SAMPLE_RATE:.1f} s: Whisper encodes 30 s at most")
     gelu = nn.functional.gelu
-    hidden = gelu(encoder.conv2(gelu(encoder.conv1(features)))).transpose(1, 2)
+    hidden = gelu(encoder.conv2(gelu(encoder.conv1(features))))[:, :, :width].transpose(1, 2)
     hidden = hidden + encoder.embed_positions.weight[:width]
     outside = ~inside(steps, width)[:, None, None, :]
     mask = torch.zeros_like(outside, dtype=hidden.dtype).masked_fill(outside, torch.finfo(hidden.dtype).min)
