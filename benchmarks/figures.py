@@ -1,6 +1,8 @@
 """The pictures of docs/labels.md, from the figures that `benchmarks.labels` writes with ``--json``.
 
-python benchmarks/figures.py labels.json docs/images
+    python benchmarks/figures.py labels.json docs/images
+
+They have no background and use tones that can be read on a light and on a dark page.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ matplotlib.use("svg")
 from matplotlib import pyplot  # noqa: E402  (the backend is chosen first)
 from matplotlib.axes import Axes  # noqa: E402
 
-# Tones between the two backgrounds that a reader may have.
 INK = "#808080"
 BLUE, ORANGE, GREEN = "#3b82f6", "#e0752d", "#2f9e60"
 LABEL_COLOURS = ("#d9534f", "#8a9a3b", "#8b62c9", "#e0a92d", "#3b82f6", "#2fa3a0", "#8c8c8c")

@@ -171,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dialogue", type=Path, metavar="FILE.jsonl.gz")
     parser.add_argument("--goemotions", type=Path, metavar="FILE.jsonl.gz")
-    parser.add_argument("--comments", type=int, default=1500, help="default: %(default)s")
+    parser.add_argument("--comments", type=int, default=1000, help="default: %(default)s")
     parser.add_argument("--nli-model", default=BUNDLED, help="default: %(default)s")
     parser.add_argument("--cache", type=Path, required=True, metavar="DIR")
     parser.add_argument("--json", type=Path, metavar="FILE")
