@@ -37,8 +37,9 @@ class _Probabilities(nn.Module):
 def export_onnx(model: EmotionModel, folder: Path) -> float:
     """Write MODEL to ``folder``; returns the largest difference from torch's probabilities.
 
-    The graph takes ``waves``, float32 (batch, samples) at 16 kHz and zero beyond ``lengths``, int64 (batch,), in batches
-    of any size and from SHORTEST to LONGEST samples, and gives ``probabilities``, float32 (batch, labels). Its metadata hold the labels and the sample rate.
+    The graph takes ``waves``, float32 (batch, samples) at 16 kHz and zero beyond ``lengths``, int64 (batch,), with any
+    number of clips and SHORTEST to LONGEST samples. It gives ``probabilities``, float32 (batch, labels); its metadata
+    hold the labels and the sample rate.
     Raises InputError for a network that cannot be exported.
     """
     network = _Probabilities(model).eval()
