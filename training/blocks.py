@@ -20,17 +20,23 @@ def blocks_of(encoder: Any) -> nn.ModuleList | None:
 def open_blocks(model: Any, blocks: int | None) -> None:
     """Let the uppermost ``blocks`` of an EmotionModel's encoder be trained, all of it for None, none of it for 0.
 
+    Blocks above the layers that are read do not count: nothing that they compute is used.
+
     Raises InputError if the encoder has fewer blocks.
     """
     encoder = model.encoder
     layers = blocks_of(encoder)
-    if blocks and (layers is None or blocks > len(layers)):
-        count = "no blocks" if layers is None else f"{len(layers)} blocks"
-        raise InputError(f"--unfreeze {blocks}: {model.spec.backbone} has {count}; open fewer, or all")
+    count = 0 if layers is None else max(model.layers)
+    if blocks and blocks > count:
+        raise InputError(f"--unfreeze {blocks}: {model.spec.backbone} is read after {count} blocks; open fewer, or all")
     encoder.requires_grad_(blocks is None)
-    if blocks and layers is not None:
-        layers[-blocks:].requires_grad_(True)
-        _output_norm(encoder).requires_grad_(True)
+    if layers is not None:
+        if blocks:
+            layers[count - blocks : count].requires_grad_(True)
+            _output_norm(encoder).requires_grad_(True)
+        layers[count:].requires_grad_(False)
+        if count < len(layers):
+            _output_norm(encoder).requires_grad_(False)
     if encoder.config.model_type == WHISPER:  # sinusoids, which are constants
         encoder.embed_positions.requires_grad_(False)
     elif layers is not None:  # the papers of these encoders fine-tune them with the convolutions frozen
@@ -44,12 +50,13 @@ def rate_scales(model: Any, decay: float) -> dict[str, float]:
     below it (Clark et al. 2020, arXiv 2003.10555).
     """
     layers = blocks_of(model.encoder)
+    count = 0 if layers is None else max(model.layers)
     scales = {id(weight): 1.0 for weight in model.parameters()}
     if layers is not None:
-        scales |= {id(weight): decay ** (len(layers) + 1) for weight in model.encoder.parameters()}
+        scales |= {id(weight): decay ** (count + 1) for weight in model.encoder.parameters()}
         scales |= {id(weight): decay for weight in _output_norm(model.encoder).parameters()}
-        for number, block in enumerate(layers):
-            scales |= {id(weight): decay ** (len(layers) - number) for weight in block.parameters()}
+        for number, block in enumerate(layers[:count]):
+            scales |= {id(weight): decay ** (count - number) for weight in block.parameters()}
     return {name: scales[id(weight)] for name, weight in model.named_parameters() if weight.requires_grad}
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lanser_ops.common.errors import InputError
 from schemas.metrics import FIGURES, confusion, scores
-from training.backbones import peak_rate
+from training.backbones import RESNETS, peak_rate
 from training.blocks import open_blocks
 from training.classifier import FitSpec, fit, probabilities
 from training.corpora.folds import VAL_SHARE, Fold, hold_out, take_fraction
@@ -62,7 +62,7 @@ class Experiment:
         waves: Mapping[int, np.ndarray],
         device: torch.device,
     ):
-        self.args, self.options, self.corpus, self.base, self.device = args, options, corpus, base, device
+        self.args, self.options, self.corpus, self.device = args, options, corpus, device
         self.labels = [corpus.labels.index(utterance.label) for utterance in corpus.utterances]
         # The head of a frozen encoder is fitted to its optimum, so there is nothing to stop early.
         self.steps = 1 if options.frozen else args.steps
@@ -70,6 +70,9 @@ class Experiment:
         self._waves = waves
         self._sound = measure_sound(list(waves.values()))
         self._summaries: dict[int, dict[int, Tensor]] = {}
+        if base is None and options.backbone not in RESNETS:  # read once, it is the same for every run
+            base = self._new_model(args.seeds[0])
+        self.base = base
 
     def decoded(self, rows: Sequence[int]) -> list[int]:
         """Those of ``rows`` that could be decoded."""
@@ -164,18 +167,23 @@ class Experiment:
 
     def _start(self, seed: int) -> EmotionModel:
         """The network before it is trained on the corpus."""
+        if self.base is None:
+            return self._new_model(seed)
         set_seed(seed)
         name = Path(self.args.data).stem
-        if self.base is not None:
-            return with_new_head(copy.deepcopy(self.base), name, self.corpus.labels, self._sound.gain_db).eval()
+        return with_new_head(copy.deepcopy(self.base), name, self.corpus.labels, self._sound.gain_db).eval()
+
+    def _new_model(self, seed: int) -> EmotionModel:
+        set_seed(seed)
+        name = Path(self.args.data).stem
         return new_model(self.options.backbone, name, self.corpus.labels, self.options.pooling, self._sound).eval()
 
     def _frozen(self, model: EmotionModel, seed: int) -> dict[int, Tensor]:
         """The `summaries` of all clips that were decoded, by row.
 
-        Without a base a ResNet differs from seed to seed.
+        Without a base the network differs from seed to seed.
         """
-        key = seed if self.base is None and model.is_resnet else 0
+        key = seed if self.base is None else 0
         if key not in self._summaries:
             clips = summaries(model, list(self._waves.values()), self.device, self.options.cache)
             self._summaries[key] = dict(zip(self._waves, clips, strict=True))

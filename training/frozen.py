@@ -27,7 +27,7 @@ from training.model import EmotionModel
 MAX_S = 20.0
 BATCH = 16
 # The L2 penalty on the weights of standardised inputs, and L-BFGS iterations.
-PENALTY, ITERATIONS = 1e-2, 100
+PENALTY, ITERATIONS = 0.1, 100
 # Of the arithmetic that a summary is the result of: to be raised when it changes.
 VERSION = 1
 
@@ -96,9 +96,9 @@ def together(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 def fit_frozen(model: EmotionModel, clips: Sequence[Tensor], labels: Sequence[int], penalty: float = PENALTY) -> None:
     """Fit ``model.head`` and what pooling learns to ``clips``, the `summaries` of labelled clips.
 
-    ``labels`` are class indices. Summaries are standardised, classes are balanced, and weights have an L2 penalty, as
-    have the logits of the layers; with a single layer and no attention it is multinomial logistic regression.
-    ``model`` is in evaluation mode afterwards.
+    ``labels`` are class indices. Summaries are standardised, classes are balanced, and weights have an L2 penalty, but
+    for those of the layers; with a single layer and no attention it is multinomial logistic regression. ``model`` is
+    in evaluation mode afterwards.
     """
     summary, segments = together(clips)
     model.pooling.standardise(summary, segments)
@@ -112,8 +112,7 @@ def fit_frozen(model: EmotionModel, clips: Sequence[Tensor], labels: Sequence[in
     one_hot = np.eye(len(model.spec.labels))[list(labels)]
     targets, weights = (torch.from_numpy(array).to(kind) for array in (one_hot, balance(one_hot)))
     parameters = [*pooling.parameters(), *head.parameters()]
-    # Without a penalty the weights of the layers would run towards one layer for ever.
-    penalised = [weight for weight in parameters if weight.ndim > 1 or weight is pooling.layer_logits]
+    penalised = [weight for weight in parameters if weight.ndim > 1]
     optimizer = torch.optim.LBFGS(parameters, max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:

@@ -127,7 +127,7 @@ class EmotionModel(nn.Module):
         if augment is not None and draws is not None:
             features = spec_augment(features, frames, draws, augment, floors)
         if self.is_whisper:
-            states, steps = whisper_states(self.encoder, features, frames)
+            states, steps = whisper_states(self.encoder, features, frames, max(self.layers))
             return [states[layer] for layer in self.layers], steps
         maps, steps = resnet_maps(self.encoder, features[:, None], frames)
         return [maps.mean(dim=2).transpose(1, 2)], steps

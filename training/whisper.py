@@ -49,8 +49,8 @@ class WhisperMel(nn.Module):
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features, float32 (batch, bands, time), the frames per clip, int (batch,), and the clips' floors, (batch,).
 
-        ``waves`` is float (batch, samples), zero beyond ``lengths``, int (batch,). The longest clip is followed by
-        frames of silence, which the convolutions read beyond its end.
+        ``waves`` is float (batch, samples), zero beyond ``lengths``, int (batch,). The longest clip is
+        followed by frames of silence, which the convolutions read beyond its end.
         """
         frames = -(-lengths // HOP)
         width = greatest(frames, -(-waves.shape[1] // HOP)) + STRIDE
@@ -68,12 +68,15 @@ class WhisperMel(nn.Module):
         return (features + 4) / 4, frames, (floors + 4) / 4
 
 
-def whisper_states(encoder: WhisperEncoder, features: Tensor, frames: Tensor) -> tuple[list[Tensor], Tensor]:
+def whisper_states(
+    encoder: WhisperEncoder, features: Tensor, frames: Tensor, blocks: int | None = None
+) -> tuple[list[Tensor], Tensor]:
     """The input of the first block and the output of every block, (batch, steps, width), and the steps per clip.
 
-    ``features`` is float (batch, bands, time), of which the first ``frames``, int (batch,), belong to a clip. The last
-    state is normalised, as the encoder's output is. This is WhisperEncoder's forward pass with positions for as many
-    steps as there are, and a mask that hides what follows a clip.
+    ``features`` is float (batch, bands, time), of which the first ``frames``, int (batch,), belong to a clip. The
+    lowest ``blocks`` are computed, by default all; the state after the uppermost of all is normalised, as the encoder's
+    output is. This is WhisperEncoder's forward pass with positions for as many steps as there are, and a mask that
+    hides what follows a clip.
 
     Raises ValueError for clips that are longer than the encoder's window.
     """
@@ -87,9 +90,10 @@ def whisper_states(encoder: WhisperEncoder, features: Tensor, frames: Tensor) ->
     outside = ~inside(steps, width)[:, None, None, :]
     mask = torch.zeros_like(outside, dtype=hidden.dtype).masked_fill(outside, torch.finfo(hidden.dtype).min)
     states = [hidden]
-    for block in encoder.layers:
+    for block in encoder.layers[:blocks]:
         states.append(block(states[-1], mask))
-    states[-1] = encoder.layer_norm(states[-1])
+    if len(states) > len(encoder.layers):
+        states[-1] = encoder.layer_norm(states[-1])
     return states, steps
 
 

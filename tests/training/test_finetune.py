@@ -18,6 +18,7 @@ from training.finetune import main
 from training.model import load_model, new_model, save_model
 from training.predict import main as predict
 from training.predictions import read_predictions
+from training.whisper import load_whisper
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--device", "cpu", "--steps", "30", "--batch-size", "8", "--crop-s", "0.4", "--lr", "0.003"]
@@ -188,6 +189,26 @@ def test_the_same_seed_gives_the_same_figures_and_frozen_takes_the_checkpoint_as
     assert runs[0] == runs[1]
     assert [(run["seed"], run["fold"]) for run in runs[0]] == [(0, 0), (1, 0)]
     assert runs[0][0]["confusion"] == runs[0][1]["confusion"]
+
+
+def test_whisper_is_read_once_from_the_cache_and_its_upper_block_can_be_opened(data, tmp_path, capsys):
+    arguments = ["--backbone", "whisper", "--layers", "1", "--pooling", "mean", "--data", str(data / "data.csv")]
+    arguments += ["--only-folds", "0", "--device", "cpu"]
+    runs = []
+    for name in ("first", "second"):
+        output = ["--output", str(tmp_path / name), "--no-export"]
+        assert main([*arguments, *output, "--frozen", "--cache", str(tmp_path / "cache")]) == 0
+        runs.append(json.loads((tmp_path / name / "results.json").read_text())["runs"])
+    assert runs[0] == runs[1] and runs[0][0]["ua"] == 1.0
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 32
+    output = ["--output", str(tmp_path / "open"), "--steps", "2", "--batch-size", "4", "--crop-s", "0.4"]
+    assert main([*arguments, *output, "--unfreeze", "1", "--layer-decay", "0.5", "--val-share", "0"]) == 0
+    encoder, base = load_model(tmp_path / "open").encoder, load_whisper("whisper")
+    assert torch.equal(encoder.conv2.weight, base.conv2.weight)
+    assert not torch.equal(encoder.layers[0].fc1.weight, base.layers[0].fc1.weight)
+    assert torch.equal(encoder.layers[1].fc1.weight, base.layers[1].fc1.weight)  # above the layer that is read
+    assert main([*arguments, "--output", str(tmp_path / "none"), "--unfreeze", "2"]) == 2
+    assert "--unfreeze 2: whisper is read after 1 blocks; open fewer, or all" in capsys.readouterr().err
 
 
 def test_linear_classifier_separates_what_is_separable():
