@@ -161,18 +161,6 @@ def crowd(time: np.ndarray, random: Random) -> np.ndarray:
     return soxr.resample(sound, SAMPLE_RATE, 1 / time[1])[: len(time)]
 
 
-def packed_speech(time: np.ndarray, random: Random) -> np.ndarray:
-    """8-bit speech as LZ packers store it: runs of its own bytes between those of offsets and lengths."""
-    voice = soxr.resample(voices()[random.integers(len(voices()))], SAMPLE_RATE, BYTES_RATE)
-    speech = np.resize(np.clip(128 + 127 * voice / np.max(np.abs(voice)), 0, 255).astype(np.uint8), 4 * len(time))
-    packed, position = bytearray(), 0
-    while len(packed) < len(time):
-        run = int(random.integers(1, 12))
-        packed += speech[position : position + run].tobytes() + random.bytes(int(random.integers(1, 4)))
-        position += run + int(random.integers(2, 7))
-    return bytes_of(bytes(packed))(time, random)
-
-
 def bytes_of(content: bytes) -> Sound:
     """A stretch of ``content`` as 8-bit PCM."""
 
@@ -226,16 +214,6 @@ def run_lengths(time: np.ndarray, random: Random) -> np.ndarray:
     return bytes_of(pairs.tobytes())(time, random)
 
 
-def pictures(time: np.ndarray, random: Random) -> np.ndarray:
-    """Pixels of pictures, row after row: each is like the one before, which sounds like a pitch."""
-    width = int(random.integers(24, 200))
-    height = len(time) // width + 1
-    grain = np.cumsum(random.normal(size=(height, width)), axis=0) + 2 * np.cumsum(random.normal(size=width))
-    shades = np.round(grain / np.std(grain) * random.uniform(2, 8))
-    palette = random.permutation(256) if random.random() < 0.5 else np.arange(256)
-    return bytes_of(palette[shades.astype(int) % 256].astype(np.uint8).tobytes())(time, random)
-
-
 def records(time: np.ndarray, random: Random) -> np.ndarray:
     """A table: counters, addresses and numbers in rows of a few bytes."""
     count = len(time) // 12 + 1
@@ -271,9 +249,7 @@ BYTES: dict[str, Sound] = {
     "machine_code": machine_code,
     "compressed_bytes": compressed_bytes,
     "run_lengths": run_lengths,
-    "pictures": pictures,
     "records": records,
-    "packed_speech": packed_speech,
 }
 KINDS: dict[str, Sound] = BYTES | {
     "silence": silence,
