@@ -38,8 +38,8 @@ def export_onnx(model: EmotionModel, folder: Path) -> float:
     """Write MODEL to ``folder``; returns the largest difference from torch's probabilities.
 
     The graph takes ``waves``, float32 (batch, samples) at 16 kHz and zero beyond ``lengths``, int64 (batch,), with any
-    number of clips and of samples, for Whisper from SHORTEST to LONGEST. It gives ``probabilities``, float32 (batch, labels); its metadata
-    hold the labels and the sample rate.
+    number of clips and of samples, for Whisper from SHORTEST to LONGEST. It gives ``probabilities``, float32 (batch,
+    labels); its metadata hold the labels and the sample rate.
     Raises InputError for a network that cannot be exported.
     """
     network = _Probabilities(model).eval()
