@@ -1,6 +1,8 @@
 """Which layers of the bundled Whisper to read, and how to pool them: UA of heads on the frozen encoder, on RAVDESS.
 
-    python benchmarks/backbones.py RAVDESS_FOLDER --cache out/features
+    python -m benchmarks.backbones RAVDESS_FOLDER --cache out/features
+
+With -m, since as a script it would import benchmarks/training.py as the package training.
 
 Speakers of the first EmoBox fold are left out, so that figures on that fold's speakers were not chosen on them; the
 other five folds take turns as the test set. The figures of 10 % are the mean of two samples of the labels.
