@@ -38,7 +38,7 @@ SPECS = [
     PoolingSpec(2, "meanstd"),
     PoolingSpec(1, "meanstd"),
     PoolingSpec(0, "meanstd"),
-    PoolingSpec(3, "attention"),
+    PoolingSpec(2, "mean"),
 ]
 SHARES = {0.1: (0, 1), 0.25: (0,), 1.0: (0,)}  # of the labels, and the seeds that choose them
 
@@ -66,16 +66,13 @@ def main() -> None:
     corpus = read_corpus("ravdess", args.ravdess, None)
     waves = [wave for _, wave in sorted(load(corpus)[0].items())]
     sound, cpu = measure_sound(waves), torch.device("cpu")
-    complete = PoolingSpec("weighted", "meanstd")  # of which all others but attention are a part
+    complete = PoolingSpec("weighted", "meanstd")  # of which all others are a part
     everything = summaries(new_model(WHISPER, "ravdess", corpus.labels, complete, sound), waves, cpu, args.cache)
     print("| `--layers` | `--pooling` | 10 % | 25 % | 100 % |\n|---|---|---|---|---|")
     for spec in SPECS:
         model = new_model(WHISPER, "ravdess", corpus.labels, spec, sound)
-        if spec.pooling == "attention":
-            clips = summaries(model, waves, cpu, args.cache)
-        else:
-            size = model.pooling.centre.shape[1]
-            clips = [clip[:, list(model.layers), :size] for clip in everything]
+        size = model.pooling.centre.shape[1]
+        clips = [clip[:, list(model.layers), :size] for clip in everything]
         cells = [
             f"{statistics.fmean(ua(corpus, model, clips, share, seed) for seed in seeds):.1f}"
             for share, seeds in SHARES.items()
