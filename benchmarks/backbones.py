@@ -36,9 +36,9 @@ SPECS = [
     PoolingSpec(3, "meanstd"),
     PoolingSpec(3, "mean"),
     PoolingSpec(2, "meanstd"),
+    PoolingSpec(2, "mean"),
     PoolingSpec(1, "meanstd"),
     PoolingSpec(0, "meanstd"),
-    PoolingSpec(2, "mean"),
 ]
 SHARES = {0.1: (0, 1), 0.25: (0,), 1.0: (0,)}  # of the labels, and the seeds that choose them
 
