@@ -24,8 +24,9 @@ RESNETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-# Which hidden states of an encoder are read: the last, all with learned weights, or the one of a number.
-LAST, WEIGHTED = "last", "weighted"
+# Which hidden states of an encoder are read: the last, the one after half of the blocks, all with learned weights, or
+# the one of a number.
+LAST, MIDDLE, WEIGHTED = "last", "middle", "weighted"
 Layers = str | int
 POOLINGS = ("mean", "meanstd", "attention")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from lanser_ops.common.command import positive, share
 from lanser_ops.common.errors import InputError
-from training.backbones import LAST, POOLINGS, RESNETS, WEIGHTED, WHISPER, Layers, PoolingSpec, is_whisper
+from training.backbones import LAST, MIDDLE, POOLINGS, RESNETS, WEIGHTED, WHISPER, Layers, PoolingSpec, is_whisper
 
 ALL = "all"
-# By measurement: docs/training.md.
-WHISPER_POOLING = PoolingSpec(WEIGHTED, "meanstd")
+# By measurement: docs/backbones.md.
+WHISPER_POOLING = PoolingSpec(MIDDLE, "meanstd")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ def add_model_options(parser: argparse.ArgumentParser, default: str | None = Non
         "--layers",
         type=_layers,
         metavar="WHICH",
-        help=f"hidden states of the encoder that are read: {LAST}, {WEIGHTED} (all, with learned weights), or a number "
-        f"from 0, the input of its first block; default: {LAST}, {WHISPER_POOLING.layers} for {WHISPER}",
+        help=f"hidden states of the encoder that are read: {LAST}, {MIDDLE} (after half of its blocks), {WEIGHTED} "
+        "(all, with learned weights), or a number from 0, the input of its first block; "
+        f"default: {LAST}, {WHISPER_POOLING.layers} for {WHISPER}",
     )
     parser.add_argument(
         "--pooling", choices=POOLINGS, help=f"over time; default: mean, {WHISPER_POOLING.pooling} for {WHISPER}"
@@ -97,10 +98,10 @@ def read_model_options(args: argparse.Namespace, checkpoint_backbone: str | None
 
 
 def _layers(text: str) -> Layers:
-    if text in (LAST, WEIGHTED):
+    if text in (LAST, MIDDLE, WEIGHTED):
         return text
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is neither {LAST}, {WEIGHTED} nor the number of a layer")
+        raise argparse.ArgumentTypeError(f"{text} is neither {LAST}, {MIDDLE}, {WEIGHTED} nor the number of a layer")
     return int(text)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lanser_ops.common.errors import InputError
-from training.backbones import LAST, WEIGHTED, Layers
+from training.backbones import LAST, MIDDLE, WEIGHTED, Layers
 from training.encoders import inside
 
 # Attention weighs segments of this many steps, 0.1 s of Whisper's: a fifth of the memory, and nothing lost.
@@ -97,6 +97,8 @@ def layers_of(layers: Layers, states: int, backbone: str) -> tuple[int, ...]:
     """
     if layers == LAST:
         return (states - 1,)
+    if layers == MIDDLE:
+        return (states // 2,)
     if layers == WEIGHTED:
         return tuple(range(states))
     if not 0 <= int(layers) < states:

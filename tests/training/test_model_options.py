@@ -18,7 +18,7 @@ def options(*arguments, checkpoint=None, trains=True):
 
 def test_defaults_depend_on_the_backbone():
     assert options("--backbone", "resnet18") == ModelOptions("resnet18", PoolingSpec(), None, 1.0, None)
-    whisper = ModelOptions("whisper", PoolingSpec("weighted", "meanstd"), None, 1.0, None)
+    whisper = ModelOptions("whisper", PoolingSpec("middle", "meanstd"), None, 1.0, None)
     assert options("--backbone", "whisper") == whisper
     assert options("--backbone", "whisper:a/b").pooling == whisper.pooling
 
@@ -50,7 +50,7 @@ def test_a_checkpoint_brings_its_backbone():
         (["--backbone", "resnet18", "--layers", "weighted"], "--layers: resnet18 has no transformer blocks"),
         (["--backbone", "whisper", "--frozen", "--layer-decay", "0.9"], "--layer-decay with --frozen"),
         (["--backbone", "whisper", "--cache", "x"], "--cache keeps the features of a frozen encoder; add --frozen"),
-        (["--layers", "first"], "first is neither last, weighted nor the number of a layer"),
+        (["--layers", "first"], "first is neither last, middle, weighted nor the number of a layer"),
         (["--unfreeze", "0"], "0 is neither a number of blocks nor all; for none there is --frozen"),
         (["--layer-decay", "1.5"], "1.5 is not above 0 and at most 1"),
         (["--pooling", "max"], "invalid choice: 'max'"),

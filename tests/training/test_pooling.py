@@ -42,6 +42,7 @@ def test_layers_are_weighed_after_each_is_standardised():
 
 def test_the_layers_of_an_option():
     assert layers_of("last", 5, "whisper") == (4,)
+    assert layers_of("middle", 5, "whisper") == (2,)
     assert layers_of("weighted", 3, "whisper") == (0, 1, 2)
     assert layers_of(0, 5, "whisper") == (0,)
     with pytest.raises(InputError, match="--layers 9: a/b has the layers 0"):
