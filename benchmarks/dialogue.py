@@ -5,10 +5,11 @@
     python benchmarks/dialogue.py dialogue_dev.jsonl.gz balanced.csv --per-label 100
     lanser agreement --csv balanced.csv --taxonomy ekman --context 1
 
-The input has a JSON object per line with ``text``, ``dialogue``, ``turn`` and ``label``, labelled as DailyDialog is (Li
-et al. 2017, arXiv:1710.03957): no_emotion, happiness, surprise, anger, sadness, disgust, fear. Every utterance with an
-emotion keeps its label, and as many of those without, evenly spread over the file; with ``--per-label N`` at most N of
-each label do. The others lose it: they do not count, but are context for ``lanser agreement --context``.
+The input has a JSON object per line with ``text``, ``dialogue`` and ``label``, in the order of the dialogues,
+labelled as DailyDialog is (Li et al. 2017, arXiv:1710.03957): no_emotion, happiness, surprise, anger, sadness,
+disgust, fear. Every utterance with an emotion keeps its label, and as many of those without, evenly spread over the
+file; with ``--per-label N`` at most N of each label do. The others lose it: they do not count, but are context for
+``lanser agreement --context``.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def read_utterances(path: Path) -> list[Utterance]:
         if number and row["dialogue"] != rows[number - 1]["dialogue"]:
             previous = []
         label = EKMAN.get(row["label"], row["label"])
-        utterances.append(Utterance(text, label, row["dialogue"], row["turn"], tuple(previous)))
+        utterances.append(Utterance(text, label, row["dialogue"], len(previous), tuple(previous)))
         previous.append(text)
     return utterances
 

@@ -30,11 +30,12 @@ from benchmarks.variants import COMMENT_TABLES, DIALOGUE_TABLES, Variant
 from lanser_ops.backends import BUNDLED, LABELLERS, backend_of
 from lanser_ops.commands.agreement import read_labelled, read_map
 from lanser_ops.common.label_scores import margins
+from lanser_ops.common.selection import CANDIDATE, SELECTED, select, words_hash
+from lanser_ops.labelling.context import score_in_context
 from lanser_ops.labelling.score_store import needed_sets, read_scores, write_scores
 from lanser_ops.labelling.texts import TextScores
 from lanser_ops.labelling.weak_labels import of_labels
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.shards.select import CANDIDATE, SELECTED, select, words_hash
 from schemas.metrics import confusion, scores
 from schemas.specs import LabelSpec, ShardSpec
 from schemas.units import Unit
@@ -56,10 +57,9 @@ class LabelledTexts:
     truth: np.ndarray
     group: np.ndarray
 
-    def premises(self, context: int) -> list[str]:
-        """Every text, after the ``context`` texts before it."""
-        before = [texts[len(texts) - min(context, len(texts)) :] for texts in self.previous]
-        return [" ".join([*texts, text]) for texts, text in zip(before, self.texts, strict=True)]
+    def before(self, context: int) -> list[tuple[str, ...]]:
+        """The ``context`` texts before every text."""
+        return [texts[len(texts) - min(context, len(texts)) :] for texts in self.previous]
 
 
 def dialogue_texts(path: Path, spec: LabelSpec) -> LabelledTexts:
@@ -76,23 +76,29 @@ def dialogue_texts(path: Path, spec: LabelSpec) -> LabelledTexts:
 def comment_texts(path: Path, most: int, spec: LabelSpec) -> LabelledTexts:
     """At most ``most`` comments, evenly spread over the file."""
     groups = Path(__file__).parents[1] / "examples" / "goemotions-ekman.yaml"
-    texts, truth, _ = read_labelled(str(path), read_map(str(groups)), spec.taxonomy)
-    count = min(most, len(texts))
-    rows = [len(texts) * number // count for number in range(count)]
+    labelled = read_labelled(str(path), read_map(str(groups)), spec.taxonomy, context=0)
+    count = min(most, len(labelled.texts))
+    rows = [len(labelled.texts) * number // count for number in range(count)]
     return LabelledTexts(
-        tuple(texts[row] for row in rows), ((),) * count, np.array([truth[row] for row in rows]), np.arange(count)
+        tuple(labelled.texts[row] for row in rows),
+        ((),) * count,
+        np.array([labelled.truth[row] for row in rows]),
+        np.arange(count),
     )
 
 
-def text_scores(premises: Sequence[str], cache: Path, spec: LabelSpec, model: str, threads: int) -> TextScores:
-    """The scores of ``premises`` for the labels of ``spec``; those that ``cache`` lacks are computed and added."""
+def text_scores(texts: LabelledTexts, cache: Path, spec: LabelSpec, model: str, threads: int) -> TextScores:
+    """The scores of ``texts`` for the labels of ``spec``; those that ``cache`` lacks are computed and added."""
+    before = texts.before(spec.context)
+    premises = [" ".join([*previous, text]) for previous, text in zip(before, texts.texts, strict=True)]
     name = hashlib.sha256("\0".join(premises).encode()).hexdigest()[:16]
     out = OutputDir(str(cache / name))
-    rows = ["", *premises]  # the empty premise is that of the null prior
+    rows = ["", *texts.texts]  # the empty text is that of the null prior
     sets = needed_sets(out, spec)
     for score_set in sets:
         if not out.exists(out.scores(score_set, UNIT)):
-            part = backend_of(LABELLERS, model).load(spec, "cpu", threads).score(rows, score_set.hypotheses)
+            labeller = backend_of(LABELLERS, model).load(spec, "cpu", threads)
+            part = score_in_context(labeller.score, rows, [(), *before], score_set.hypotheses)
             keys = [str(row) for row in range(len(rows))]
             write_scores(out, out.scores(score_set, UNIT), keys, part.entailment, part.truncated)
     names = [out.scores(score_set, UNIT) for score_set in sets]
@@ -136,7 +142,7 @@ def measured(texts: LabelledTexts, variants: Sequence[Variant], args: argparse.N
     reference = np.zeros(0)
     for variant in (Variant(), *variants):
         spec, shards = variant.specs(args.nli_model)
-        scored = text_scores(texts.premises(variant.context), args.cache, spec, args.nli_model, args.threads)
+        scored = text_scores(texts, args.cache, spec, args.nli_model, args.threads)
         ranked = scored.ranked(spec)
         predicted, stays = ranked.argmax(axis=1), remaining(texts, ranked, shards)
         names = [label.name for label in spec.taxonomy.labels]

@@ -38,8 +38,9 @@ def main() -> None:
     mistakes: list[str] = []
     for choice in CHOICES:
         spec = label_spec(options.parse_args(["--taxonomy", "ekman", "--nli-model", args.nli_model, *choice.split()]))
-        texts, truth, _ = read_labelled(str(TRAPS), {}, spec.taxonomy)
-        scored = score_texts(texts, args.nli_model, spec, "cpu", args.threads, reference_sentences())
+        labelled = read_labelled(str(TRAPS), {}, spec.taxonomy, spec.context)
+        texts, truth = labelled.texts, labelled.truth
+        scored = score_texts(texts, args.nli_model, spec, "cpu", args.threads, labelled.previous, reference_sentences())
         predicted = scored.ranked(spec).argmax(axis=1)
         right = predicted == np.array(truth)
         names = [label.name for label in spec.taxonomy.labels]

@@ -19,19 +19,17 @@ GROUPS = "--taxonomy examples/ekman-groups.yaml"
 
 @dataclass(frozen=True)
 class Variant:
-    """``options`` as `lanser build` takes them; ``aggregate`` in the place of the taxonomy's; ``context`` in texts."""
+    """``options`` as `lanser build` takes them; ``aggregate`` in the place of the taxonomy's."""
 
     options: str = ""
     aggregate: str = ""
-    context: int = 0
 
     @property
     def name(self) -> str:
         """What a row is called."""
         aggregate = f"`aggregate: {self.aggregate}`" if self.aggregate else ""
-        context = f"{self.context} previous in the premise" if self.context else ""
         options = f"`{self.options}`" if self.options else ""
-        return ", ".join(part for part in (options, aggregate, context) if part) or "the defaults"
+        return ", ".join(part for part in (options, aggregate) if part) or "the defaults"
 
     def specs(self, model: str) -> tuple[LabelSpec, ShardSpec]:
         parser = argparse.ArgumentParser()
@@ -84,7 +82,7 @@ DIALOGUE_TABLES = {
     "Several hypotheses for a label": SEVERAL,
     "28 labels in groups": GROUPED,
     "Context": [
-        Variant(f"--prior-strength {strength}", context=context) for context in (1, 2) for strength in (0.25, 0.4)
+        Variant(f"--context {context} --prior-strength {strength}") for context in (1, 2) for strength in (0.25, 0.4)
     ],
 }
 COMMENT_TABLES = {

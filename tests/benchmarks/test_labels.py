@@ -40,28 +40,23 @@ def test_context_is_taken_from_the_same_dialogue(dialogue: Path):
         ("The bus stops here.", "neutral", 0),
     ]
     texts = labels.dialogue_texts(dialogue, Variant().specs("bundled")[0])
-    assert texts.premises(1) == [
-        "Good morning. I am so happy that you are here!",
-        "Go away, I hate you!",
-        "Good morning.",
-        "I am so happy that you are here! The bus stops here.",
-    ]
-    assert texts.premises(2)[3] == "Good morning. I am so happy that you are here! The bus stops here."
-    assert texts.premises(0) == list(texts.texts)
+    assert texts.before(1) == [("Good morning.",), (), (), ("I am so happy that you are here!",)]
+    assert texts.before(2)[3] == ("Good morning.", "I am so happy that you are here!")
+    assert texts.before(0) == [(), (), (), ()]
 
 
 def test_stored_scores_are_those_of_a_direct_run(dialogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     spec, _ = Variant().specs("bundled")
-    premises = labels.dialogue_texts(dialogue, spec).premises(0)
-    first = labels.text_scores(premises, tmp_path / "cache", spec, "bundled", 1)
-    direct = score_texts(premises, "bundled", spec, "cpu", 1)
+    texts = labels.dialogue_texts(dialogue, spec)
+    first = labels.text_scores(texts, tmp_path / "cache", spec, "bundled", 1)
+    direct = score_texts(texts.texts, "bundled", spec, "cpu", 1, texts.before(0))
     np.testing.assert_allclose(first.ranked(spec), direct.ranked(spec), atol=1e-5)
 
     def load(*args: object) -> None:
         raise AssertionError("the model ran again")
 
     monkeypatch.setattr("lanser_ops.labelling.nli.load", load)
-    second = labels.text_scores(premises, tmp_path / "cache", spec, "bundled", 1)
+    second = labels.text_scores(texts, tmp_path / "cache", spec, "bundled", 1)
     np.testing.assert_array_equal(second.by_template, first.by_template)
 
 
