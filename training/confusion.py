@@ -14,9 +14,9 @@ def text_confusion(counts: np.ndarray, labels: Sequence[str]) -> str:
     """``counts`` (labels, labels) as lines of text: rows are the corpus' labels with their recall, columns predictions.
 
     >>> print(text_confusion(np.array([[3, 1], [0, 2]]), ["joy", "fear"]))
-           joy  fear  recall
-    joy      3     1   75.0%
-    fear     .     2  100.0%
+            joy   fear  recall
+    joy       3      1   75.0%
+    fear      .      2  100.0%
     """
     width, size = max(map(len, labels)), max(5, *map(len, labels), len(str(counts.max())))
     lines = [" " * width + "".join(f"  {label:>{size}}" for label in labels) + "  recall"]

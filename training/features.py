@@ -117,8 +117,9 @@ class LogMel(nn.Module):
         ``waves`` is float (batch, samples), ``lengths`` int (batch,) counts the samples before the padding. Frames
         beyond a clip's end hold the features of silence; training.encoders masks them.
         """
+        # The shape and not len(), which would fix the size of a batch in an exported graph.
         features = (self.log_mel(waves) - math.log(self.spec.floor)) / self.spec.scale
-        return features, 1 + lengths // self.spec.hop, features.new_zeros(len(features))
+        return features, 1 + lengths // self.spec.hop, features.new_zeros(features.shape[0])
 
 
 def draw_size(augment: Augment) -> int:

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from lanser_ops.audio.decode import SAMPLE_RATE
 from lanser_ops.common.errors import InputError, first_line
 from training.features import pad
-from training.model import EmotionModel
+from training.model import MIN_S, EmotionModel
 
 MODEL = "model.onnx"
 # The largest difference from torch's probabilities that is accepted.
 TOLERANCE = 1e-4
+# Samples of a clip for Whisper: from the shortest that is encoded to its window.
+SHORTEST, LONGEST = round(MIN_S * SAMPLE_RATE), 30 * SAMPLE_RATE
 
 
 class _Probabilities(nn.Module):
@@ -35,12 +37,16 @@ class _Probabilities(nn.Module):
 def export_onnx(model: EmotionModel, folder: Path) -> float:
     """Write MODEL to ``folder``; returns the largest difference from torch's probabilities.
 
-    The graph takes ``waves``, float32 (batch, samples) at 16 kHz and zero beyond ``lengths``, int64 (batch,), both
-    of any size, and gives ``probabilities``, float32 (batch, labels). Its metadata hold the labels and the sample rate.
+    The graph takes ``waves``, float32 (batch, samples) at 16 kHz and zero beyond ``lengths``, int64 (batch,), with any
+    number of clips and of samples, for Whisper from SHORTEST to LONGEST. It gives ``probabilities``, float32 (batch,
+    labels); its metadata hold the labels and the sample rate.
     Raises InputError for a network that cannot be exported.
     """
     network = _Probabilities(model).eval()
-    batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples", min=1600, max=480_000)
+    batch = torch.export.Dim("batch")
+    # Whisper's positions end with its window.
+    bounds = {"min": SHORTEST, "max": LONGEST} if model.is_whisper else {}
+    samples = torch.export.Dim("samples", **bounds)
     folder.mkdir(parents=True, exist_ok=True)
     path, temporary = folder / MODEL, folder / f".{MODEL}"
     try:

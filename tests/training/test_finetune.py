@@ -141,7 +141,7 @@ def test_the_export_loads_with_one_call_in_a_fresh_process(finetuned, data):
 def test_predict_prints_probabilities(finetuned, data, capsys):
     assert predict([str(data / "1.wav"), str(data / "2.wav"), "--checkpoint", str(finetuned), "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [next(iter(line["probabilities"])) for line in lines] == ["high", "low"]
+    assert [line["predicted"] for line in lines] == ["high", "low"]
     assert all(sum(line["probabilities"].values()) == pytest.approx(1.0, abs=1e-5) for line in lines)
 
 
