@@ -16,6 +16,7 @@ from typing import Any
 from lanser_ops import models
 from lanser_ops.common.errors import InputError
 from schemas.specs import ModelRef
+from schemas.suggestions import did_you_mean
 
 ASR, LABELLERS, SPEECH = "lanser.asr", "lanser.labellers", "lanser.speech_labellers"
 DEFAULTS = {ASR: "whisper", LABELLERS: "nli", SPEECH: "audio-classifier"}
@@ -45,7 +46,7 @@ def load_backend(group: str, name: str) -> Any:
     if name not in installed:
         raise InputError(
             f"no backend {name!r} is installed (entry points of {group!r}: {', '.join(sorted(installed)) or 'none'}); "
-            "install the package that has it, or write ./NAME for a path with a colon"
+            f"install the package that has it, or write ./NAME for a path with a colon{did_you_mean(name, installed)}"
         )
     try:
         return installed[name].load()

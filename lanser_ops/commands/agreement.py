@@ -25,6 +25,7 @@ from lanser_ops.labelling.options import add_device_options, add_label_options, 
 from lanser_ops.labelling.texts import TextScores, score_texts
 from schemas.metrics import confusion, scores
 from schemas.specs import LabelSpec
+from schemas.suggestions import did_you_mean
 from schemas.taxonomy import Taxonomy
 
 MEAN = "mean of them"
@@ -142,7 +143,7 @@ def read_labelled(path: str, renamed: Mapping[str, str], taxonomy: Taxonomy, con
         if unknown:
             raise InputError(
                 f"--csv {path}: row {number}: {unknown[0]!r} is not a label of {taxonomy.name} "
-                f"({', '.join(indices)}); map it to one with --map FILE.yaml"
+                f"({', '.join(indices)}); map it to one with --map FILE.yaml{did_you_mean(unknown[0], indices)}"
             )
         if len(row.labels) == 1 and row.text:
             texts.append(row.text)

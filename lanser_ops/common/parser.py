@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from lanser_ops.common.config_file import CONFIG, config_arguments
 from lanser_ops.common.errors import InputError
-from lanser_ops.common.suggestions import closest, did_you_mean
+from schemas.suggestions import closest, did_you_mean
 
 # How argparse begins to say that a required option is not given.
 MISSING = "the following arguments are required"
