@@ -326,10 +326,8 @@ def _member_label(node: yaml.Node, number: int, version: int, members: dict[str,
     for member in _texts(entries["members"], f"{this}: members"):
         label = members.pop(fold(member), None)
         if label is None:
-            hint = did_you_mean(member, [other.name for other in members.values()])
-            raise node_error(
-                node, f"{this}: {show(member)} is no label of the grouped taxonomy, or is a member twice{hint}"
-            )
+            fault = f"is no label of the grouped taxonomy, or is a member twice{did_you_mean(member, members)}"
+            raise node_error(node, f"{this}: {show(member)} {fault}")
         hypotheses.extend(label.hypotheses)
     return Label(name, tuple(hypotheses))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lanser_ops.common.command import guarded
 from lanser_ops.common.parser import Parser
+from training.model_files import model_folder
 
 ONNX, HUB = FORMATS = ("onnx", "hub")
 
@@ -28,6 +29,7 @@ def build_parser() -> Parser:
 def run(argv: Sequence[str]) -> None:
     """Parse ``argv`` and export; raises InputError for what the user has to fix."""
     args = build_parser().parse_args(argv)
+    model_folder(args.checkpoint)
     from training.model import load_model  # not for --help or a mistyped option: torch takes seconds to import
 
     model = load_model(args.checkpoint)

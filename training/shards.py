@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-from webdataset.tariterators import base_plus_ext
 
 from lanser_ops.common.errors import InputError, first_line
 from lanser_ops.common.selection import words_hash
@@ -218,6 +217,8 @@ def _read_shard(path: str) -> list[dict[str, Any]]:
 
 def _members(path: str) -> Iterator[tuple[str, str, bytes]]:
     """(key, extension, content) of the regular members of a tar; only JSON content is read."""
+    from webdataset.tariterators import base_plus_ext  # imports torch: not where shards are only looked for
+
     with open_read(path) as stream, tarfile.open(fileobj=stream, mode="r|*" if is_remote(path) else "r:*") as tar:
         for member in tar:
             key, extension = base_plus_ext(member.name)
