@@ -34,6 +34,8 @@ PRIORS_SHOWN = (
     *((weak_labels.CORPUS_PRIOR, strength) for strength in (0.25, 0.5, 0.75, 1.0)),
     *((weak_labels.NULL_PRIOR, strength) for strength in (0.5, 1.0)),
 )
+# Columns of a terminal; and characters of a label's name that a reader still recognises.
+MATRIX_WIDTH, SHORTEST_NAME = 100, 4
 MARGINS = (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
@@ -223,13 +225,26 @@ def _row(row: Any, where: str) -> _Row:
 
 
 def _matrix(counts: np.ndarray, taxonomy: Taxonomy) -> Iterator[str]:
-    """The confusion matrix, line by line; columns are numbered like the rows."""
-    names = [f"{index:>2} {label.name}" for index, label in enumerate(taxonomy.labels)]
+    """The confusion matrix, line by line, rows and columns under the names of the labels."""
+    names = [label.name for label in taxonomy.labels]
     width = max(map(len, names))
-    digits = max(len(str(counts.max())), 2) + 1
-    yield " " * width + "".join(f"{index:>{digits}}" for index in range(len(names)))
+    columns = _column_names(names)
+    widths = [max(len(name), len(str(counts.max())), 2) for name in columns]
+    yield " " * width + "".join(f"  {name:>{size}}" for name, size in zip(columns, widths, strict=True))
     for name, row in zip(names, counts, strict=True):
-        yield f"{name:<{width}}" + "".join(f"{count:>{digits}}" if count else f"{'.':>{digits}}" for count in row)
+        cells = (f"  {count or '.':>{size}}" for count, size in zip(row.tolist(), widths, strict=True))
+        yield f"{name:<{width}}" + "".join(cells)
+
+
+def _column_names(names: Sequence[str]) -> list[str]:
+    """``names``, cut to the shortest beginnings that tell them apart where the whole names need more than a screen."""
+    longest = max(map(len, names))
+    if sum(len(name) + 2 for name in names) + longest <= MATRIX_WIDTH:
+        return list(names)
+    for size in range(SHORTEST_NAME, longest):
+        if len({name[:size] for name in names}) == len(names):
+            return [name[:size] for name in names]
+    return list(names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

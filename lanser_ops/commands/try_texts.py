@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lanser_ops.common.command import guarded
 from lanser_ops.common.errors import InputError
-from lanser_ops.common.label_scores import average
+from lanser_ops.common.label_scores import average, margins
 from lanser_ops.common.parser import Parser
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.context import previous_texts
@@ -27,11 +27,11 @@ PLAIN_WIDTH = 160
 def build_parser() -> Parser:
     parser = Parser(
         "try",
-        "Show the labels of texts, best first, with their scores.",
+        "Show the labels of texts, best first, with their scores and the margin of the winner.",
         example='lanser try "I cannot believe it!" --taxonomy ekman',
     )
-    parser.add_argument("texts", nargs="*", metavar="TEXT")
-    parser.add_argument("--file", help="a text file, one text per line")
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="in quotes")
+    parser.add_argument("--file", metavar="FILE", help="a text file, one text per line")
     add_label_options(parser)
     add_device_options(parser)
     return parser
@@ -82,9 +82,11 @@ def _table(text: str, spec: LabelSpec, by_template: np.ndarray, ranked: np.ndarr
         columns += list(zip(map(escape, spec.templates), by_template, strict=True))
     for name, _ in columns:
         table.add_column(name, justify="right")
-    for index in np.argsort(-ranked, kind="stable"):
+    table.add_column("")
+    for rank, index in enumerate(np.argsort(-ranked, kind="stable")):
         scores = [f"{column[index]:.4f}" for _, column in columns]
-        table.add_row(escape(spec.taxonomy.labels[index].name), *scores)
+        mark = "" if rank else f"<- the label, margin {margins(ranked[None])[0]:.4f}"
+        table.add_row(escape(spec.taxonomy.labels[index].name), *scores, mark, style=None if rank else "bold")
     return table
 
 
