@@ -19,20 +19,19 @@ from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_map import MAX_BYTES, parse_map
 from lanser_ops.common.label_scores import margins
 from lanser_ops.common.parser import Parser
-from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.context import previous_texts
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
 from lanser_ops.labelling.texts import TextScores, score_texts
 from schemas.metrics import confusion, scores
-from schemas.specs import LabelSpec
+from schemas.specs import CORPUS_PRIOR, NO_PRIOR, NULL_PRIOR, PRIORS, LabelSpec
 from schemas.suggestions import did_you_mean
 from schemas.taxonomy import Taxonomy
 
 MEAN = "mean of them"
 PRIORS_SHOWN = (
-    (weak_labels.NO_PRIOR, 0.0),
-    *((weak_labels.CORPUS_PRIOR, strength) for strength in (0.25, 0.5, 0.75, 1.0)),
-    *((weak_labels.NULL_PRIOR, strength) for strength in (0.5, 1.0)),
+    (NO_PRIOR, 0.0),
+    *((CORPUS_PRIOR, strength) for strength in (0.25, 0.5, 0.75, 1.0)),
+    *((NULL_PRIOR, strength) for strength in (0.5, 1.0)),
 )
 # Columns of a terminal; and characters of a label's name that a reader still recognises.
 MATRIX_WIDTH, SHORTEST_NAME = 100, 4
@@ -98,7 +97,7 @@ def _compare(text_scores: TextScores, truth: Sequence[int], spec: LabelSpec) -> 
     if len(rows) > 1:
         rows[MEAN] = text_scores
     chosen = (spec.prior, spec.prior_strength)
-    priors = sorted({*PRIORS_SHOWN, chosen}, key=lambda prior: (weak_labels.PRIORS.index(prior[0]), prior[1]))
+    priors = sorted({*PRIORS_SHOWN, chosen}, key=lambda prior: (PRIORS.index(prior[0]), prior[1]))
     width = max(len("template"), *map(len, rows))
     print(f"\n{'template':<{width}}  prior   strength     WA      UA  macro-F1")
     for name, row in rows.items():

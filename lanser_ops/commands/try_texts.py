@@ -14,11 +14,10 @@ from lanser_ops.common.command import guarded
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import average, margins
 from lanser_ops.common.parser import Parser
-from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.context import previous_texts
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
 from lanser_ops.labelling.texts import score_texts
-from schemas.specs import LabelSpec
+from schemas.specs import NO_PRIOR, LabelSpec
 
 # Where the output is not a terminal: wide enough for a label, its scores and a few templates.
 PLAIN_WIDTH = 160
@@ -74,7 +73,7 @@ def _table(text: str, spec: LabelSpec, by_template: np.ndarray, ranked: np.ndarr
     """``by_template`` is float32 (templates, labels), ``ranked`` (labels,) what the labels are sorted by."""
     table = Table(title=escape(text), title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("label")
-    is_corrected = spec.prior != weak_labels.NO_PRIOR or spec.taxonomy.absence is not None or spec.temperature != 1
+    is_corrected = spec.prior != NO_PRIOR or spec.taxonomy.absence is not None or spec.temperature != 1
     columns = [("corrected", ranked)] if is_corrected else []
     if is_corrected or len(by_template) > 1:
         columns.append(("entailment", average(by_template[:, None])[0]))

@@ -9,11 +9,9 @@ from lanser_ops.backends import BUNDLED, LABELLERS, PRODUCTION_NLI, backend_of, 
 from lanser_ops.common.command import between, positive, warn, whole
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
-from lanser_ops.labelling.context import MAX_CONTEXT
 from lanser_ops.labelling.nli_classes import AGAINST
-from lanser_ops.labelling.weak_labels import CORPUS_PRIOR, NO_PRIOR, PRIORS
 from schemas.calibration import RANGES, Calibration, FittedOn, parse_calibration
-from schemas.specs import LabelSpec
+from schemas.specs import CORPUS_PRIOR, MAX_CONTEXT, NO_PRIOR, PRIORS, LabelSpec
 from schemas.strict_yaml import YamlError
 from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, check_template, load_taxonomy
 

@@ -14,7 +14,7 @@ from lanser_ops.backends import LABELLERS, backend_of
 from lanser_ops.common.label_scores import average, log_prior
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.context import score_in_context
-from schemas.specs import LabelSpec
+from schemas.specs import NO_PRIOR, NULL_PRIOR, LabelSpec
 
 # Texts scored between two updates of the progress bar.
 STEP = 256
@@ -40,8 +40,8 @@ class TextScores:
     def ranked(self, spec: LabelSpec) -> np.ndarray:
         """What the labels are ranked by, float32 (texts, labels)."""
         prior = None
-        if spec.prior != weak_labels.NO_PRIOR:
-            prior = log_prior(average(self.null if spec.prior == weak_labels.NULL_PRIOR else self.corpus))
+        if spec.prior != NO_PRIOR:
+            prior = log_prior(average(self.null if spec.prior == NULL_PRIOR else self.corpus))
         return weak_labels.ranked_scores(average(self.by_template), spec, prior)
 
 
