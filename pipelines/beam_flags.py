@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
+from lanser_ops.common.library_source import assigned, read_module
 from lanser_ops.common.parser import Parser
 from schemas.suggestions import did_you_mean
 
@@ -84,14 +83,9 @@ def beam_options() -> dict[str, BeamOption]:
 @cache
 def runners() -> tuple[str, ...]:
     """The names that ``--runner`` takes, such as ``DirectRunner``, beside the full name of a class."""
-    paths = [
-        statement.value
-        for node in ast.walk(_source())
-        if isinstance(node, ast.ClassDef)
-        for statement in node.body
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "ALL_KNOWN_RUNNERS"
-    ]
-    return tuple(path.rsplit(".", 1)[-1] for path in ast.literal_eval(paths[0]))
+    (options,) = (node for node in _source().body if isinstance(node, ast.ClassDef) and node.name == "StandardOptions")
+    paths = ast.literal_eval(assigned(options.body, "ALL_KNOWN_RUNNERS"))
+    return tuple(path.rsplit(".", 1)[-1] for path in paths)
 
 
 def _options_of(owner: str, call: ast.Call) -> Iterator[BeamOption]:
@@ -109,7 +103,4 @@ def _options_of(owner: str, call: ast.Call) -> Iterator[BeamOption]:
 
 @cache
 def _source() -> ast.Module:
-    package = importlib.util.find_spec("apache_beam")
-    assert package is not None and package.submodule_search_locations, "apache-beam is a dependency of lanser"
-    path = Path(package.submodule_search_locations[0], "options", "pipeline_options.py")
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return read_module("apache_beam", "options", "pipeline_options.py")

@@ -5,6 +5,7 @@ Models are located and checked here, without heavy imports; recognition is in `w
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 from dataclasses import replace
@@ -17,6 +18,7 @@ from lanser_ops.asr.whisper_languages import language_code, language_token
 from lanser_ops.backends import BUNDLED, PRODUCTION_ASR
 from lanser_ops.common.bundled import bundled_whisper
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.library_source import assigned, read_module
 from schemas.specs import ModelRef, TranscribeSpec
 from schemas.suggestions import did_you_mean
 
@@ -49,9 +51,8 @@ def resolve(name: str) -> ModelRef:
 
 def _check_size(name: str) -> None:
     """Raise InputError for a name that faster-whisper has no model of."""
-    from faster_whisper.utils import available_models
-
-    names = [BUNDLED, *available_models()]
+    sizes = assigned(read_module("faster_whisper", "utils.py").body, "_MODELS")
+    names = [BUNDLED, *ast.literal_eval(sizes)]
     if name not in names:
         raise InputError(
             f"--asr-model {name}: no such directory, and no model of that name ({', '.join(names)})"

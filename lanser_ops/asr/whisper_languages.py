@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from functools import cache
-from pathlib import Path
+
+from lanser_ops.common.library_source import assigned, read_module
 
 
 def language_code(name: str) -> str | None:
@@ -26,18 +26,9 @@ def language_codes() -> dict[str, str]:
 
     They are read from its source: importing it takes a second, too long for the answer to a mistyped language.
     """
-    package = importlib.util.find_spec("transformers")
-    assert package is not None and package.submodule_search_locations, "transformers is a dependency of lanser"
-    source = Path(package.submodule_search_locations[0], "models", "whisper", "tokenization_whisper.py")
-    values = {
-        target.id: statement.value
-        for statement in ast.parse(source.read_text(encoding="utf-8")).body
-        if isinstance(statement, ast.Assign)
-        for target in statement.targets
-        if isinstance(target, ast.Name)
-    }
-    names = {name: code for code, name in ast.literal_eval(values["LANGUAGES"]).items()}
-    aliases = values["TO_LANGUAGE_CODE"]
+    body = read_module("transformers", "models", "whisper", "tokenization_whisper.py").body
+    names = {name: code for code, name in ast.literal_eval(assigned(body, "LANGUAGES")).items()}
+    aliases = assigned(body, "TO_LANGUAGE_CODE")
     assert isinstance(aliases, ast.Dict)
     pairs = zip(aliases.keys, aliases.values, strict=True)
     return names | {ast.literal_eval(key): ast.literal_eval(value) for key, value in pairs if key is not None}
