@@ -114,7 +114,7 @@ def run(argv: Sequence[str]) -> None:
         draw_confusion(counts, match.labels, args.image)
         written.append(args.image)
     if written:
-        print(f"\nwritten: {', '.join(map(str, written))}")
+        print(f"\nwrote {', '.join(map(str, written))}")
 
 
 def _read_map(path: str | None) -> dict[str, str]:

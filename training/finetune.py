@@ -149,9 +149,9 @@ def run(argv: Sequence[str]) -> None:
             f"{len(skipped)} of {len(corpus.utterances)} clips could not be decoded; results.json lists them",
             file=sys.stderr,
         )
-    print(f"\nwritten: {args.output / RESULTS}, {args.output / PREDICTIONS}")
+    print(f"\nwrote {args.output / RESULTS}, {args.output / PREDICTIONS}")
     if args.export:
-        print(f"written: {args.output / 'model'}, trained on all speakers")
+        print(f"wrote {args.output / 'model'}, trained on all speakers")
         print(f"next: lanser predict AUDIO --checkpoint {args.output}")
 
 

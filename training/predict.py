@@ -81,7 +81,7 @@ def run(argv: Sequence[str]) -> None:
         raise InputError(f"none of {len(paths)} files can be decoded")
     if args.output:
         _write(args.output, rows, model.spec.labels)
-        print(f"written: {args.output}, {len(rows)} of {len(paths)} files")
+        print(f"wrote {args.output}, {len(rows)} of {len(paths)} files")
 
 
 def _line(row: dict[str, Any]) -> str:

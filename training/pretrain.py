@@ -273,9 +273,9 @@ def _print_end(output: Path, steps: int, metrics: dict[str, dict[str, float]]) -
     from training.trainer import BEST, MODEL, describe
 
     last = f"; {describe(metrics['last'])}" if metrics else "; no validation shards"
-    print(f"{output / MODEL}: {steps} steps{last}")
+    print(f"wrote {output / MODEL}: {steps} steps{last}")
     if metrics:
-        print(f"{output / BEST}: after epoch {metrics['best']['epoch']:.0f}; {describe(metrics['best'])}")
+        print(f"wrote {output / BEST}: after epoch {metrics['best']['epoch']:.0f}; {describe(metrics['best'])}")
     print(f"next: lanser finetune --checkpoint {output} --data CSV_OR_CORPUS --output RUN")
 
 

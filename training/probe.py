@@ -82,6 +82,7 @@ def run(argv: Sequence[str]) -> None:
         args.output.mkdir(parents=True, exist_ok=True)
         report = {"clips": len(clips), "without_voice": prosodies.count(None), "representations": summary}
         (args.output / "probe.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        print(f"\nwrote {args.output / 'probe.json'}")
 
 
 def _print(summary: Summary) -> None:

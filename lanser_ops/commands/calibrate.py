@@ -97,7 +97,10 @@ def run(argv: Sequence[str]) -> None:
     except OSError as error:
         raise InputError(f"--output {args.output}: cannot be written ({error.strerror})") from None
     print(f"\nwrote {args.output}: " + ", ".join(f"{option} {value:g}" for option, value in chosen.items()))
-    print(f"use it with lanser build, label, shard, relabel or try: --calibration {args.output}")
+    print(
+        f"next: lanser relabel --shards {args.directory} --taxonomy {scoring.fitted_on.taxonomy} "
+        f"--calibration {args.output} --output DIR2"
+    )
 
 
 def labelled_rows(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import sys
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from lanser_ops import storage
 from lanser_ops.common.command import guarded, positive
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
+from lanser_ops.common.progress import tracked
 from lanser_ops.output.dataset import read_dataset
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.output.report import print_statistics
@@ -96,7 +96,7 @@ def _show_samples(
     known: set[str] = set()
 
     def chosen() -> Iterator[tuple[float, int, str]]:
-        for path in _with_progress(tars):
+        for path in tracked(tars, len(tars), "reading shards"):
             for sample in _samples(path):
                 counts[sample.label] += 1
                 known.update(sample.labels)
@@ -115,17 +115,6 @@ def _show_samples(
         order = f", the {'lowest' if lowest else 'highest'} {sort} first" if sort else ""
         print(f"{len(shown)} of {counts[label] if label else counts.total()} samples of {label or 'all labels'}{order}")
     print(*shown, sep="\n")
-
-
-def _with_progress(tars: Sequence[str]) -> Iterator[str]:
-    """``tars``, with a bar on a terminal where there are several."""
-    if len(tars) == 1 or not sys.stderr.isatty():
-        yield from tars
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(tars, "reading shards", console=Console(file=sys.stderr), transient=True)
 
 
 def _samples(path: str) -> Iterator[_Sample]:

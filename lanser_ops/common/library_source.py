@@ -1,4 +1,4 @@
-"""Facts from the source of a library that takes seconds to import, for the answer to a mistake, which is to be quick."""
+"""Facts from the source of a library that takes seconds to import: the answer to a mistake is to be quick."""
 
 from __future__ import annotations
 

@@ -64,8 +64,8 @@ def test_a_run_reports_ua_and_keeps_the_best_model(shards, tmp_path, capsys):
     assert f"epoch 1: validation UA {100 * validations[0]['val_ua']:.1f} %, macro-F1 " in captured.err
     assert "28 of 28 samples: anger 10, joy 9, sadness 9" in captured.err
     first, second, third = captured.out.splitlines()
-    assert first.startswith(f"{run}/model: {validations[-1]['step']} steps; validation UA ")
-    assert second.startswith(f"{run}/best: after epoch {best['epoch']}; validation UA ")
+    assert first.startswith(f"wrote {run}/model: {validations[-1]['step']} steps; validation UA ")
+    assert second.startswith(f"wrote {run}/best: after epoch {best['epoch']}; validation UA ")
     assert third == f"next: lanser finetune --checkpoint {run} --data CSV_OR_CORPUS --output RUN"
 
 

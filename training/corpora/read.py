@@ -15,6 +15,7 @@ import numpy as np
 
 from lanser_ops.common.command import positive, warn
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.progress import tracked
 from schemas.suggestions import did_you_mean
 from training.corpora.acted import ACTED
 from training.corpora.conversations import CONVERSATIONS
@@ -127,7 +128,8 @@ def load(corpus: Corpus, rows: Iterable[int] | None = None) -> tuple[dict[int, n
         return [(row, _cut(wave, SAMPLE_RATE, corpus.utterances[row])) for row in rows_of[path]]
 
     with ThreadPoolExecutor() as pool:
-        results = sorted((result for of_file in pool.map(load_file, rows_of) for result in of_file), key=itemgetter(0))
+        by_file = tracked(pool.map(load_file, rows_of), len(rows_of), "decoding")
+        results = sorted((result for of_file in by_file for result in of_file), key=itemgetter(0))
     waves = {row: result for row, result in results if not isinstance(result, str)}
     skipped = [result for _, result in results if isinstance(result, str)]
     if not waves:
