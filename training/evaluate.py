@@ -34,7 +34,7 @@ def build_parser() -> Parser:
         example="lanser evaluate --checkpoint run --data ravdess --root RAVDESS",
     )
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the output of lanser pretrain or finetune")
-    add_corpus_options(parser)
+    add_corpus_options(parser, has_folds=False)
     parser.add_argument(
         "--map", metavar="FILE.yaml", help="the model's labels to other names first, such as 'grief: sadness'"
     )

@@ -25,8 +25,8 @@ from training.corpora.utterance import SPLITS, Corpus, Utterance
 CORPORA = ACTED | CONVERSATIONS
 
 
-def add_corpus_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options whose values `read_corpus` and `training.corpora.folds.make_folds` take."""
+def add_corpus_options(parser: argparse.ArgumentParser, has_folds: bool = True) -> None:
+    """Add the options whose values `read_corpus` and, with ``has_folds``, `training.corpora.folds.make_folds` take."""
     group = parser.add_argument_group("data")
     group.add_argument("--data", required=True, metavar="CSV_OR_CORPUS", help=f"a CSV, or {', '.join(CORPORA)}")
     group.add_argument(
@@ -35,9 +35,10 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels", nargs="+", metavar="LABEL", help="the labels that a CSV may hold; default: all that occur"
     )
-    group.add_argument(
-        "--folds", type=_folds, metavar="N", help="speaker-independent folds, or emobox; default: the customary number"
-    )
+    if has_folds:
+        group.add_argument(
+            "--folds", type=_folds, metavar="N", help="speaker-independent, or emobox; default: the customary number"
+        )
 
 
 def _folds(text: str) -> int | str:
