@@ -8,6 +8,7 @@ declared in pyproject.toml like anybody else's; docs/extending.md shows how to a
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import EntryPoint, distributions
@@ -16,6 +17,7 @@ from typing import Any
 from lanser_ops import models
 from lanser_ops.common.errors import InputError
 from schemas.specs import ModelRef
+from schemas.suggestions import closest, did_you_mean
 
 ASR, LABELLERS, SPEECH = "lanser.asr", "lanser.labellers", "lanser.speech_labellers"
 DEFAULTS = {ASR: "whisper", LABELLERS: "nli", SPEECH: "audio-classifier"}
@@ -45,7 +47,7 @@ def load_backend(group: str, name: str) -> Any:
     if name not in installed:
         raise InputError(
             f"no backend {name!r} is installed (entry points of {group!r}: {', '.join(sorted(installed)) or 'none'}); "
-            "install the package that has it, or write ./NAME for a path with a colon"
+            f"install the package that has it, or write ./NAME for a path with a colon{did_you_mean(name, installed)}"
         )
     try:
         return installed[name].load()
@@ -72,6 +74,9 @@ def resolve(group: str, name: str) -> ModelRef:
     """
     backend, model = split_name(group, name)
     resolver = load_backend(group, backend)
+    # Nothing on the hub is called almost like that, and asking it takes a while.
+    if model != BUNDLED and closest(model, [BUNDLED]) and not os.path.isdir(model):
+        raise InputError(f"model {name}: no such directory; did you mean {name.replace(model, BUNDLED)}?")
     ref = _speech_model(model) if group == SPEECH else resolver.resolve(model)
     return ref if backend == DEFAULTS[group] else replace(ref, id=f"{backend}:{ref.id}")
 

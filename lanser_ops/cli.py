@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from lanser_ops.command_table import COMMANDS, GROUPS, command_module
-from lanser_ops.common.suggestions import did_you_mean
+from schemas.suggestions import did_you_mean
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,13 +29,12 @@ def parse_beam_flags(flags: list[str]) -> PipelineOptions:
     """``flags`` as Beam's options, which this process's object stores get too: models and input are read before there
     is a pipeline.
 
-    Raises InputError for a flag that Beam does not know: Beam itself drops a mistyped one silently.
+    Their names have passed `pipelines.beam_flags.check_flags`. Raises InputError for a value that Beam refuses: Beam
+    itself would print its usage.
     """
     parser = _BeamParser(add_help=False, allow_abbrev=False)
     beam_compat.known_flags(parser)
-    _, unknown = parser.parse_known_args(flags)
-    if unknown:
-        raise InputError(f"unknown option {unknown[0]}; neither lanser nor Beam has it")
+    parser.parse_known_args(flags)
     options = PipelineOptions(flags)
     stores.set_options(options)
     # On Dataflow Beam would pickle __main__ too; everything that a worker needs lies in the package.

@@ -1,4 +1,7 @@
-"""One Beam job over the work units: what is done before it, how it is run, and what is done after."""
+"""One Beam job over the work units: what is done before it, how it is run, and what is done after.
+
+Beam takes seconds to import, so it is imported after everything else has been checked.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from lanser_ops import beam_compat
 from lanser_ops.backends import BUNDLED, PRODUCTION_ASR, PRODUCTION_NLI
 from lanser_ops.common.errors import InputError
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_units
 from lanser_ops.corpus.sources import read_sources
-from lanser_ops.handlers import Worker
 from lanser_ops.labelling import score_store
 from lanser_ops.output import attempts, dataset, lock, report, resume
 from lanser_ops.output.directory import PLAN, OutputDir
@@ -27,13 +26,16 @@ from lanser_ops.output.statistics import UnitCounts, total
 from lanser_ops.shards import relabel
 from lanser_ops.shards.relabel import ShardSource
 from lanser_ops.speech_labelling.classes import class_labels
-from pipelines.beam_options import direct_workers, is_described_only, is_direct, parse_beam_flags, runs_elsewhere
 from pipelines.checks import check_order, check_origin, check_places, check_voices
 from pipelines.job_spec import JobSpec
 from pipelines.options import RunOptions
-from pipelines.transforms import CountUnits, Label, RewriteShards, Score, ScoreSpeech, Transcribe, Unpack, WriteShards
 from schemas.specs import ScoreSet
 from schemas.units import UnitRun
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+    from lanser_ops.handlers import Worker
 
 
 @dataclass(frozen=True)
@@ -48,24 +50,23 @@ class Preparation:
 
 def run_job(job: JobSpec, options: RunOptions, test_pipeline: beam.Pipeline | None = None) -> None:
     """Plan where needed, run what is not done yet, write the statistics, say what came out."""
-    beam_compat.quiet_beam(options.verbose)
     logging.getLogger("lanser_ops").setLevel(logging.INFO)
-    beam_options = options.beam or parse_beam_flags([])
-    if runs_elsewhere(beam_options):
-        check_places(job, OutputDir(options.output))
-        beam_compat.pickle_relative_paths()
+    if options.beam is not None:
+        from pipelines.beam_options import runs_elsewhere
+
+        if runs_elsewhere(options.beam):
+            check_places(job, OutputDir(options.output))
     with contextlib.ExitStack() as stack:
         try:
             out = stack.enter_context(lock.hold(options.output))
         except OSError as error:
             raise InputError(f"--output {options.output}: cannot be written to ({_reason(error)})") from None
-        _run(job, options, beam_options, out, test_pipeline)
+        _run(job, options, out, test_pipeline)
 
 
 def _run(
     job: JobSpec,
     options: RunOptions,
-    beam_options: PipelineOptions,
     out: OutputDir,
     test_pipeline: beam.Pipeline | None,
 ) -> None:
@@ -73,6 +74,16 @@ def _run(
     for line in [*_bundled_lines(job), *_silent_labels(job), *preparation.done.lines()]:
         print(line, flush=True)
     start = time.monotonic()
+    import apache_beam as beam
+
+    from lanser_ops import beam_compat
+    from lanser_ops.handlers import Worker
+    from pipelines.beam_options import direct_workers, is_described_only, is_direct, parse_beam_flags, runs_elsewhere
+
+    beam_compat.quiet_beam(options.verbose)
+    beam_options = options.beam or parse_beam_flags([])
+    if runs_elsewhere(beam_options):
+        beam_compat.pickle_relative_paths()
     workers = options.workers or direct_workers(beam_options)
     cores = (os.cpu_count() or 1) // workers if is_direct(beam_options) else 1
     roots = () if job.shards else tuple(preparation.content["plan"]["roots"])
@@ -119,26 +130,32 @@ def _add_stages(
     pipeline: beam.Pipeline, job: JobSpec, preparation: Preparation, worker: Worker, hints: dict[str, str]
 ) -> None:
     """The graph of the job. The ASR model is not loaded if every unit is transcribed already."""
+    import apache_beam as beam
+
+    from pipelines import transforms
+
     content = preparation.content
     sharded = resume.stored(content, "shard", job.taxonomy) is not None
     null_unit = preparation.runs[0].unit.index
     runs = pipeline | "Units" >> beam.Create(preparation.runs, reshuffle=False) | "Spread" >> beam.Reshuffle()
     if job.transcribe and not preparation.done.all("transcribe"):
-        runs |= "Transcribe" >> Transcribe(worker, job.asr_name, job.transcribe, hints)
+        runs |= "Transcribe" >> transforms.Transcribe(worker, job.asr_name, job.transcribe, hints)
     if job.shards:
-        runs |= "Unpack" >> Unpack(worker)
+        runs |= "Unpack" >> transforms.Unpack(worker)
     if job.speech and job.speech_name and not preparation.done.all("speech"):
-        runs |= "ScoreSpeech" >> ScoreSpeech(worker, job.speech_name, job.speech, hints)
+        runs |= "ScoreSpeech" >> transforms.ScoreSpeech(worker, job.speech_name, job.speech, hints)
     if job.label and job.score:
-        runs |= "Score" >> Score(worker, job.nli_name, job.label, preparation.sets, null_unit, hints)
-        runs |= "Label" >> Label(worker, job.label, preparation.sets, null_unit)
+        runs |= "Score" >> transforms.Score(worker, job.nli_name, job.label, preparation.sets, null_unit, hints)
+        runs |= "Label" >> transforms.Label(worker, job.label, preparation.sets, null_unit)
     if job.label and job.shard and job.shards:
-        runs |= "Shard" >> RewriteShards(worker, job.label, job.shard)
+        runs |= "Shard" >> transforms.RewriteShards(worker, job.label, job.shard)
     elif job.label and job.shard:
-        runs |= "Shard" >> WriteShards(worker, job.label, job.shard, content["transcribe"]["asr_model"]["id"])
+        runs |= "Shard" >> transforms.WriteShards(
+            worker, job.label, job.shard, content["transcribe"]["asr_model"]["id"]
+        )
     (
         runs
-        | "Count" >> CountUnits(worker, job.taxonomy, sharded)
+        | "Count" >> transforms.CountUnits(worker, job.taxonomy, sharded)
         | "WriteStatistics" >> beam.Map(_write_statistics, out=worker.out, content=content, taxonomy=job.taxonomy)
     )
 
@@ -155,6 +172,8 @@ def _interrupted(out: OutputDir) -> Iterator[None]:
         attempts.forget_unconfirmed(out)
         raise
     except RuntimeError as error:
+        from lanser_ops import beam_compat
+
         if beam_compat.WORKER_DIED not in str(error):
             raise
         attempts.confirm(out)

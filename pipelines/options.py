@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lanser_ops import storage
 from lanser_ops.asr.base import MAX_CLIP_S
 from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, SPEECH, backend_of, resolve
-from lanser_ops.common.command import between, positive
+from lanser_ops.common.command import between, positive, warn
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
@@ -65,16 +65,21 @@ def job_parser(command: str, description: str, example: str) -> Parser:
         example,
         notes="Options that are not listed go to Beam (--runner, --region, --temp_location, …).",
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
-    add_flag(parser, "--overwrite", "remove what lanser wrote there and no longer fits")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
-    parser.add_argument("--workers", type=positive(int), help="worker processes of the direct runner; default: 1")
-    parser.add_argument(
+    output = parser.add_argument_group("output")
+    output.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
+    add_flag(output, "--overwrite", "remove what lanser wrote there and no longer fits")
+    machine = parser.add_argument_group("running")
+    machine.add_argument("--device", choices=DEVICES, default="auto", help="what the models run on")
+    machine.add_argument(
+        "--workers", type=positive(int), metavar="N", help="worker processes of the direct runner; default: 1"
+    )
+    machine.add_argument(
         "--threads",
         type=positive(int),
+        metavar="N",
         help="threads per worker; default: cores / workers, or 1 where the runner starts one worker per core",
     )
-    parser.add_argument(
+    machine.add_argument(
         "--accelerator",
         nargs="?",
         type=_of_form(ACCELERATOR_FORM, ACCELERATOR),
@@ -82,27 +87,28 @@ def job_parser(command: str, description: str, example: str) -> Parser:
         metavar="HINT",
         help="ask Dataflow for a GPU, for the inference steps alone; without a value: %(const)s",
     )
-    parser.add_argument(
+    machine.add_argument(
         "--min-ram",
         type=_of_form(RAM_FORM, MIN_RAM),
         metavar="SIZE",
         help=f"memory of a machine for the inference steps; default: {MIN_RAM} with --accelerator",
     )
-    add_flag(parser, "--verbose", "show Beam's log, and whole traces")
+    add_flag(machine, "--verbose", "show Beam's log, and whole traces")
     return parser
 
 
-def add_flag(parser: argparse.ArgumentParser, name: str, what: str) -> None:
+def add_flag(container: argparse._ActionsContainer, name: str, what: str) -> None:
     """A switch, also with a value: a Flex Template gives every option one (``--exact=true``)."""
     values = {"true": True, "false": False}
-    parser.add_argument(
+    container.add_argument(
         name, nargs="?", type=_one_of(values), const=True, default=False, metavar="true|false", help=what
     )
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("input")
     plan = PlanSpec()
-    parser.add_argument(
+    group.add_argument(
         "--input",
         required=True,
         action="append",
@@ -110,66 +116,81 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         metavar="SRC",
         help="a folder, a glob, a manifest (.csv .tsv .jsonl .parquet) or a WebDataset tar; may be given often",
     )
-    parser.add_argument("--num-shards", type=positive(int), help="how many work units; wins over --shard-size-mb")
-    parser.add_argument(
+    group.add_argument(
+        "--num-shards", type=positive(int), metavar="N", help="how many work units; wins over --shard-size-mb"
+    )
+    group.add_argument(
         "--shard-size-mb",
         type=positive(float),
+        metavar="MB",
         default=plan.shard_size_mb,
         help="megabytes of input in a unit; default: %(default)g",
     )
-    parser.add_argument(
+    group.add_argument(
         "--val-fraction",
         type=between(0, 1),
+        metavar="SHARE",
         default=plan.val_fraction,
-        help="of the recordings; default: %(default)g",
+        help="the share of the recordings whose utterances go into val shards; default: %(default)g",
     )
 
 
 def add_asr_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("recognition")
     cut = CutSpec()
-    parser.add_argument(
+    group.add_argument(
         "--asr-model",
+        metavar="MODEL",
         default=BUNDLED,
         help="'bundled', a faster-whisper directory (also in gs:// or s3://), a hub id, or transformers:MODEL; "
         f"for production {PRODUCTION_ASR}; default: %(default)s",
     )
-    parser.add_argument(
+    group.add_argument(
         "--language",
+        metavar="CODES",
         default="auto",
         help="'auto', or codes such as en or en,de: others become rejects; default: auto",
     )
-    parser.add_argument(
+    group.add_argument(
         "--other-languages",
         choices=("reject", "flag"),
         default="reject",
         help="what becomes of an utterance outside --language: out, or kept with a flag; default: %(default)s",
     )
-    add_flag(parser, "--exact", "recognise everything in Whisper's full 30 s window")
-    parser.add_argument(
-        "--beam-size", type=positive(int), default=TranscribeSpec.beam_size, help="default: %(default)s"
+    add_flag(group, "--exact", "recognise everything in Whisper's full 30 s window")
+    group.add_argument(
+        "--beam-size",
+        type=positive(int),
+        metavar="N",
+        default=TranscribeSpec.beam_size,
+        help="hypotheses that Whisper's beam search keeps",
     )
-    parser.add_argument(
+    group.add_argument(
         "--min-duration",
         type=positive(float),
+        metavar="S",
         default=cut.min_duration_s,
         help="seconds; shorter utterances are rejects; default: %(default)s",
     )
-    parser.add_argument(
+    group.add_argument(
         "--max-duration",
         type=positive(float),
+        metavar="S",
         help="seconds; longer recordings are cut at pauses; default: over 30 s, into at most 20 s",
     )
 
 
 def add_shard_options(parser: argparse.ArgumentParser) -> None:
-    add_threshold_options(parser)
-    add_flag(parser, "--keep-flagged", "keep utterances whose transcript is in doubt")
-    add_flag(parser, "--agree", "leave out utterances whose label is not the one that the speech model favours")
+    group = parser.add_argument_group("shards")
+    add_threshold_options(group)
+    add_flag(group, "--keep-flagged", "keep utterances whose transcript is in doubt")
+    add_flag(group, "--agree", "leave out utterances whose label is not the one that the speech model favours")
     add_selection_options(parser)
 
 
 def add_speech_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    group = parser.add_argument_group("speech model")
+    group.add_argument(
         "--speech-model",
         metavar="MODEL",
         help="a model that scores the emotion of the audio, beside the text: a directory (also in gs:// or s3://) or "
@@ -186,6 +207,10 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunO
         from pipelines.beam_options import parse_beam_flags
 
         beam = parse_beam_flags(flags)
+    if beam is None:
+        for name in ("accelerator", "min_ram"):
+            if getattr(args, name):
+                warn(f"--{name.replace('_', '-')} does nothing without --runner, which names a service")
     hints = {"accelerator": args.accelerator, "min_ram": args.min_ram or (args.accelerator and MIN_RAM)}
     return args, RunOptions(
         output=storage.absolute(args.output),
@@ -200,6 +225,8 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunO
 
 
 def plan_options(args: argparse.Namespace) -> PlanSpec:
+    if args.num_shards and args.shard_size_mb != PlanSpec.shard_size_mb:
+        warn("--shard-size-mb does nothing with --num-shards, which decides")
     return PlanSpec(args.num_shards, args.shard_size_mb, args.val_fraction)
 
 
@@ -211,6 +238,8 @@ def transcribe_spec(args: argparse.Namespace) -> TranscribeSpec:
     """Raises InputError for a model that is not there or a language that Whisper does not know."""
     backend = backend_of(ASR, args.asr_model)
     languages = () if args.language == "auto" else _language_codes(args.language, backend.language_code)
+    if args.other_languages != TranscribeSpec.other_languages and not languages:
+        warn(f"--other-languages {args.other_languages} does nothing with --language auto, which admits all")
     if args.max_duration is not None and not args.min_duration < args.max_duration <= MAX_CLIP_S:
         raise InputError(f"--max-duration {args.max_duration:g}: must lie between --min-duration and 30 s")
     spec = TranscribeSpec(

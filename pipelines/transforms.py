@@ -19,12 +19,11 @@ from lanser_ops.beam_compat import RunInference
 from lanser_ops.beam_metrics import record
 from lanser_ops.common.label_scores import mean_log_scores
 from lanser_ops.handlers import ScoreHandler, SpeechHandler, TranscribeHandler, Worker
-from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.label import corpus_sums, label_unit, null_sums
 from lanser_ops.output.statistics import UnitCounts, count_unit
 from lanser_ops.shards import relabel, select
 from lanser_ops.shards.write import shard_unit
-from schemas.specs import LabelSpec, ScoreSet, ShardSpec, SpeechSpec, TranscribeSpec
+from schemas.specs import CORPUS_PRIOR, NO_PRIOR, NULL_PRIOR, LabelSpec, ScoreSet, ShardSpec, SpeechSpec, TranscribeSpec
 from schemas.units import ShardTar, StageCounts, UnitRun
 
 # `select.left_out` as Beam looks it up by unit: nothing for a unit that loses nothing.
@@ -89,7 +88,7 @@ class Score(beam.PTransform):
         hints: Mapping[str, str] | None = None,
     ):
         super().__init__()
-        needs_null = spec.prior == weak_labels.NULL_PRIOR
+        needs_null = spec.prior == NULL_PRIOR
         self._handler = ScoreHandler(worker, model_name, spec, sets, null_unit if needs_null else None)
         self._hints = dict(hints or {})
 
@@ -108,7 +107,7 @@ class Label(beam.PTransform):
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
         prior = None
-        if self._spec.prior != weak_labels.NO_PRIOR:
+        if self._spec.prior != NO_PRIOR:
             prior = beam.pvalue.AsSingleton(
                 units
                 | "PriorPart" >> beam.FlatMap(_prior_part, self._worker, self._spec, self._sets, self._null_unit)
@@ -197,7 +196,7 @@ class CountUnits(beam.PTransform):
 def _prior_part(
     run: UnitRun, worker: Worker, spec: LabelSpec, sets: tuple[ScoreSet, ...], null_unit: int
 ) -> Iterator[tuple[int, int, tuple[float, ...]]]:
-    if spec.prior == weak_labels.CORPUS_PRIOR:
+    if spec.prior == CORPUS_PRIOR:
         yield run.unit.index, *corpus_sums(worker.out, run.unit, sets, spec)
     elif run.unit.index == null_unit:
         yield run.unit.index, *null_sums(worker.out, sets, spec)

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from schemas.taxonomy import Taxonomy
 
+# Which prior may be subtracted: none, the mean over the corpus, or the score of the empty premise.
+NO_PRIOR, CORPUS_PRIOR, NULL_PRIOR = PRIORS = ("none", "corpus", "null")
+# The most utterances before a transcript that a labeller reads.
+MAX_CONTEXT = 16
+
 
 @dataclass(frozen=True)
 class ModelRef:
@@ -82,7 +87,7 @@ def context_field(context: int) -> dict[str, int]:
 class LabelSpec:
     """Everything that decides a label, given the transcripts.
 
-    ``against`` is one of `nli_classes.AGAINST` (other backends have their own), ``prior`` one of `weak_labels.PRIORS`,
+    ``against`` is one of `nli_classes.AGAINST` (other backends have their own), ``prior`` one of PRIORS,
     and ``prior_strength`` the share of it that is subtracted, from 0 (with ``prior`` none) to 1.
     ``neutral_threshold`` counts where a label is the absence of the others, and ``temperature`` changes score and
     margin, never the label: see `label_scores.corrected`. ``context`` is the number of previous utterances that stand
@@ -93,7 +98,7 @@ class LabelSpec:
     templates: tuple[str, ...]
     nli_model: ModelRef
     against: str = "all"
-    prior: str = "corpus"
+    prior: str = CORPUS_PRIOR
     prior_strength: float = 0.4
     neutral_threshold: float = 0.0
     temperature: float = 1.0

@@ -11,6 +11,8 @@ import unicodedata
 
 import yaml
 
+from schemas.suggestions import did_you_mean
+
 MAX_BYTES = 1_000_000
 # The longest text of a file, unless its reader allows more: a longer hypothesis would leave little room for the
 # transcript in an NLI model's input.
@@ -105,7 +107,8 @@ def mapping(node: yaml.Node, what: str, keys: tuple[str, ...]) -> dict[str, yaml
         if not isinstance(key, yaml.ScalarNode):
             raise node_error(key, f"{what} has {kind_of(key)} for a key; the keys are {known}")
         if key.value not in keys:
-            raise node_error(key, f"{what} has the unknown key {show(key.value)}; the keys are {known}")
+            hint = did_you_mean(key.value, keys)
+            raise node_error(key, f"{what} has the unknown key {show(key.value)}; the keys are {known}{hint}")
         if key.value in entries:
             raise node_error(key, f"{what} has the key {show(key.value)} twice; remove one")
         entries[key.value] = value

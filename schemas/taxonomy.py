@@ -53,6 +53,7 @@ from schemas.strict_yaml import (
     show,
     text_of,
 )
+from schemas.suggestions import did_you_mean
 
 DEFAULT_TEMPLATE = "This person feels {}."
 
@@ -134,6 +135,7 @@ def load_taxonomy(name_or_path: str, grouped_by: tuple[str, ...] = ()) -> Taxono
     if not looks_like_path and not os.path.isfile(name_or_path):
         raise TaxonomyError(
             f"unknown taxonomy {show(name_or_path)}; use one of {', '.join(shipped)}, or give the path of a YAML file"
+            f"{did_you_mean(name_or_path, shipped)}"
         )
     if os.path.exists(name_or_path) and not os.path.isfile(name_or_path):  # reading a pipe might never end
         raise TaxonomyError(f"{name_or_path}: is not a regular file; save the taxonomy as one")
@@ -324,7 +326,8 @@ def _member_label(node: yaml.Node, number: int, version: int, members: dict[str,
     for member in _texts(entries["members"], f"{this}: members"):
         label = members.pop(fold(member), None)
         if label is None:
-            raise node_error(node, f"{this}: {show(member)} is no label of the grouped taxonomy, or is a member twice")
+            fault = f"is no label of the grouped taxonomy, or is a member twice{did_you_mean(member, members)}"
+            raise node_error(node, f"{this}: {show(member)} {fault}")
         hypotheses.extend(label.hypotheses)
     return Label(name, tuple(hypotheses))
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from lanser_ops.common.errors import InputError
+from schemas.suggestions import did_you_mean
 
 # transformers' names of the audio encoders that can be trained.
 AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm")
@@ -42,6 +46,21 @@ class PoolingSpec:
 
 def is_whisper(backbone: str) -> bool:
     return backbone == WHISPER or backbone.startswith(f"{WHISPER}:")
+
+
+def check_backbone(backbone: str) -> None:
+    """Raise InputError for a name that is neither one of ours, nor a directory, nor of the form of a hub id."""
+    place = backbone.removeprefix(f"{WHISPER}:")
+    known = (*RESNETS, WHISPER)
+    if backbone in known or Path(place).is_dir():
+        return
+    if place.startswith((".", "/", "~")) or place.count("/") > 1:
+        raise InputError(f"--backbone {backbone}: no such directory")
+    if "/" not in place:
+        raise InputError(
+            f"--backbone {backbone}: none of {', '.join(known)}, nor a directory, nor a hub id such as "
+            f"microsoft/wavlm-base{did_you_mean(backbone, known)}"
+        )
 
 
 def peak_rate(is_resnet: bool) -> float:

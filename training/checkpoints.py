@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from lanser_ops.common.errors import InputError, first_line
-from training.model import WEIGHT_ERRORS, WEIGHTS, EmotionModel, save_model
+from training.model import WEIGHT_ERRORS, EmotionModel, save_model
+from training.model_files import WEIGHTS
 
 MAX_CHECKPOINTS = 2
 POSITION, OPTIMIZER = "position.json", "optimizer.pt"

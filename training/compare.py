@@ -51,7 +51,7 @@ def run(argv: Sequence[str]) -> None:
     if args.output:
         report = [_plain(comparison) for comparison in comparisons]
         args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        print(f"written: {args.output}")
+        print(f"wrote {args.output}")
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> str:

@@ -21,6 +21,7 @@ from training.compare import TITLES, percent
 from training.corpora.read import add_corpus_options, load, read_corpus
 from training.corpora.utterance import TEST, clip_names
 from training.label_names import match_labels
+from training.model_files import model_folder
 
 EVALUATION = "evaluation.json"
 IMAGES = (".png", ".svg")
@@ -33,7 +34,7 @@ def build_parser() -> Parser:
         example="lanser evaluate --checkpoint run --data ravdess --root RAVDESS",
     )
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the output of lanser pretrain or finetune")
-    add_corpus_options(parser)
+    add_corpus_options(parser, has_folds=False)
     parser.add_argument(
         "--map", metavar="FILE.yaml", help="the model's labels to other names first, such as 'grief: sadness'"
     )
@@ -49,6 +50,9 @@ def run(argv: Sequence[str]) -> None:
     args = build_parser().parse_args(argv)
     if args.image and args.image.suffix.lower() not in IMAGES:
         raise InputError(f"--image {args.image}: use a name that ends in {' or '.join(IMAGES)}")
+    model_folder(args.checkpoint)
+    renamed = _read_map(args.map)
+    corpus = read_corpus(args.data, args.root, args.labels)
     # Not for --help or a mistyped option: torch and transformers take seconds to import.
     import torch
 
@@ -61,9 +65,8 @@ def run(argv: Sequence[str]) -> None:
     from training.statistics import intervals
 
     device = torch.device(resolve_device(args.device))
-    corpus = read_corpus(args.data, args.root, args.labels)
     model = load_model(args.checkpoint)
-    match = match_labels(model.spec.labels, corpus.labels, _read_map(args.map))
+    match = match_labels(model.spec.labels, corpus.labels, renamed)
     # Of a corpus with splits only the test rows are tested on, so that the figures compare with published ones.
     has_splits = any(utterance.split for utterance in corpus.utterances)
     tested = [
@@ -111,7 +114,7 @@ def run(argv: Sequence[str]) -> None:
         draw_confusion(counts, match.labels, args.image)
         written.append(args.image)
     if written:
-        print(f"\nwritten: {', '.join(map(str, written))}")
+        print(f"\nwrote {', '.join(map(str, written))}")
 
 
 def _read_map(path: str | None) -> dict[str, str]:

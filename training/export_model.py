@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lanser_ops.common.command import guarded
 from lanser_ops.common.parser import Parser
+from training.model_files import model_folder
 
 ONNX, HUB = FORMATS = ("onnx", "hub")
 
@@ -28,6 +29,7 @@ def build_parser() -> Parser:
 def run(argv: Sequence[str]) -> None:
     """Parse ``argv`` and export; raises InputError for what the user has to fix."""
     args = build_parser().parse_args(argv)
+    model_folder(args.checkpoint)
     from training.model import load_model  # not for --help or a mistyped option: torch takes seconds to import
 
     model = load_model(args.checkpoint)
@@ -35,13 +37,13 @@ def run(argv: Sequence[str]) -> None:
         from training.hub import export_hub
 
         export_hub(model, Path(args.checkpoint), args.output, args.license)
-        print(f"written: {args.output}, for training.model.load_model({str(args.output)!r})")
+        print(f"wrote {args.output}, for training.model.load_model({str(args.output)!r})")
         print(f"next: read {args.output / 'README.md'}, then hf upload USER/NAME {args.output}")
         return
     from training.onnx_export import MODEL, export_onnx
 
     difference = export_onnx(model, args.output)
-    print(f"written: {args.output / MODEL}; its probabilities differ from torch's by {difference:.1e} at most")
+    print(f"wrote {args.output / MODEL}; its probabilities differ from torch's by {difference:.1e} at most")
     print("inputs: waves, float32 (batch, samples) at 16 kHz, zero beyond lengths, int64 (batch,)")
     print(f"output: probabilities, float32 (batch, {len(model.spec.labels)}): {', '.join(model.spec.labels)}")
 

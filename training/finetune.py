@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -10,13 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lanser_ops.common.command import between, guarded, positive
+from lanser_ops.common.command import between, guarded, positive, share, warn
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
+from training.backbones import check_backbone
 from training.corpora.folds import VAL_SHARE, Fold, make_folds
 from training.corpora.read import add_corpus_options, load, read_corpus
 from training.corpora.utterance import TEST, VAL
+from training.model_files import model_folder
 from training.model_options import add_model_options, read_model_options
 from training.tracking import add_tracker_option, start_trackers, tracker_options
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from training.progress import StepProgress
 
 RESULTS = "results.json"
+PATIENCE = 5
 
 
 def build_parser() -> Parser:
@@ -33,41 +35,56 @@ def build_parser() -> Parser:
         "Fine-tune and evaluate on labelled speech.",
         example="lanser finetune --checkpoint run --data ravdess --root RAVDESS --output fine",
     )
-    parser.add_argument("--checkpoint", metavar="RUN", help="the output of lanser pretrain")
+    parser.add_argument("--checkpoint", metavar="RUN", help="the output of lanser pretrain; or give --backbone")
     add_model_options(parser)
     add_corpus_options(parser)
-    parser.add_argument("--output", required=True, type=Path, metavar="RUN2")
-    parser.add_argument("--only-folds", nargs="+", type=int, metavar="FOLD", help="test on these folds, from 0")
-    parser.add_argument("--label-fraction", nargs="+", type=_share, default=[1.0], metavar="SHARE")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--steps", type=positive(int), default=600, help="optimizer steps, the same for every share")
-    parser.add_argument("--batch-size", type=positive(int), default=32)
-    parser.add_argument("--lr", type=positive(float), help="peak learning rate (1e-3; 3e-5 for audio encoders)")
-    parser.add_argument("--weight-decay", type=between(0, math.inf), default=0.01)
-    parser.add_argument("--warmup", type=between(0, 1), default=0.1, help="share of the steps")
-    parser.add_argument("--crop-s", type=positive(float), default=3.0, help="seconds of a clip that are trained on")
-    parser.add_argument("--augment", action="store_true", help="SpecAugment and gain; for more labels than RAVDESS has")
-    parser.add_argument(
-        "--val-share", type=between(0, 1), metavar="SHARE",
-        help=f"share of the training speakers to validate on for early stopping ({VAL_SHARE:g}); 0: run all steps",
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--label-fraction", nargs="+", type=share, default=[1.0], metavar="SHARE",
+        help="share of the labelled training clips that is used; several are run one after the other; default: 1",
     )  # fmt: skip
-    parser.add_argument(
-        "--patience", type=positive(int), default=5, metavar="N",
+    training.add_argument(
+        "--seeds", nargs="+", type=int, default=[0], metavar="SEED", help="a run for each; default: 0"
+    )
+    training.add_argument(
+        "--steps", type=positive(int), default=600, metavar="N", help="optimizer steps, the same for every share"
+    )
+    training.add_argument("--batch-size", type=positive(int), default=32, metavar="N", help="clips per step")
+    training.add_argument(
+        "--lr", type=positive(float), metavar="RATE", help="peak learning rate; default: 1e-3, 3e-5 for audio encoders"
+    )
+    training.add_argument(
+        "--weight-decay", type=between(0, math.inf), default=0.01, metavar="X", help="of AdamW, on matrices"
+    )
+    training.add_argument("--warmup", type=between(0, 1), default=0.1, metavar="SHARE", help="share of the steps")
+    training.add_argument(
+        "--crop-s", type=positive(float), default=3.0, metavar="S", help="seconds of a clip that are trained on"
+    )
+    training.add_argument(
+        "--augment", action="store_true", help="SpecAugment and gain; for more labels than RAVDESS has"
+    )
+    training.add_argument(
+        "--val-share", type=between(0, 1), metavar="SHARE",
+        help="share of the training speakers to validate on for early stopping; 0: run all steps; "
+        f"default: {VAL_SHARE:g}",
+    )  # fmt: skip
+    training.add_argument(
+        "--patience", type=positive(int), default=PATIENCE, metavar="N",
         help="stop after this many validations in a row without a higher UA; there are 20 in all steps",
     )  # fmt: skip
-    parser.add_argument("--precision", choices=("no", "bf16"), default="no", help="of the network in training")
-    add_tracker_option(parser)
-    parser.add_argument("--no-export", dest="export", action="store_false", help="evaluate only")
-    parser.add_argument("--device", choices=DEVICES, default="auto")
-    parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
+    training.add_argument(
+        "--only-folds", nargs="+", type=int, metavar="FOLD", help="test on these folds, from 0; default: all"
+    )
+    running = parser.add_argument_group("running")
+    running.add_argument(
+        "--output", required=True, type=Path, metavar="RUN2", help="folder for figures, predictions and model"
+    )
+    running.add_argument("--no-export", dest="export", action="store_false", help="evaluate only")
+    running.add_argument("--device", choices=DEVICES, default="auto", help="what the network runs on")
+    running.add_argument("--precision", choices=("no", "bf16"), default="no", help="of the network in training")
+    add_tracker_option(running)
+    running.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     return parser
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a share above 0 and up to 1")
-    return number
 
 
 def run(argv: Sequence[str]) -> None:
@@ -75,6 +92,17 @@ def run(argv: Sequence[str]) -> None:
     args = build_parser().parse_args(argv)
     if bool(args.checkpoint) == bool(args.backbone):
         raise InputError("give either --checkpoint RUN or --backbone NAME")
+    if args.checkpoint:
+        model_folder(args.checkpoint)
+    else:
+        check_backbone(args.backbone)
+    if args.patience != PATIENCE and args.val_share == 0:
+        warn("--patience does nothing with --val-share 0, which runs all steps")
+    corpus = read_corpus(args.data, args.root, args.labels)
+    folds = make_folds(corpus, args.folds)
+    fold_numbers = list(range(len(folds))) if args.only_folds is None else args.only_folds
+    if not set(fold_numbers) <= set(range(len(folds))):
+        raise InputError(f"--only-folds {' '.join(map(str, fold_numbers))}: the folds are 0 to {len(folds) - 1}")
     # Not for --help or a mistyped option: torch and transformers take seconds to import.
     import torch
     from accelerate import Accelerator
@@ -85,13 +113,8 @@ def run(argv: Sequence[str]) -> None:
     from training.progress import StepProgress
 
     device = torch.device(resolve_device(args.device))
-    corpus = read_corpus(args.data, args.root, args.labels)
     base = load_model(args.checkpoint) if args.checkpoint else None
     options = read_model_options(args, base.spec.backbone if base else None)
-    folds = make_folds(corpus, args.folds)
-    fold_numbers = list(range(len(folds))) if args.only_folds is None else args.only_folds
-    if not set(fold_numbers) <= set(range(len(folds))):
-        raise InputError(f"--only-folds {' '.join(map(str, fold_numbers))}: the folds are 0 to {len(folds) - 1}")
     trackers = tracker_options(args.tracker, args.output)
     waves, skipped = load(corpus)
     experiment = Experiment(args, options, corpus, base, waves, device)
@@ -126,9 +149,9 @@ def run(argv: Sequence[str]) -> None:
             f"{len(skipped)} of {len(corpus.utterances)} clips could not be decoded; results.json lists them",
             file=sys.stderr,
         )
-    print(f"\nwritten: {args.output / RESULTS}, {args.output / PREDICTIONS}")
+    print(f"\nwrote {args.output / RESULTS}, {args.output / PREDICTIONS}")
     if args.export:
-        print(f"written: {args.output / 'model'}, trained on all speakers")
+        print(f"wrote {args.output / 'model'}, trained on all speakers")
         print(f"next: lanser predict AUDIO --checkpoint {args.output}")
 
 

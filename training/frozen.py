@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lanser_ops.audio.decode import SAMPLE_RATE
+from lanser_ops.common.progress import tracked
 from training.features import LOG_MEL, crop, pad
 from training.losses import balance
 from training.model import EmotionModel
@@ -47,7 +48,8 @@ def summaries(
     stored = [_read(file) for file in files] if cache else [None] * len(clips)
     results = {row: summary for row, summary in enumerate(stored) if summary is not None}
     missing = sorted(set(range(len(clips))) - results.keys(), key=lambda row: len(clips[row]))
-    for start in range(0, len(missing), BATCH):  # similar lengths need little padding
+    starts = range(0, len(missing), BATCH)
+    for start in tracked(starts, len(starts), "encoding"):  # similar lengths need little padding
         rows = missing[start : start + BATCH]
         padded, lengths = pad([clips[row] for row in rows], len(clips[rows[-1]]))
         batch, segments = model.pooling.summarise(*model.encode(padded.to(device), lengths.to(device)))

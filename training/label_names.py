@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lanser_ops.common.errors import InputError
+from schemas.suggestions import did_you_mean
 
 # Names of the shipped taxonomies and of the published corpora. Calm is no synonym of neutral: RAVDESS has both.
 SYNONYMS = {
@@ -48,7 +49,10 @@ def match_labels(model_labels: Sequence[str], corpus_labels: Sequence[str], rena
     """
     unknown = sorted(renamed.keys() - set(model_labels))
     if unknown:
-        raise InputError(f"--map: {unknown[0]!r} is no label of the model; it has {', '.join(model_labels)}")
+        raise InputError(
+            f"--map: {unknown[0]!r} is no label of the model; it has {', '.join(model_labels)}"
+            f"{did_you_mean(unknown[0], model_labels)}"
+        )
     emotions = [emotion(renamed.get(label, label)) for label in model_labels]
     columns = {
         label: tuple(index for index, name in enumerate(emotions) if name == emotion(label)) for label in corpus_labels

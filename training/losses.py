@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import SCORE_FLOOR, corrected, log_prior, margins
-from training.shards import CORPUS_PRIOR, NO_PRIOR, Index
+from schemas.specs import CORPUS_PRIOR, NO_PRIOR
+from training.shards import Index
 
 
 @dataclass(frozen=True)

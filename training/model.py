@@ -35,11 +35,11 @@ from training.blocks import open_blocks
 from training.encoders import encode_waves, inside, resnet_maps
 from training.features import LOG_MEL, Augment, LogMel, check_features, gain, spec_augment
 from training.level import Sound, filtered, low_pass
+from training.model_files import CONFIG, WEIGHTS, model_folder
 from training.pooling import Pooling, layers_of
 from training.whisper import WhisperMel, load_whisper, whisper_states
 
 FORMAT = 2
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 # Shorter clips are followed by silence up to this length: an audio encoder gives nothing for less than one frame.
 MIN_S = 0.1
 # Not in every published checkpoint, and used in training alone.
@@ -239,8 +239,7 @@ def load_model(folder: str | Path) -> EmotionModel:
 
     Raises InputError for a folder that holds no model, one that is corrupt, or one of another feature set.
     """
-    place = Path(folder)
-    place = place / "model" if (place / "model" / CONFIG).is_file() else place
+    place = model_folder(folder)
     try:
         config = json.loads((place / CONFIG).read_text(encoding="utf-8"))
         if config.pop("format") != FORMAT:

@@ -8,7 +8,18 @@ from pathlib import Path
 
 from lanser_ops.common.command import positive, share
 from lanser_ops.common.errors import InputError
-from training.backbones import LAST, MIDDLE, POOLINGS, RESNETS, WEIGHTED, WHISPER, Layers, PoolingSpec, is_whisper
+from training.backbones import (
+    LAST,
+    MIDDLE,
+    POOLINGS,
+    RESNETS,
+    WEIGHTED,
+    WHISPER,
+    Layers,
+    PoolingSpec,
+    check_backbone,
+    is_whisper,
+)
 
 ALL = "all"
 # By measurement: docs/backbones.md.
@@ -36,14 +47,15 @@ class ModelOptions:
 
 def add_model_options(parser: argparse.ArgumentParser, default: str | None = None, trains: bool = True) -> None:
     """Add the options whose values `read_model_options` takes; only with ``trains`` those that concern training."""
-    parser.add_argument(
+    group = parser.add_argument_group("network")
+    group.add_argument(
         "--backbone",
         default=default,
         metavar="NAME",
         help=f"{', '.join(RESNETS)}; {WHISPER}, which is the bundled one, or {WHISPER}:DIR_OR_ID, a faster-whisper or "
         "transformers model; or the directory or hub id of a wav2vec 2.0, HuBERT or WavLM",
     )
-    parser.add_argument(
+    group.add_argument(
         "--layers",
         type=_layers,
         metavar="WHICH",
@@ -51,20 +63,20 @@ def add_model_options(parser: argparse.ArgumentParser, default: str | None = Non
         "(all, with learned weights), or a number from 0, the input of its first block; "
         f"default: {LAST}, {WHISPER_POOLING.layers} for {WHISPER}",
     )
-    parser.add_argument(
+    group.add_argument(
         "--pooling", choices=POOLINGS, help=f"over time; default: mean, {WHISPER_POOLING.pooling} for {WHISPER}"
     )
-    parser.add_argument("--hidden", type=positive(int), metavar="UNITS", help="a layer between pooling and the labels")
-    parser.add_argument(
+    group.add_argument("--hidden", type=positive(int), metavar="UNITS", help="a layer between pooling and the labels")
+    group.add_argument(
         "--cache", type=Path, metavar="DIR", help="keep the features of frozen encoders here, for all runs to come"
     )
     if trains:
-        trained = parser.add_mutually_exclusive_group()
+        trained = group.add_mutually_exclusive_group()
         trained.add_argument("--frozen", action="store_true", help="train what follows the encoder alone")
         trained.add_argument(
             "--unfreeze", type=_blocks, metavar="N", help=f"train the uppermost N blocks of the encoder, or {ALL}"
         )
-        parser.add_argument(
+        group.add_argument(
             "--layer-decay",
             type=share,
             metavar="RATIO",
@@ -78,6 +90,8 @@ def read_model_options(args: argparse.Namespace, checkpoint_backbone: str | None
     Raises InputError for options that do not go together.
     """
     backbone: str = checkpoint_backbone or args.backbone
+    if backbone and not checkpoint_backbone:
+        check_backbone(backbone)
     given = {name: getattr(args, name) for name in (field.name for field in fields(PoolingSpec))}
     given = {name: value for name, value in given.items() if value is not None}
     frozen, unfreeze, decay = (getattr(args, name, None) for name in ("frozen", "unfreeze", "layer_decay"))

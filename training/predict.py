@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lanser_ops.common.command import guarded
+from lanser_ops.common.command import guarded, warn
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
+from training.model_files import model_folder
 from training.recordings import find_recordings
 
 OUTPUTS = (".csv", ".jsonl")
@@ -26,7 +27,7 @@ def build_parser() -> Parser:
         "audio", nargs="+", metavar="AUDIO", help="files, folders, globs, or manifests (CSV, TSV, JSONL) with a path"
     )
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the output of lanser finetune or pretrain")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a .csv or .jsonl instead of the terminal")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a .csv or .jsonl; default: the terminal")
     parser.add_argument("--json", action="store_true", help="print a line of JSON per file")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
@@ -41,6 +42,9 @@ def run(argv: Sequence[str]) -> None:
     args = build_parser().parse_args(argv)
     if args.output and args.output.suffix.lower() not in OUTPUTS:
         raise InputError(f"--output {args.output}: use a name that ends in {' or '.join(OUTPUTS)}")
+    if args.output and args.json:
+        warn("--json does nothing with --output, whose ending decides")
+    model_folder(args.checkpoint)
     paths = find_recordings(args.audio)
     # Not for --help or a mistyped option: torch and transformers take seconds to import.
     import torch
@@ -77,7 +81,7 @@ def run(argv: Sequence[str]) -> None:
         raise InputError(f"none of {len(paths)} files can be decoded")
     if args.output:
         _write(args.output, rows, model.spec.labels)
-        print(f"written: {args.output}, {len(rows)} of {len(paths)} files")
+        print(f"wrote {args.output}, {len(rows)} of {len(paths)} files")
 
 
 def _line(row: dict[str, Any]) -> str:

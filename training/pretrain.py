@@ -17,91 +17,114 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lanser_ops.common.command import between, guarded, positive
+from lanser_ops.common.command import between, guarded, positive, warn
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
 from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
 from schemas.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
 from training.backbones import RESNETS, peak_rate
-from training.model_options import add_model_options, read_model_options
+from training.model_options import ModelOptions, add_model_options, read_model_options
 from training.qualities import LABELS, OBJECTIVES, QUALITIES, ObjectiveSpec
+from training.shards import find_shards, parse_sources
 from training.tracking import add_tracker_option, tracker_options
 
 OPTIONS = "run.json"
 # Options that may differ when a run is resumed: they change neither the samples' order nor the arithmetic.
 FREE = {"shards", "output", "cache", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps"}
-FREE |= {"tracker"}
+FREE |= {"tracker", "config"}
 
 
 def build_parser() -> Parser:
     parser = Parser(
         "pretrain", "Learn emotion from weak-label shards.", example="lanser pretrain --shards out --output run"
     )
-    parser.add_argument(
-        "--shards",
-        nargs="+",
-        required=True,
-        metavar="PLACE",
-        help="the output of lanser build, or a glob, "
-        "local, gs:// or s3://; several with shares are mixed, as in A:0.7 B:0.3",
-    )
-    parser.add_argument("--output", required=True, type=Path, metavar="RUN")
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--shards", nargs="+", required=True, metavar="PLACE",
+        help="the output of lanser build, or a glob, local, gs:// or s3://; several with shares are mixed, as in "
+        "A:0.7 B:0.3",
+    )  # fmt: skip
+    data.add_argument(
+        "--map", metavar="TAXONOMY",
+        help="train on other labels, made of the hypotheses of those in the shards: a shipped name or a YAML file, "
+        "usually one with 'group:'",
+    )  # fmt: skip
+    add_threshold_options(data)
+    add_selection_options(parser)
     add_model_options(parser, default="resnet50")
-    parser.add_argument("--epochs", type=positive(int), default=20)
-    parser.add_argument("--batch-size", type=positive(int), default=32, help="samples per process and micro-batch")
-    parser.add_argument("--accumulate", type=positive(int), default=1, help="micro-batches per optimizer step")
-    parser.add_argument("--lr", type=positive(float), help="peak learning rate (1e-3; 3e-5 for audio encoders)")
-    parser.add_argument("--weight-decay", type=between(0, math.inf), default=0.01)
-    parser.add_argument("--warmup", type=between(0, 1), default=0.05, help="share of the steps")
-    parser.add_argument("--crop-s", type=positive(float), default=4.0, help="seconds of a clip that are trained on")
-    parser.add_argument("--labels", choices=("hard", "soft"), default="hard")
-    parser.add_argument("--temperature", type=positive(float), default=1.0, help="of soft labels; above 1 is flatter")
-    parser.add_argument(
+    objective = parser.add_argument_group("objective")
+    objective.add_argument(
+        "--objective", choices=OBJECTIVES, default=LABELS,
+        help="controls that need no labels: prosody, regressed, or masked input, reconstructed",
+    )  # fmt: skip
+    objective.add_argument("--labels", choices=("hard", "soft"), default="hard", help="one label, or all with shares")
+    objective.add_argument(
+        "--temperature", type=positive(float), default=1.0, metavar="T", help="of soft labels; above 1 is flatter"
+    )
+    objective.add_argument(
         "--prior-strength",
         type=between(0, 1),
         metavar="S",
         help="choose labels again with this share of the corpus prior, as lanser build --prior-strength does; "
         "default: the labels and prior of the shards",
     )
-    parser.add_argument(
-        "--map",
-        metavar="TAXONOMY",
-        help="train on other labels, made of the hypotheses of those in the shards: a shipped name or a YAML file, "
-        "usually one with 'group:'",
-    )
-    add_threshold_options(parser)
-    add_selection_options(parser)
-    parser.add_argument(
-        "--objective",
-        choices=OBJECTIVES,
-        default=LABELS,
-        help="controls that need no labels: prosody, regressed, or masked input, reconstructed; default: %(default)s",
-    )
-    parser.add_argument(
+    objective.add_argument(
         "--auxiliary", nargs="+", choices=QUALITIES, default=[], metavar="QUALITY",
-        help=f"beside the labels, regress some of {', '.join(QUALITIES)}",
+        help=f"beside the labels, regress some of {', '.join(QUALITIES)}; default: none",
     )  # fmt: skip
-    parser.add_argument(
+    objective.add_argument(
         "--auxiliary-weight", type=positive(float), default=ObjectiveSpec.auxiliary_weight, metavar="X",
-        help="of the loss of --auxiliary; default: %(default)s",
+        help="of the loss of --auxiliary",
     )  # fmt: skip
-    parser.add_argument("--margin-weighting", action="store_true", help="weight samples by the margin of their label")
-    parser.add_argument("--class-balance", action="store_true", help="weight samples by the rarity of their label")
-    parser.add_argument("--shuffle-labels", action="store_true", help="control: targets of random other samples")
-    parser.add_argument("--no-augment", dest="augment", action="store_false", help="without SpecAugment and gain")
-    parser.add_argument("--workers", type=positive(int), default=1, help="loader processes per process")
-    parser.add_argument("--in-process", action="store_true", help="read in this process, without loader processes")
-    parser.add_argument("--buffer", type=positive(int), default=500, help="samples in a reader's shuffle buffer")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", choices=DEVICES, default="auto")
-    parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
-    parser.add_argument("--checkpoint-every", type=positive(int), default=500, metavar="STEPS")
-    parser.add_argument("--log-every", type=positive(int), default=1, metavar="STEPS")
-    parser.add_argument("--max-steps", type=positive(int), help="stop, with a checkpoint, after this many steps in all")
-    add_tracker_option(parser)
-    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint of RUN")
-    parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
+    objective.add_argument(
+        "--margin-weighting", action="store_true", help="weight samples by the margin of their label"
+    )
+    objective.add_argument("--class-balance", action="store_true", help="weight samples by the rarity of their label")
+    objective.add_argument("--shuffle-labels", action="store_true", help="control: targets of random other samples")
+    training = parser.add_argument_group("training")
+    training.add_argument("--epochs", type=positive(int), default=20, metavar="N", help="passes over the samples")
+    training.add_argument(
+        "--batch-size", type=positive(int), default=32, metavar="N", help="samples per process and micro-batch"
+    )
+    training.add_argument(
+        "--accumulate", type=positive(int), default=1, metavar="N", help="micro-batches per optimizer step"
+    )
+    training.add_argument(
+        "--lr", type=positive(float), metavar="RATE", help="peak learning rate; default: 1e-3, 3e-5 for audio encoders"
+    )
+    training.add_argument(
+        "--weight-decay", type=between(0, math.inf), default=0.01, metavar="X", help="of AdamW, on matrices"
+    )
+    training.add_argument("--warmup", type=between(0, 1), default=0.05, metavar="SHARE", help="share of the steps")
+    training.add_argument(
+        "--crop-s", type=positive(float), default=4.0, metavar="S", help="seconds of a clip that are trained on"
+    )
+    training.add_argument("--no-augment", dest="augment", action="store_false", help="without SpecAugment and gain")
+    training.add_argument(
+        "--max-steps", type=positive(int), metavar="N", help="stop, with a checkpoint, after this many steps in all"
+    )
+    training.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    running = parser.add_argument_group("running")
+    running.add_argument(
+        "--output", required=True, type=Path, metavar="RUN", help="folder for model, log and checkpoints"
+    )
+    running.add_argument("--resume", action="store_true", help="continue from the last checkpoint of RUN")
+    running.add_argument("--device", choices=DEVICES, default="auto", help="what the network runs on")
+    running.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no", help="mixed precision")
+    running.add_argument("--workers", type=positive(int), default=1, metavar="N", help="loader processes per process")
+    running.add_argument("--in-process", action="store_true", help="read in this process, without loader processes")
+    running.add_argument(
+        "--buffer", type=positive(int), default=500, metavar="N", help="samples in a reader's shuffle buffer"
+    )
+    running.add_argument(
+        "--checkpoint-every", type=positive(int), default=500, metavar="STEPS", help="steps between checkpoints"
+    )
+    running.add_argument(
+        "--log-every", type=positive(int), default=1, metavar="STEPS", help="steps between lines of the log"
+    )
+    add_tracker_option(running)
+    running.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     return parser
 
 
@@ -109,6 +132,18 @@ def run(argv: Sequence[str]) -> None:
     """Parse ``argv`` and train; raises InputError for what the user has to fix."""
     args = build_parser().parse_args(argv)
     model_options = read_model_options(args)
+    if model_options.frozen and args.workers > 1:
+        raise InputError("--frozen trains on features in memory, without loader processes; leave --workers out")
+    if args.in_process and args.workers > 1:
+        raise InputError("--in-process reads with a single worker; leave --workers out")
+    if (args.output / OPTIONS).exists() and not args.resume:
+        raise InputError(f"{args.output}: holds a run; continue it with --resume, or choose another --output")
+    _warn(args, model_options)
+    objective = _objective(args)
+    groups = _groups(args.map)
+    sources = parse_sources(args.shards)
+    for source in sources:
+        find_shards(source.locations, "train")
     # Not for --help or a mistyped option: they take seconds to import, and are not in every installation.
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.utils import set_seed
@@ -123,23 +158,15 @@ def run(argv: Sequence[str]) -> None:
     from training.model import new_model
     from training.objectives import PretrainNetwork
     from training.prepare import SampleSpec, prepare, with_prosody
-    from training.shards import parse_sources
     from training.summaries import first_waves, standardise, summarise
     from training.trainer import Plan, make_schedule, train
 
     _start_processes(argv)
     resolve_device(args.device)  # refuses a GPU that is not there; accelerate chooses among several
-    if model_options.frozen and args.workers > 1:
-        raise InputError("--frozen trains on features in memory, without loader processes; leave --workers out")
-    if args.in_process and args.workers > 1:
-        raise InputError("--in-process reads with a single worker; leave --workers out")
-    objective = _objective(args)
-    groups = _groups(args.map)
     targets = TargetSpec(
         args.labels == "soft", args.temperature, args.prior_strength, args.margin_weighting, args.class_balance,
         args.shuffle_labels,
     )  # fmt: skip
-    sources = parse_sources(args.shards)
     samples, validation, lines = prepare(sources, SampleSpec(targets, selection_spec(args), groups, args.seed))
     unused = DistributedDataParallelKwargs(
         find_unused_parameters=args.backbone not in RESNETS or objective.objective != LABELS
@@ -165,7 +192,7 @@ def run(argv: Sequence[str]) -> None:
     options |= {"processes": accelerator.num_processes, "shards_sha256": content, "taxonomy": samples.taxonomy}
     options |= {"shares": list(samples.shares) if samples.shares else None}
     options |= {"map": {label.name: list(label.hypotheses) for label in groups.labels} if groups else None}
-    is_new = _check_output(args.output, options, args.resume)
+    is_new = _check_output(args.output, options)
     accelerator.wait_for_everyone()  # every process has looked before the first one writes
     if accelerator.is_main_process:
         print(*lines, sep="\n", file=sys.stderr)
@@ -215,6 +242,25 @@ def _objective(args: argparse.Namespace) -> ObjectiveSpec:
     return ObjectiveSpec(args.objective, tuple(dict.fromkeys(args.auxiliary)), args.auxiliary_weight)
 
 
+def _warn(args: argparse.Namespace, model_options: ModelOptions) -> None:
+    """Name the options that do nothing in this run."""
+    if args.temperature != 1.0 and args.labels == "hard":
+        warn("--temperature does nothing with --labels hard; add --labels soft")
+    if args.auxiliary_weight != ObjectiveSpec.auxiliary_weight and not args.auxiliary:
+        warn("--auxiliary-weight does nothing without --auxiliary")
+    if not args.augment and model_options.frozen:
+        warn("--no-augment does nothing with --frozen, which trains on stored features")
+    if args.objective != LABELS:
+        given = {
+            "--labels soft": args.labels == "soft",
+            "--margin-weighting": args.margin_weighting,
+            "--class-balance": args.class_balance,
+            "--shuffle-labels": args.shuffle_labels,
+        }
+        for name in (name for name, is_given in given.items() if is_given):
+            warn(f"{name} does nothing with --objective {args.objective}, which has no labels")
+
+
 def _groups(name: str | None) -> Taxonomy | None:
     try:
         return load_taxonomy(name) if name else None
@@ -227,9 +273,9 @@ def _print_end(output: Path, steps: int, metrics: dict[str, dict[str, float]]) -
     from training.trainer import BEST, MODEL, describe
 
     last = f"; {describe(metrics['last'])}" if metrics else "; no validation shards"
-    print(f"{output / MODEL}: {steps} steps{last}")
+    print(f"wrote {output / MODEL}: {steps} steps{last}")
     if metrics:
-        print(f"{output / BEST}: after epoch {metrics['best']['epoch']:.0f}; {describe(metrics['best'])}")
+        print(f"wrote {output / BEST}: after epoch {metrics['best']['epoch']:.0f}; {describe(metrics['best'])}")
     print(f"next: lanser finetune --checkpoint {output} --data CSV_OR_CORPUS --output RUN")
 
 
@@ -260,13 +306,11 @@ def _start_processes(argv: Sequence[str]) -> None:
         os.execv(sys.executable, [sys.executable, *launcher, "-m", "training.pretrain", *argv])
 
 
-def _check_output(output: Path, options: dict[str, Any], resume: bool) -> bool:
-    """Whether ``output`` holds no run yet. Raises InputError for a run that must not or cannot be continued."""
+def _check_output(output: Path, options: dict[str, Any]) -> bool:
+    """Whether ``output`` holds no run yet. Raises InputError for a run that cannot be continued."""
     path = output / OPTIONS
     if not path.exists():
         return True
-    if not resume:
-        raise InputError(f"{output}: holds a run; continue it with --resume, or choose another --output")
     try:
         saved = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:

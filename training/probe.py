@@ -18,6 +18,7 @@ from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
 from training.corpora.folds import make_folds
 from training.corpora.read import add_corpus_options, load, read_corpus
+from training.model_files import model_folder
 from training.model_options import add_model_options, read_model_options
 
 Summary = dict[str, dict[str, dict[str, float]]]
@@ -45,6 +46,10 @@ def run(argv: Sequence[str]) -> None:
     if not args.checkpoint and not args.backbone:
         raise InputError("give --checkpoint RUN, --backbone NAME, or both")
     options = read_model_options(args)
+    for name in args.checkpoint:
+        model_folder(name)
+    corpus = read_corpus(args.data, args.root, args.labels)
+    folds = make_folds(corpus, args.folds)
     # Not for --help or a mistyped option: torch and transformers take seconds to import.
     import torch
 
@@ -53,8 +58,6 @@ def run(argv: Sequence[str]) -> None:
     from training.readout import measure_all, read_out, representations
 
     device = torch.device(resolve_device(args.device))
-    corpus = read_corpus(args.data, args.root, args.labels)
-    folds = make_folds(corpus, args.folds)
     models = {name: load_model(name) for name in args.checkpoint}
     clips, _ = load(corpus)
     if args.backbone:
@@ -79,6 +82,7 @@ def run(argv: Sequence[str]) -> None:
         args.output.mkdir(parents=True, exist_ok=True)
         report = {"clips": len(clips), "without_voice": prosodies.count(None), "representations": summary}
         (args.output / "probe.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        print(f"\nwrote {args.output / 'probe.json'}")
 
 
 def _print(summary: Summary) -> None:

@@ -13,6 +13,7 @@ from accelerate.utils import set_seed
 from torch import Tensor
 
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.progress import tracked
 from schemas.metrics import confusion, scores
 from training.classifier import embed_all, fit_linear
 from training.corpora.folds import Fold
@@ -29,7 +30,7 @@ PENALTY = 1e-2
 def measure_all(waves: Sequence[np.ndarray]) -> list[Prosody | None]:
     """`measure` of every clip, in processes since Praat holds Python's lock."""
     with ProcessPoolExecutor() as pool:
-        return list(pool.map(measure, waves, chunksize=16))
+        return list(tracked(pool.map(measure, waves, chunksize=16), len(waves), "measuring prosody"))
 
 
 def representations(

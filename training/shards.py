@@ -15,16 +15,14 @@ from typing import Any
 
 import numpy as np
 import orjson
-from webdataset.tariterators import base_plus_ext
 
 from lanser_ops.common.errors import InputError, first_line
 from lanser_ops.common.selection import words_hash
+from schemas.specs import NO_PRIOR
 from training.stores import is_remote, list_files, open_read
 
 SPLITS = ("train", "val")
 FIELDS = ("taxonomy", "labels", "label_index", "score", "margin", "entailment", "text")
-# Two values of a sample's field ``prior``: what `lanser build --prior` was given.
-NO_PRIOR, CORPUS_PRIOR = "none", "corpus"
 # A thousand labels of 200 characters come to less than one megabyte.
 MAX_JSON_BYTES = 4 << 20
 SHARE = re.compile(r"(?P<location>.+):(?P<share>[0-9]+(\.[0-9]*)?|\.[0-9]+)")
@@ -218,6 +216,8 @@ def _read_shard(path: str) -> list[dict[str, Any]]:
 
 def _members(path: str) -> Iterator[tuple[str, str, bytes]]:
     """(key, extension, content) of the regular members of a tar; only JSON content is read."""
+    from webdataset.tariterators import base_plus_ext  # imports torch: not where shards are only looked for
+
     with open_read(path) as stream, tarfile.open(fileobj=stream, mode="r|*" if is_remote(path) else "r:*") as tar:
         for member in tar:
             key, extension = base_plus_ext(member.name)

@@ -16,8 +16,8 @@ PROJECT, FOLDER, TENSORBOARD = "lanser", "tensorboard", "tensorboard"
 TRACKERS = (TENSORBOARD, "wandb", "mlflow", "comet_ml", "aim", "clearml", "dvclive", "swanlab", "trackio")
 
 
-def add_tracker_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def add_tracker_option(container: argparse._ActionsContainer) -> None:
+    container.add_argument(
         "--tracker", nargs="*", choices=TRACKERS, default=[TENSORBOARD], help="where figures are logged besides RUN"
     )
 

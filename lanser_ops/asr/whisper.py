@@ -5,6 +5,7 @@ Models are located and checked here, without heavy imports; recognition is in `w
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 from dataclasses import replace
@@ -17,7 +18,9 @@ from lanser_ops.asr.whisper_languages import language_code, language_token
 from lanser_ops.backends import BUNDLED, PRODUCTION_ASR
 from lanser_ops.common.bundled import bundled_whisper
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.library_source import assigned, read_module
 from schemas.specs import ModelRef, TranscribeSpec
+from schemas.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from lanser_ops.asr.whisper_recognizer import WhisperRecognizer
@@ -33,6 +36,8 @@ def resolve(name: str) -> ModelRef:
     """The faster-whisper model of that name. Raises InputError, one line, where there is none."""
     if name == BUNDLED:
         return _bundled()
+    if "/" not in name and not Path(name).is_dir():
+        _check_size(name)
     from faster_whisper.utils import download_model
 
     advice = f"a faster-whisper (CTranslate2) directory or id is needed, such as {PRODUCTION_ASR}"
@@ -42,6 +47,17 @@ def resolve(name: str) -> ModelRef:
         if ref.sha256 == bundled.sha256:  # the same model has the same id under any name
             return replace(ref, id=bundled.id)
     return ref
+
+
+def _check_size(name: str) -> None:
+    """Raise InputError for a name that faster-whisper has no model of."""
+    sizes = assigned(read_module("faster_whisper", "utils.py").body, "_MODELS")
+    names = [BUNDLED, *ast.literal_eval(sizes)]
+    if name not in names:
+        raise InputError(
+            f"--asr-model {name}: no such directory, and no model of that name ({', '.join(names)})"
+            f"{did_you_mean(name, names)}"
+        )
 
 
 @lru_cache

@@ -19,20 +19,22 @@ from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_map import MAX_BYTES, parse_map
 from lanser_ops.common.label_scores import margins
 from lanser_ops.common.parser import Parser
-from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.context import previous_texts
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
 from lanser_ops.labelling.texts import TextScores, score_texts
 from schemas.metrics import confusion, scores
-from schemas.specs import LabelSpec
+from schemas.specs import CORPUS_PRIOR, NO_PRIOR, NULL_PRIOR, PRIORS, LabelSpec
+from schemas.suggestions import did_you_mean
 from schemas.taxonomy import Taxonomy
 
 MEAN = "mean of them"
 PRIORS_SHOWN = (
-    (weak_labels.NO_PRIOR, 0.0),
-    *((weak_labels.CORPUS_PRIOR, strength) for strength in (0.25, 0.5, 0.75, 1.0)),
-    *((weak_labels.NULL_PRIOR, strength) for strength in (0.5, 1.0)),
+    (NO_PRIOR, 0.0),
+    *((CORPUS_PRIOR, strength) for strength in (0.25, 0.5, 0.75, 1.0)),
+    *((NULL_PRIOR, strength) for strength in (0.5, 1.0)),
 )
+# Columns of a terminal; and characters of a label's name that a reader still recognises.
+MATRIX_WIDTH, SHORTEST_NAME = 100, 4
 MARGINS = (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
@@ -95,7 +97,7 @@ def _compare(text_scores: TextScores, truth: Sequence[int], spec: LabelSpec) -> 
     if len(rows) > 1:
         rows[MEAN] = text_scores
     chosen = (spec.prior, spec.prior_strength)
-    priors = sorted({*PRIORS_SHOWN, chosen}, key=lambda prior: (weak_labels.PRIORS.index(prior[0]), prior[1]))
+    priors = sorted({*PRIORS_SHOWN, chosen}, key=lambda prior: (PRIORS.index(prior[0]), prior[1]))
     width = max(len("template"), *map(len, rows))
     print(f"\n{'template':<{width}}  prior   strength     WA      UA  macro-F1")
     for name, row in rows.items():
@@ -142,7 +144,7 @@ def read_labelled(path: str, renamed: Mapping[str, str], taxonomy: Taxonomy, con
         if unknown:
             raise InputError(
                 f"--csv {path}: row {number}: {unknown[0]!r} is not a label of {taxonomy.name} "
-                f"({', '.join(indices)}); map it to one with --map FILE.yaml"
+                f"({', '.join(indices)}); map it to one with --map FILE.yaml{did_you_mean(unknown[0], indices)}"
             )
         if len(row.labels) == 1 and row.text:
             texts.append(row.text)
@@ -222,13 +224,26 @@ def _row(row: Any, where: str) -> _Row:
 
 
 def _matrix(counts: np.ndarray, taxonomy: Taxonomy) -> Iterator[str]:
-    """The confusion matrix, line by line; columns are numbered like the rows."""
-    names = [f"{index:>2} {label.name}" for index, label in enumerate(taxonomy.labels)]
+    """The confusion matrix, line by line, rows and columns under the names of the labels."""
+    names = [label.name for label in taxonomy.labels]
     width = max(map(len, names))
-    digits = max(len(str(counts.max())), 2) + 1
-    yield " " * width + "".join(f"{index:>{digits}}" for index in range(len(names)))
+    columns = _column_names(names)
+    widths = [max(len(name), len(str(counts.max())), 2) for name in columns]
+    yield " " * width + "".join(f"  {name:>{size}}" for name, size in zip(columns, widths, strict=True))
     for name, row in zip(names, counts, strict=True):
-        yield f"{name:<{width}}" + "".join(f"{count:>{digits}}" if count else f"{'.':>{digits}}" for count in row)
+        cells = (f"  {count or '.':>{size}}" for count, size in zip(row.tolist(), widths, strict=True))
+        yield f"{name:<{width}}" + "".join(cells)
+
+
+def _column_names(names: Sequence[str]) -> list[str]:
+    """``names``, cut to the shortest beginnings that tell them apart where the whole names need more than a screen."""
+    longest = max(map(len, names))
+    if sum(len(name) + 2 for name in names) + longest <= MATRIX_WIDTH:
+        return list(names)
+    for size in range(SHORTEST_NAME, longest):
+        if len({name[:size] for name in names}) == len(names):
+            return [name[:size] for name in names]
+    return list(names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

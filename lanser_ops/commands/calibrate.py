@@ -12,11 +12,12 @@ from lanser_ops.common.command import guarded, share
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import log_prior
 from lanser_ops.common.parser import Parser
-from lanser_ops.labelling import calibration, weak_labels
+from lanser_ops.labelling import calibration
 from lanser_ops.labelling.calibration import Fit, Interval, LabelledRows, Values
 from lanser_ops.labelling.human_labels import HumanLabel, read_human_labels
 from lanser_ops.shards.labelled import LabelledSample, Scoring, read_labelled_samples
 from schemas.calibration import Calibration, dump_calibration
+from schemas.specs import NULL_PRIOR
 
 # Fewer labels cannot tell any two settings apart.
 MIN_LABELLED = 30
@@ -68,7 +69,7 @@ def build_parser() -> Parser:
 def run(argv: Sequence[str]) -> None:
     args = build_parser().parse_args(argv)
     scoring, samples = read_labelled_samples(args.directory, args.taxonomy)
-    if scoring.prior == weak_labels.NULL_PRIOR:
+    if scoring.prior == NULL_PRIOR:
         raise InputError(
             f"{args.directory}: was labelled with --prior null, which shards do not hold; relabel it first"
         )
@@ -96,7 +97,10 @@ def run(argv: Sequence[str]) -> None:
     except OSError as error:
         raise InputError(f"--output {args.output}: cannot be written ({error.strerror})") from None
     print(f"\nwrote {args.output}: " + ", ".join(f"{option} {value:g}" for option, value in chosen.items()))
-    print(f"use it with lanser build, label, shard, relabel or try: --calibration {args.output}")
+    print(
+        f"next: lanser relabel --shards {args.directory} --taxonomy {scoring.fitted_on.taxonomy} "
+        f"--calibration {args.output} --output DIR2"
+    )
 
 
 def labelled_rows(

@@ -74,9 +74,9 @@ def run(argv: Sequence[str]) -> None:
     total = Counter(labels[sample.label_index] for sample in samples)
     counts = Counter(row.label for row in rows)
     print(", ".join(f"{label} {counts[label]} of {total[label]:,}" for label in labels))
-    print(f"fill in the column 'human' with {', '.join(labels)}, or leave it empty where you cannot tell; then")
+    print(f"fill in the column 'human' with {', '.join(labels)}, or leave it empty where you cannot tell")
     taxonomy = f" --taxonomy {args.taxonomy}" if args.taxonomy else ""
-    print(f"lanser calibrate {args.directory}{taxonomy} --csv {args.output}")
+    print(f"next: lanser calibrate {args.directory}{taxonomy} --csv {args.output}")
 
 
 def _flac(sample: LabelledSample) -> bytes:

@@ -12,13 +12,12 @@ from rich.table import Table
 
 from lanser_ops.common.command import guarded
 from lanser_ops.common.errors import InputError
-from lanser_ops.common.label_scores import average
+from lanser_ops.common.label_scores import average, margins
 from lanser_ops.common.parser import Parser
-from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.context import previous_texts
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
 from lanser_ops.labelling.texts import score_texts
-from schemas.specs import LabelSpec
+from schemas.specs import NO_PRIOR, LabelSpec
 
 # Where the output is not a terminal: wide enough for a label, its scores and a few templates.
 PLAIN_WIDTH = 160
@@ -27,11 +26,11 @@ PLAIN_WIDTH = 160
 def build_parser() -> Parser:
     parser = Parser(
         "try",
-        "Show the labels of texts, best first, with their scores.",
+        "Show the labels of texts, best first, with their scores and the margin of the winner.",
         example='lanser try "I cannot believe it!" --taxonomy ekman',
     )
-    parser.add_argument("texts", nargs="*", metavar="TEXT")
-    parser.add_argument("--file", help="a text file, one text per line")
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="in quotes")
+    parser.add_argument("--file", metavar="FILE", help="a text file, one text per line")
     add_label_options(parser)
     add_device_options(parser)
     return parser
@@ -74,7 +73,7 @@ def _table(text: str, spec: LabelSpec, by_template: np.ndarray, ranked: np.ndarr
     """``by_template`` is float32 (templates, labels), ``ranked`` (labels,) what the labels are sorted by."""
     table = Table(title=escape(text), title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("label")
-    is_corrected = spec.prior != weak_labels.NO_PRIOR or spec.taxonomy.absence is not None or spec.temperature != 1
+    is_corrected = spec.prior != NO_PRIOR or spec.taxonomy.absence is not None or spec.temperature != 1
     columns = [("corrected", ranked)] if is_corrected else []
     if is_corrected or len(by_template) > 1:
         columns.append(("entailment", average(by_template[:, None])[0]))
@@ -82,9 +81,11 @@ def _table(text: str, spec: LabelSpec, by_template: np.ndarray, ranked: np.ndarr
         columns += list(zip(map(escape, spec.templates), by_template, strict=True))
     for name, _ in columns:
         table.add_column(name, justify="right")
-    for index in np.argsort(-ranked, kind="stable"):
+    table.add_column("")
+    for rank, index in enumerate(np.argsort(-ranked, kind="stable")):
         scores = [f"{column[index]:.4f}" for _, column in columns]
-        table.add_row(escape(spec.taxonomy.labels[index].name), *scores)
+        mark = "" if rank else f"<- the label, margin {margins(ranked[None])[0]:.4f}"
+        table.add_row(escape(spec.taxonomy.labels[index].name), *scores, mark, style=None if rank else "bold")
     return table
 
 

@@ -49,6 +49,11 @@ def guarded(
     return 0
 
 
+def warn(message: str) -> None:
+    """Say on stderr, in one line, what the user may not have meant; the command goes on."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
 def _fail(name: str, message: str, status: int) -> int:
     print(f"lanser {name}: {message}", file=sys.stderr)
     return status

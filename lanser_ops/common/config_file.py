@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import yaml
 
 from lanser_ops.common.errors import InputError
-from lanser_ops.common.suggestions import did_you_mean
 from schemas.strict_yaml import YamlError, at, read_root
+from schemas.suggestions import did_you_mean
 
 CONFIG = "--config"
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from lanser_ops.common.config_file import CONFIG, config_arguments
 from lanser_ops.common.errors import InputError
-from lanser_ops.common.suggestions import closest, did_you_mean
+from schemas.suggestions import closest, did_you_mean
 
 # How argparse begins to say that a required option is not given.
 MISSING = "the following arguments are required"
@@ -28,7 +28,9 @@ class HelpFormatter(argparse.HelpFormatter):
         text = action.help or ""
         if "default" in text or action.default in (None, False, argparse.SUPPRESS) or not action.option_strings:
             return text
-        return f"{text}; default: %(default)s".removeprefix("; ")
+        default = action.default
+        shown = " ".join(map(str, default)) or "none" if isinstance(default, (list, tuple)) else "%(default)s"
+        return f"{text}; default: {shown}".removeprefix("; ")
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,6 +63,14 @@ class Parser(argparse.ArgumentParser):
             self.add_argument(
                 CONFIG, metavar="FILE", help=f"a YAML file of options: lanser config {command} writes one"
             )
+
+    def format_help(self) -> str:
+        # A usage with every option would fill a screen before the help begins: it has those that must be given.
+        shown = [action for action in self._actions if action.required or not action.option_strings]
+        formatter = self._get_formatter()
+        formatter.add_usage(None, shown, [], prefix="")
+        self.usage = f"{' '.join(formatter.format_help().split())} [options]"
+        return super().format_help()
 
     def options(self) -> Iterator[argparse.Action]:
         """The options that a configuration file may set: all but ``--help`` and ``--config``."""

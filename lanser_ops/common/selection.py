@@ -113,11 +113,15 @@ def _ranks(groups: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def add_threshold_options(parser: argparse.ArgumentParser) -> None:
+def add_threshold_options(container: argparse._ActionsContainer) -> None:
     # No defaults: a value of lanser build --calibration comes before the default.
-    for name in ("min_score", "min_margin"):
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=between(*RANGES[name]), help=f"default: {getattr(ShardSpec, name)}")
+    for name, what in (("min_score", "has a lower score"), ("min_margin", "leads the second best by less")):
+        container.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=between(*RANGES[name]),
+            metavar="X",
+            help=f"leave out utterances whose label {what}; default: {getattr(ShardSpec, name):g}",
+        )
 
 
 def add_selection_options(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from lanser_ops.labelling.base import Score, Scores
 
-MAX_CONTEXT = 16
 CONTEXT_TEXTS = "context_texts"
 # What decides which utterances come before another one.
 _ORDER = ("key", "text", "source", "start_s", "end_s")

@@ -6,14 +6,12 @@ import argparse
 
 from lanser_ops import storage
 from lanser_ops.backends import BUNDLED, LABELLERS, PRODUCTION_NLI, backend_of, resolve
-from lanser_ops.common.command import between, positive, whole
+from lanser_ops.common.command import between, positive, warn, whole
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
-from lanser_ops.labelling.context import MAX_CONTEXT
 from lanser_ops.labelling.nli_classes import AGAINST
-from lanser_ops.labelling.weak_labels import CORPUS_PRIOR, NO_PRIOR, PRIORS
 from schemas.calibration import RANGES, Calibration, FittedOn, parse_calibration
-from schemas.specs import LabelSpec
+from schemas.specs import CORPUS_PRIOR, MAX_CONTEXT, NO_PRIOR, PRIORS, LabelSpec
 from schemas.strict_yaml import YamlError
 from schemas.taxonomy import DEFAULT_TEMPLATE, TaxonomyError, check_template, load_taxonomy
 
@@ -49,21 +47,26 @@ CONTEXT_HELP = (
 
 
 def add_label_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--taxonomy", required=True, help="a shipped name (lanser taxonomies) or a YAML file")
-    parser.add_argument(
+    group = parser.add_argument_group("labels")
+    group.add_argument(
+        "--taxonomy", required=True, metavar="T", help="a shipped name (lanser taxonomies) or a YAML file"
+    )
+    group.add_argument(
         "--nli-model",
+        metavar="MODEL",
         default=BUNDLED,
         help=f"'bundled', a directory or a hub id such as {PRODUCTION_NLI}, or classifier:MODEL for a text classifier "
         "whose classes are the labels; default: %(default)s",
     )
-    parser.add_argument(
+    group.add_argument(
         "--template",
+        metavar="TEXT",
         action="append",
         help=f"may be given several times: scores are averaged; default: the taxonomy's, or {DEFAULT_TEMPLATE!r}",
     )
     # No choices: which values there are depends on the backend, and its scoring() refuses the others.
-    parser.add_argument("--against", metavar=f"{{{','.join(AGAINST)}}}", help=AGAINST_HELP)
-    parser.add_argument("--prior", choices=PRIORS, default=LabelSpec.prior, help=PRIOR_HELP)
+    group.add_argument("--against", metavar=f"{{{','.join(AGAINST)}}}", help=AGAINST_HELP)
+    group.add_argument("--prior", choices=PRIORS, default=LabelSpec.prior, help=PRIOR_HELP)
     # No defaults: a value of --calibration comes before the default, and a flag before both.
     for name, metavar, what in (
         ("prior_strength", "S", STRENGTH_HELP),
@@ -71,11 +74,11 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
         ("temperature", "T", TEMPERATURE_HELP),
     ):
         flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=between(*RANGES[name]), metavar=metavar, help=what)
-    parser.add_argument(
+        group.add_argument(flag, type=between(*RANGES[name]), metavar=metavar, help=what)
+    group.add_argument(
         "--context", type=whole(0, MAX_CONTEXT), default=LabelSpec.context, metavar="K", help=CONTEXT_HELP
     )
-    parser.add_argument("--calibration", metavar="FILE.yaml", help=CALIBRATION_HELP)
+    group.add_argument("--calibration", metavar="FILE.yaml", help=CALIBRATION_HELP)
 
 
 def read_calibration(path: str | None) -> Calibration | None:
@@ -99,8 +102,9 @@ def calibrated(args: argparse.Namespace, calibration: Calibration | None, name: 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
     """For commands that run a model in their own process."""
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
-    parser.add_argument("--threads", type=positive(int), help="default: one per core")
+    group = parser.add_argument_group("running")
+    group.add_argument("--device", choices=DEVICES, default="auto", help="what the models run on")
+    group.add_argument("--threads", type=positive(int), metavar="N", help="of the model; default: one per core")
 
 
 def label_spec(args: argparse.Namespace) -> LabelSpec:
@@ -121,6 +125,10 @@ def label_spec(args: argparse.Namespace) -> LabelSpec:
         _check_calibration(args, calibration, FittedOn.of(taxonomy, scored, model, against))
     # Two ways to ask for no correction, which give the same files.
     strength = calibrated(args, calibration, "prior_strength", LabelSpec.prior_strength)
+    if args.prior == NO_PRIOR and args.prior_strength:
+        warn(f"--prior-strength {strength:g} does nothing with --prior {NO_PRIOR}")
+    elif strength == 0 and args.prior not in (NO_PRIOR, LabelSpec.prior):
+        warn(f"--prior {args.prior} does nothing with --prior-strength 0")
     is_none = args.prior == NO_PRIOR or strength == 0
     prior, strength = (NO_PRIOR, 0.0) if is_none else (args.prior, strength)
     threshold = calibrated(args, calibration, "neutral_threshold", LabelSpec.neutral_threshold)

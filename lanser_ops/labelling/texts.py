@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from lanser_ops.backends import LABELLERS, backend_of
 from lanser_ops.common.label_scores import average, log_prior
+from lanser_ops.common.progress import tracked
 from lanser_ops.labelling import weak_labels
 from lanser_ops.labelling.context import score_in_context
-from schemas.specs import LabelSpec
+from schemas.specs import NO_PRIOR, NULL_PRIOR, LabelSpec
 
 # Texts scored between two updates of the progress bar.
 STEP = 256
@@ -40,8 +38,8 @@ class TextScores:
     def ranked(self, spec: LabelSpec) -> np.ndarray:
         """What the labels are ranked by, float32 (texts, labels)."""
         prior = None
-        if spec.prior != weak_labels.NO_PRIOR:
-            prior = log_prior(average(self.null if spec.prior == weak_labels.NULL_PRIOR else self.corpus))
+        if spec.prior != NO_PRIOR:
+            prior = log_prior(average(self.null if spec.prior == NULL_PRIOR else self.corpus))
         return weak_labels.ranked_scores(average(self.by_template), spec, prior)
 
 
@@ -66,12 +64,10 @@ def score_texts(
     corpus = [*in_context, *((text, ()) for text in others)]
     unique = list(dict.fromkeys([("", ()), *corpus]))
     steps = range(0, len(unique), STEP)
-    console = Console(file=sys.stderr)
-    quiet = not console.is_terminal or len(unique) <= STEP
     transcripts, contexts = [text for text, _ in unique], [before for _, before in unique]
     parts = [
         score_in_context(labeller.score, transcripts[first : first + STEP], contexts[first : first + STEP], hypotheses)
-        for first in track(steps, "scoring", console=console, disable=quiet, transient=True)
+        for first in tracked(steps, len(steps), "scoring")
     ]
     entailment = np.concatenate([part.entailment for part in parts])
     truncated = np.concatenate([part.truncated for part in parts])

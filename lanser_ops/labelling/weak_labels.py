@@ -17,8 +17,6 @@ from schemas.records import Transcript, WeakLabel
 from schemas.specs import LabelSpec
 from schemas.taxonomy import Taxonomy
 
-# Which prior may be subtracted: none, the mean over the corpus, or the score of the empty premise.
-NO_PRIOR, CORPUS_PRIOR, NULL_PRIOR = PRIORS = ("none", "corpus", "null")
 # The flag of a transcript that is longer than the labeller reads; the only flag that labelling sets.
 TRUNCATED = "premise_truncated"
 

@@ -13,6 +13,7 @@ import orjson
 
 from lanser_ops import storage, tar
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.progress import tracked
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.shards.read import KEY, MAX_JSON_BYTES
 from lanser_ops.shards.relabel import tar_sizes
@@ -67,7 +68,8 @@ def read_labelled_samples(directory: str, taxonomy: str | None) -> tuple[Scoring
     folder = out.path(out.shards(taxonomy)) if taxonomy else out.root
     samples: dict[str, LabelledSample] = {}
     scorings: set[Scoring] = set()
-    for path in sorted(tar_sizes(folder, folder)):
+    paths = sorted(tar_sizes(folder, folder))
+    for path in tracked(paths, len(paths), "reading shards"):
         for scoring, sample in _samples(path):
             scorings.add(scoring)
             if len(scorings) > 1:

@@ -15,11 +15,10 @@ import pyarrow as pa
 
 from lanser_ops import tar
 from lanser_ops.labelling import weak_labels
-from lanser_ops.labelling.context import MAX_CONTEXT
 from lanser_ops.shards.write import FLAC_MAGIC
 from lanser_ops.tar import BrokenTar, Member
 from schemas.records import SPEECH_SCHEMA, TRANSCRIPT_SCHEMA, Transcript, utterance_key
-from schemas.specs import ScoringKey
+from schemas.specs import MAX_CONTEXT, ScoringKey
 
 KEY = re.compile(r"[0-9a-f]{16}")
 EXTENSIONS = ("cls", "flac", "json")

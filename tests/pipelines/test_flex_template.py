@@ -64,9 +64,7 @@ def parameters() -> dict[str, dict]:
 
 def test_the_parameters_are_the_options(parameters: dict[str, dict]):
     parser = build.build_parser()
-    actions = {
-        action.option_strings[0][2:]: action for action in parser._actions if "--help" not in action.option_strings
-    }
+    actions = {action.option_strings[0][2:]: action for action in parser.options()}
     assert parameters.keys() == actions.keys() == VALUES.keys()
     required = {"input", "output", "taxonomy"}
     assert {name for name, parameter in parameters.items() if not parameter["isOptional"]} == required

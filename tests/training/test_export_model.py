@@ -85,7 +85,7 @@ def test_a_hub_folder_is_complete_and_loads_without_the_command_line(run, tmp_pa
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "('anger', 'joy', 'sadness')\n", done.stderr
-    assert f"written: {folder}, for training.model.load_model({str(folder)!r})\n" in capsys.readouterr().out
+    assert f"wrote {folder}, for training.model.load_model({str(folder)!r})\n" in capsys.readouterr().out
 
 
 def test_the_card_of_a_pretrained_model_says_that_labels_are_weak(run, tmp_path):

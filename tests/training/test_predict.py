@@ -37,7 +37,7 @@ def test_a_folder_to_csv(run, tmp_path, capsys):
     assert all(float(row["anger"]) + float(row["joy"]) == pytest.approx(1, abs=1e-5) for row in rows)
     assert all(row["predicted"] == max(("anger", "joy"), key=lambda label: float(row[label])) for row in rows)
     result = capsys.readouterr()
-    assert result.out == f"written: {output}, {len(rows)} of {len(rows) + 1} files\n"
+    assert result.out == f"wrote {output}, {len(rows)} of {len(rows) + 1} files\n"
     assert f"cannot be decoded, left out: {EXAMPLES / 'audio' / 'broken' / 'truncated.flac'}: " in result.err
     first = output.read_bytes()
     assert predict(run, EXAMPLES / "audio", "--output", output) == 0

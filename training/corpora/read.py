@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lanser_ops.common.command import positive
+from lanser_ops.common.command import positive, warn
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.progress import tracked
+from schemas.suggestions import did_you_mean
 from training.corpora.acted import ACTED
 from training.corpora.conversations import CONVERSATIONS
 from training.corpora.folds import EMOBOX
@@ -23,14 +25,20 @@ from training.corpora.utterance import SPLITS, Corpus, Utterance
 CORPORA = ACTED | CONVERSATIONS
 
 
-def add_corpus_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options whose values `read_corpus` and `training.corpora.folds.make_folds` take."""
-    parser.add_argument("--data", required=True, metavar="CSV_OR_CORPUS", help=f"a CSV, or {', '.join(CORPORA)}")
-    parser.add_argument("--root", help="folder of the corpus, or the one that the CSV's paths are relative to")
-    parser.add_argument("--labels", nargs="+", help="the labels that a CSV may hold; default: all that occur")
-    parser.add_argument(
-        "--folds", type=_folds, metavar="N", help="speaker-independent folds, or emobox; default: the customary number"
+def add_corpus_options(parser: argparse.ArgumentParser, has_folds: bool = True) -> None:
+    """Add the options whose values `read_corpus` and, with ``has_folds``, `training.corpora.folds.make_folds` take."""
+    group = parser.add_argument_group("data")
+    group.add_argument("--data", required=True, metavar="CSV_OR_CORPUS", help=f"a CSV, or {', '.join(CORPORA)}")
+    group.add_argument(
+        "--root", metavar="DIR", help="folder of the corpus, or the one that the CSV's paths are relative to"
     )
+    group.add_argument(
+        "--labels", nargs="+", metavar="LABEL", help="the labels that a CSV may hold; default: all that occur"
+    )
+    if has_folds:
+        group.add_argument(
+            "--folds", type=_folds, metavar="N", help="speaker-independent, or emobox; default: the customary number"
+        )
 
 
 def _folds(text: str) -> int | str:
@@ -44,10 +52,18 @@ def read_corpus(data: str, root: str | None, labels: Sequence[str] | None) -> Co
     Raises InputError, with file and line, for a corpus or a row that cannot be used.
     """
     if data not in CORPORA:
+        if not Path(data).is_file():
+            raise InputError(
+                f"--data {data}: no such CSV, and no corpus of that name ({', '.join(CORPORA)})"
+                f"{did_you_mean(data, CORPORA)}"
+            )
         return _read_csv(Path(data), Path(root) if root else Path(data).parent, labels)
+    if labels:
+        warn(f"--labels does nothing with --data {data}, whose labels are known")
     layout = CORPORA[data]
     if not root or not Path(root).is_dir():
-        raise InputError(f"{data}: --root must be the folder of the corpus, not {root}")
+        is_given = f"--root {root}: no such folder" if root else f"--data {data}: needs --root"
+        raise InputError(f"{is_given}; give the folder of the corpus")
     utterances = layout.parse(Path(root))
     if not utterances:
         raise InputError(f"{root}: no labelled files as {data} is published; give the folder of the corpus")
@@ -76,7 +92,8 @@ def _csv_row(row: dict[str, str], root: Path, labels: Sequence[str] | None, line
     if not path or not label:
         raise InputError(f"{line}: path and label must not be empty")
     if labels and label not in labels:
-        raise InputError(f"{line}: unknown label {label!r}; --labels has {', '.join(labels)}")
+        hint = did_you_mean(label, labels)
+        raise InputError(f"{line}: unknown label {label!r}; --labels has {', '.join(labels)}{hint}")
     if values["split"] not in (None, *SPLITS):
         raise InputError(f"{line}: split {values['split']!r}; use {', '.join(SPLITS)}")
     try:
@@ -112,7 +129,8 @@ def load(corpus: Corpus, rows: Iterable[int] | None = None) -> tuple[dict[int, n
         return [(row, _cut(wave, SAMPLE_RATE, corpus.utterances[row])) for row in rows_of[path]]
 
     with ThreadPoolExecutor() as pool:
-        results = sorted((result for of_file in pool.map(load_file, rows_of) for result in of_file), key=itemgetter(0))
+        by_file = tracked(pool.map(load_file, rows_of), len(rows_of), "decoding")
+        results = sorted((result for of_file in by_file for result in of_file), key=itemgetter(0))
     waves = {row: result for row, result in results if not isinstance(result, str)}
     skipped = [result for _, result in results if isinstance(result, str)]
     if not waves:

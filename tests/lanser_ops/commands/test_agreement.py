@@ -52,9 +52,9 @@ def test_agreement_of_clear_cases_is_complete(capsys, labelled):
     assert list(figures(printed)) == [(template, *prior) for prior in [*priors, ("null", "0.5"), ("null", "1")]]
     assert figures(printed)[template, "none", "0"] == ["100.0%", "100.0%", "100.0%"]
     matrix = printed.split("prior none, strength 0: rows are people's labels")[1].splitlines()
-    assert matrix[1].split() == ["0", "1", "2", "3", "4", "5", "6"]
-    assert matrix[2].split() == ["0", "anger", "2", ".", ".", ".", ".", ".", "."]
-    assert matrix[5].split() == ["3", "joy", ".", ".", ".", "2", ".", ".", "."]
+    assert matrix[1].split() == ["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"]
+    assert matrix[2].split() == ["anger", "2", ".", ".", ".", ".", ".", "."]
+    assert matrix[5].split() == ["joy", ".", ".", ".", "2", ".", ".", "."]
 
 
 def test_agreement_shows_what_a_margin_selects(capsys, tmp_path):
@@ -145,7 +145,7 @@ def test_agreement_of_any_strength_and_of_an_absence(capsys, labelled, tmp_path)
     printed = capsys.readouterr().out
     assert len(figures(printed)) == 8 and "corpus       0.6" in printed
     matrix = printed.split("prior corpus, strength 0.6: rows are people's labels")[1].splitlines()
-    assert [line.split()[2:] for line in matrix[2:]] == [[".", ".", ".", "2"]] * 3 + [["."] * 4]
+    assert [line.split()[1:] for line in matrix[2:]] == [[".", ".", ".", "2"]] * 3 + [["."] * 4]
 
 
 DIALOGUE = [

@@ -18,6 +18,8 @@ FIELDS = {
     "entailment": [0.9, 0.2, 0.75, 0.1],
     "duration_s": 2.5,
     "text": "what a day",
+    "score": 0.6,
+    "margin": 0.25,
 }
 
 
@@ -37,12 +39,12 @@ def sample(**changed) -> bytes:
 def test_a_shard_is_shown_with_its_best_scores(tmp_path, capsys):
     members = {"a.cls": b"0", "a.json": sample(), "b.json": sample(label="fear"), "c.json": sample(text="again")}
     path = write_tar(tmp_path / "train-00000-of-00001.tar", members)
-    assert inspect.main([path, "--samples", "1"]) == 0
+    assert inspect.main([path, "--limit", "1"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "",
         f"{path}: 3 samples; joy 2, fear 1",
         "  00112233aabbccdd    2.5 s  'what a day'",
-        "    joy 0.90, calm 0.75, fear 0.20",
+        "    joy: score 0.600, margin 0.250; entailment joy 0.90, calm 0.75, fear 0.20",
     ]
 
 
@@ -51,9 +53,54 @@ def test_the_scores_of_the_voice_are_shown(tmp_path, capsys):
     path = write_tar(tmp_path / "train-00000-of-00001.tar", {"a.json": sample(**voice)})
     assert inspect.main([path]) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        "    joy 0.90, calm 0.75, fear 0.20",
+        "    joy: score 0.600, margin 0.250; entailment joy 0.90, calm 0.75, fear 0.20",
         "    voice: happy 0.75, sad 0.25",
     ]
+
+
+@pytest.fixture
+def shards(tmp_path) -> str:
+    """An output directory with two shards of ekman, and one of another taxonomy."""
+    margins = {"joy": (0.1, 0.5, 0.3), "fear": (0.2, 0.4)}
+    for taxonomy, split in (("ekman", "train"), ("ekman", "val"), ("mine", "train")):
+        folder = tmp_path / "shards" / taxonomy
+        folder.mkdir(parents=True, exist_ok=True)
+        samples = {
+            f"{label}{number}.json": sample(key=f"{split}-{label}-{number}", label=label, margin=margin)
+            for label, values in margins.items()
+            for number, margin in enumerate(values)
+        }
+        write_tar(folder / f"{split}-00000-of-00001.tar", samples)
+    return str(tmp_path)
+
+
+def keys(printed: str) -> list[str]:
+    return [line.split()[0] for line in printed.splitlines() if line.startswith("  train") or line.startswith("  val")]
+
+
+def test_samples_of_a_label_are_sorted_over_all_shards(shards, capsys):
+    argv = [shards, "--taxonomy", "ekman", "--label", "joy", "--sort", "margin", "--limit", "3"]
+    assert inspect.main(argv) == 0
+    printed = capsys.readouterr().out
+    assert f"{shards}: 10 samples; joy 6, fear 4\n3 of 6 samples of joy, the highest margin first\n" in printed
+    assert keys(printed) == ["train-joy-1", "val-joy-1", "train-joy-2"]
+    assert inspect.main([*argv, "--lowest"]) == 0
+    assert keys(capsys.readouterr().out) == ["train-joy-0", "val-joy-0", "train-joy-2"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--label", "joi", "--taxonomy", "ekman"],
+         "--label joi: no label of these shards (anger, calm, fear, joy); did you mean joy?"),
+        (["--label", "joy"], "{}: has shards of ekman, mine; choose with --taxonomy"),
+        (["--taxonomy", "ekmann"], "{}: no shards of 'ekmann' (there are ekman, mine); did you mean ekman?"),
+        (["--lowest"], "--lowest: of what? add --sort score or --sort margin"),
+    ],
+)  # fmt: skip
+def test_what_there_is_not_is_refused_with_a_suggestion(shards, capsys, argv, message):
+    assert inspect.main([shards, *argv]) == 2
+    assert capsys.readouterr().err == f"lanser inspect: {message.format(shards)}\n"
 
 
 def without(name: str) -> bytes:
@@ -69,7 +116,8 @@ def without(name: str) -> bytes:
         ({"a.json": b"[]"}, "TypeError"),
         ({"a.json": without("label")}, "KeyError: 'label'"),
         ({"a.json": without("entailment")}, "KeyError: 'entailment'"),
-        ({"a.json": sample(label=["joy"])}, "TypeError"),
+        ({"a.json": sample(labels=None)}, "TypeError"),
+        ({"a.json": sample(margin="wide")}, "ValueError"),
         ({"a.json": sample(duration_s="long")}, "ValueError"),
         ({"a.json": sample(entailment=[0.5])}, "ValueError"),
     ],

@@ -30,6 +30,10 @@ def test_try_shows_the_best_label_first(capsys, tmp_path):
     assert "I hate you, go away [now]!" in printed and "This person feels {}." in printed
     assert first_labels(printed) == ["anger", "sadness", "joy"]
     assert len([line for line in printed.splitlines() if line.startswith("neutral")]) == 3
+    rows = [line.split() for line in printed.splitlines() if line.startswith(("anger ", "disgust "))][:2]
+    marked = [row for row in rows if len(row) > 2]
+    assert [row[0] for row in marked] == ["anger"] and marked[0][2:6] == ["<-", "the", "label,", "margin"]
+    assert 0 < float(marked[0][6]) < float(marked[0][1])
 
 
 def test_try_with_a_prior_and_several_templates(capsys):
@@ -37,7 +41,7 @@ def test_try_with_a_prior_and_several_templates(capsys):
     assert try_texts.main([*argv, "--template", "This person feels {}.", "--template", "I am {}."]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split("  ")[0] == "label" and "corrected" in lines[1] and "I am {}." in lines[1]
-    rows = [[float(number) for number in line.split()[1:]] for line in lines[2:]]
+    rows = [[float(number) for number in line.split()[1:5]] for line in lines[2:]]
     assert len(rows) == 7 and all(len(row) == 4 for row in rows)
     assert sum(row[0] for row in rows) == pytest.approx(1, abs=1e-3)
     assert [row[0] for row in rows] == sorted((row[0] for row in rows), reverse=True)
@@ -72,7 +76,7 @@ def test_try_with_a_temperature(capsys):
     for temperature in ("0.5", "1", "2"):
         argv = ["I miss my friends.", "--taxonomy", "ekman", "--temperature", temperature, "--threads", "1"]
         assert try_texts.main(argv) == 0
-        label, corrected, _ = capsys.readouterr().out.splitlines()[2].split()
+        label, corrected, *_ = capsys.readouterr().out.splitlines()[2].split()
         scores[temperature] = label, float(corrected)
     assert {label for label, _ in scores.values()} == {"sadness"}
     assert scores["0.5"][1] > scores["1"][1] > scores["2"][1] > 1 / 7
