@@ -6,7 +6,7 @@ Builds weak-label shards of the unlabelled SPEECH, pre-trains every arm on them,
 labels in EmoBox's folds, and writes tables and plots into the marked blocks of a document. Every step is a `lanser`
 command with its own output, and finished ones are skipped, so the experiment can be interrupted and continued at any
 time; tables are made of what there is. benchmarks/experiment/protocol.py has all settings. `--quick` runs two seeds of
-three arms on 600 clips of the speech, to see that everything works.
+three arms on 300 clips of the speech, to see that everything works.
 """
 
 from __future__ import annotations

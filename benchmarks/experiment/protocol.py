@@ -123,4 +123,4 @@ class Profile:
 
 
 FULL = Profile(SEEDS, None, BASELINES, choose=True)
-QUICK = Profile((0, 1), 600, (NONE, SHUFFLED), choose=False)
+QUICK = Profile((0, 1), 300, (NONE, SHUFFLED), choose=False)
