@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests
 
-.PHONY: setup demo test test-avx2 lint results clean
+.PHONY: setup demo test test-avx2 lint results results-quick clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,10 @@ test-avx2: $(STAMP)
 # Takes hours, and continues where it was stopped. SPEECH and RAVDESS are folders: see docs/results.md.
 results: $(STAMP)
 	$(BIN)/python -m benchmarks.results --speech "$(SPEECH)" --ravdess "$(RAVDESS)" --write docs/results.md
+
+# A small part of the experiment, to see that everything works.
+results-quick: $(STAMP)
+	$(BIN)/python -m benchmarks.results --quick --speech "$(SPEECH)" --ravdess "$(RAVDESS)"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache out build *.egg-info

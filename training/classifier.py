@@ -107,13 +107,15 @@ def embed_all(
 
 
 @torch.inference_mode()
-def probabilities(model: EmotionModel, waves: Sequence[np.ndarray], device: torch.device | None = None) -> Tensor:
+def probabilities(
+    model: EmotionModel, waves: Sequence[np.ndarray], device: torch.device | None = None, cache: Path | None = None
+) -> Tensor:
     """Label probabilities, float32 (clips, labels), of ``waves``, each float32 (samples,) at 16 kHz.
 
-    ``device`` is the CPU by default.
+    ``device`` is the CPU by default; ``cache`` is that of training.frozen.summaries.
     """
     device = device or torch.device("cpu")
-    embedded = embed_all(model, waves, device).to(device)
+    embedded = embed_all(model, waves, device, cache).to(device)
     return torch.softmax(model.head(embedded), dim=1).cpu()
 
 

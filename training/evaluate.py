@@ -40,6 +40,9 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help=f"folder for {EVALUATION} and the predictions")
     parser.add_argument("--image", type=Path, metavar="FILE", help="draw the confusion matrix; .png or .svg")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep the features here, for all models of one encoder"
+    )
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     return parser
@@ -76,7 +79,7 @@ def run(argv: Sequence[str]) -> None:
     clips, skipped = load(corpus, tested)
     # The gain is that of the corpus, whose level may differ from that of the training.
     model.spec = replace(model.spec, gain_db=measure_sound(clips.values()).gain_db)
-    by_class = probabilities(model, list(clips.values()), device)
+    by_class = probabilities(model, list(clips.values()), device, args.cache)
     shared = torch.stack([by_class[:, list(columns)].sum(dim=1) for columns in match.columns], dim=1)
     # No class may have any probability left that the corpus knows nothing of.
     shared = shared / shared.sum(dim=1, keepdim=True).clamp(min=torch.finfo(shared.dtype).tiny)

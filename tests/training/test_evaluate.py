@@ -72,6 +72,15 @@ def test_a_map_adds_labels_up(corpus, always_joy, tmp_path, capsys):
     assert first.probabilities == pytest.approx({"calm": 0.1, "happy": 0.4, "sad": 0.5}, abs=1e-5)
 
 
+def test_features_of_the_cache_give_the_same_predictions(corpus, always_joy, tmp_path, capsys):
+    for folder in ("a", "b"):  # the second one reads what the first one wrote
+        argv = ("--cache", tmp_path / "cache", "--output", tmp_path / folder)
+        assert evaluate(corpus, always_joy, *argv) == 0
+    # Equal clips have one file: both actors say the same here.
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 2
+    assert read_predictions(tmp_path / "a") == read_predictions(tmp_path / "b")
+
+
 def test_predictions_of_two_models_are_compared(corpus, always_joy, tmp_path, capsys):
     (tmp_path / "map.yaml").write_text("amusement: sadness\n")
     assert evaluate(corpus, always_joy, "--output", tmp_path / "a") == 0
