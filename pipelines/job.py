@@ -16,6 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from lanser_ops import beam_compat
 from lanser_ops.backends import BUNDLED, PRODUCTION_ASR, PRODUCTION_NLI
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.signals import stops
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_units
 from lanser_ops.corpus.sources import read_sources
 from lanser_ops.handlers import Worker
@@ -145,12 +146,13 @@ def _add_stages(
 
 @contextlib.contextmanager
 def _interrupted(out: OutputDir) -> Iterator[None]:
-    """What Ctrl-C interrupts is not counted as an attempt; and a worker's death is said in words.
+    """What Ctrl-C or SIGTERM interrupts is not counted as an attempt; and a worker's death is said in words.
 
     Of a worker that died, Beam says only that its channel is closed.
     """
     try:
-        yield
+        with stops():  # before Beam's errors are looked at: of a signal it makes one of its own
+            yield
     except KeyboardInterrupt:
         attempts.forget_unconfirmed(out)
         raise
