@@ -21,6 +21,7 @@ COMMANDS = {
     "probe": ("training.probe", "what a frozen representation knows: emotion, pitch, energy, rate"),
     "predict": ("training.predict", "label probabilities of audio files"),
     "report": ("lanser_ops.commands.report", "report.html and dataset card of an output directory"),
+    "verify": ("lanser_ops.commands.verify", "whether an output directory holds what it says, to the last byte"),
     "taxonomies": ("lanser_ops.commands.taxonomies", "what taxonomies there are, or one in full"),
     "inspect": ("lanser_ops.commands.inspect", "what an output directory or a shard holds"),
 }

@@ -45,6 +45,7 @@ class RunOptions:
 
     output: str
     overwrite: bool
+    verify: bool
     device: str
     workers: int | None
     threads: int | None
@@ -63,6 +64,7 @@ def job_parser(command: str, description: str) -> Parser:
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
     add_flag(parser, "--overwrite", "remove what lanser wrote there and no longer fits")
+    add_flag(parser, "--verify", "read everything at the end and check it, as lanser verify does")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
     parser.add_argument("--workers", type=positive(int), help="worker processes of the direct runner; default: 1")
     parser.add_argument(
@@ -162,6 +164,7 @@ def add_shard_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-margin", type=between(0, 1), default=ShardSpec.min_margin, help="default: %(default)s")
     add_flag(parser, "--keep-flagged", "keep utterances whose transcript is in doubt")
     add_flag(parser, "--agree", "leave out utterances whose label is not the one that the speech model favours")
+    add_flag(parser, "--redact", "leave the transcripts out of the shards, for a data set that is to be published")
     selection = parser.add_argument_group(
         "selection",
         "Among the utterances that remain, over all shards: those with the best scores stay, by default all. Applied "
@@ -203,6 +206,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunO
     return args, RunOptions(
         output=storage.absolute(args.output),
         overwrite=args.overwrite,
+        verify=args.verify,
         device=args.device,
         workers=args.workers,
         threads=args.threads,
@@ -274,6 +278,7 @@ def shard_spec(args: argparse.Namespace, speech: SpeechSpec | None = None) -> Sh
         balance=args.balance,
         speech=speech,
         agree=args.agree,
+        redact=args.redact,
     )
 
 

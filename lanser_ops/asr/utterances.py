@@ -121,8 +121,9 @@ def _reason(error: AudioError) -> str:
     return "no_speech" if error.reason == "empty" else error.reason
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _one_line(error: OSError) -> str:
+    """What happened, without the path: the row has its own, and rejects are published."""
+    return " ".join((error.strerror or str(error)).split()) or type(error).__name__
 
 
 def read_ahead(items: Iterator[Utterance | Reject]) -> Iterator[Utterance | Reject]:

@@ -11,6 +11,10 @@ class Interrupted(RuntimeError):
     """The command stopped on SIGTERM and saved its progress, exit status 143: the text says how to continue."""
 
 
+class Inconsistent(RuntimeError):
+    """What was checked is not as it should be, exit status 1: the text has a line for each difference."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of the message of ``error``, or its type if it has none: for an InputError of one line."""
     lines = str(error).strip().splitlines()

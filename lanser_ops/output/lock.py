@@ -2,8 +2,10 @@
 
 The lock is a small file with its owner and an expiry, which the owner keeps moving forward; so it works on object
 stores and does not outlive a job that was killed. On the machine that the owner ran on, its process is looked for too,
-and a dead owner's lock is taken over at once. A job for all units holds `LOCK`; a job for a part of them holds a lock of
-its own in `PART_LOCKS`, so that those of different parts run at the same time, and none beside a job for all units.
+and a dead owner's lock is taken over at once.
+
+A job for all units holds `LOCK`; a job for a part of them holds a lock of its own in `PART_LOCKS`, so that those of
+different parts run at the same time, and none beside a job for all units.
 """
 
 from __future__ import annotations
