@@ -42,7 +42,7 @@ def remove_damaged(
     out.delete(sorted(doomed))
     lines = [f"{name}: {fault}; it is made again" for name, fault in faults.items()]
     lines += [
-        f"{name}: left with the rejects of its unit; the command that made it makes it again"
+        f"{name}: removed with the rejects of its unit; the command that made it makes it again"
         for name in sorted(doomed - set(faults))
         if SHARD.fullmatch(name) and not _concerns(name, taxonomy)
     ]

@@ -132,6 +132,11 @@ def _taxonomy(out: OutputDir, units: Sequence[Unit], name: str, entry: Mapping[s
     sets, missing = stored_sets(out, spec)
     if missing:
         raise InputError(f"there are no scores for {sorted(missing)[0]!r}")
+    for unit in units:
+        keys = out.read_table(out.transcripts(unit), ["key"])
+        for scores in (out.scores(score_set, unit) for score_set in sets):
+            if out.read_table(scores, ["key"]) != keys:
+                raise InputError(f"{scores} does not have the keys of its transcripts")
     prior = None
     if spec.prior == weak_labels.CORPUS_PRIOR:
         prior = mean_log_scores((unit.index, *corpus_sums(out, unit, sets, spec)) for unit in units)
