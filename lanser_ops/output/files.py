@@ -38,10 +38,13 @@ def remember(out: OutputDir, record: FileRecord) -> None:
 
 def new_records(out: OutputDir, names: Iterable[str]) -> tuple[FileRecord, ...]:
     """Records of those files among ``names`` that exist and that dataset.json does not record."""
-    unrecorded = [name for name in names if name not in _recorded(out)]
-    return tuple(
-        _written.pop((out.job, name), None) or read_record(out, name) for name in unrecorded if out.exists(name)
-    )
+    unrecorded = [name for name in names if name not in _recorded(out) and out.exists(name)]
+    return tuple(_new_record(out, name) for name in unrecorded)
+
+
+def _new_record(out: OutputDir, name: str) -> FileRecord:
+    written = (out.job, name)
+    return _written.pop(written) if written in _written else read_record(out, name)
 
 
 @lru_cache(maxsize=1)

@@ -82,8 +82,8 @@ def shard_faults(stream: BinaryIO, size: int, expected: Mapping[str, Mapping[str
             if [member.name for member in members] != [f"{key}.{extension}" for extension in MEMBERS]:
                 wrong.setdefault(f"samples are not of {', '.join(MEMBERS)}", []).append(key)
             elif key in expected:
-                contents = [_content(stream, member) for member in members]
-                for fault in _sample_faults(*contents, expected[key]):
+                index, flac, text = (_content(stream, member) for member in members)
+                for fault in _sample_faults(index, flac, text, expected[key]):
                     wrong.setdefault(fault, []).append(key)
     except tar.BrokenTar as error:
         yield f"is damaged ({error})"
