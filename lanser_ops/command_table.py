@@ -24,6 +24,7 @@ GROUPS = {
     },
     "what came out": {
         "inspect": ("lanser_ops.commands.inspect", "what an output directory or a shard holds"),
+        "verify": ("lanser_ops.commands.verify", "whether an output directory holds what it says, to the last byte"),
         "report": ("lanser_ops.commands.report", "report.html and dataset card of an output directory"),
     },
     "models": {

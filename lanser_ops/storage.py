@@ -212,15 +212,22 @@ def atomic_writer(root: str, name: str, job: str = "") -> Iterator[BinaryIO]:
         with stores.renamed_writer(temporary, final) as stream:
             yield stream
         return
-    os.makedirs(os.path.dirname(temporary), exist_ok=True)
     try:
-        with open(temporary, "wb") as stream:
+        with _create(temporary) as stream:
             yield stream
         _replace(temporary, final)
     except BaseException:
         with contextlib.suppress(OSError):
             os.remove(temporary)
         raise
+
+
+def _create(temporary: str) -> BinaryIO:
+    """Open for writing, creating the folder, which another process may remove as empty at the same time."""
+    while True:
+        os.makedirs(os.path.dirname(temporary), exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            return open(temporary, "wb")
 
 
 def _replace(temporary: str, final: str) -> None:

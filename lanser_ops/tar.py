@@ -6,6 +6,7 @@ from a template takes a tenth of the time of `tarfile`, which matters where a sh
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
@@ -121,14 +122,15 @@ def _foreign_members(stream: _Bounded, offset: int) -> Iterator[Member]:
         raise BrokenTar(f"no end of the archive after {end} bytes")
 
 
-def write_tar(stream: BinaryIO, members: Iterable[tuple[bytes, Buffer]]) -> None:
-    """Write (name, content) members as a complete tar.
+def write_tar(stream: BinaryIO, members: Iterable[tuple[bytes, Buffer]]) -> tuple[int, str]:
+    """Write (name, content) members as a complete tar; returns its size in bytes and its SHA-256, in hexadecimal.
 
     The next members are made in a thread while the previous ones are written; content that is a view of a mapped file
     is never copied in between. An error half-way leaves the tar without its end, so that no reader takes it for a
     complete one.
     """
     chunks = _chunks(members)
+    size, content_hash = 0, hashlib.sha256()
     with ThreadPoolExecutor(1, thread_name_prefix="tar-members") as pool:
         # Members are made in the thread, not written: a write releases the interpreter lock at once, Python code only
         # after 5 ms.
@@ -136,6 +138,16 @@ def write_tar(stream: BinaryIO, members: Iterable[tuple[bytes, Buffer]]) -> None
         while (pieces := next_chunk.result()) is not None:
             next_chunk = pool.submit(next, chunks, None)
             _write(stream, pieces)
+            for piece in pieces:
+                size += len(piece)
+                content_hash.update(piece)
+    return size, content_hash.hexdigest()
+
+
+def is_whole(stream: BinaryIO, size: int) -> bool:
+    """Whether a tar that lanser wrote, of ``size`` bytes, has its end: a look at the last blocks alone."""
+    stream.seek(max(0, size - 2 * BLOCK))
+    return size > 0 and size % tarfile.RECORDSIZE == 0 and stream.read() == _ZEROS * 2
 
 
 def _chunks(members: Iterable[tuple[bytes, Buffer]]) -> Iterator[list[Buffer]]:

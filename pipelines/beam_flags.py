@@ -98,7 +98,7 @@ def _options_of(owner: str, call: ast.Call) -> Iterator[BeamOption]:
     is_optional = "nargs" in keywords
     for argument in call.args:
         if isinstance(argument, ast.Constant) and str(argument.value).startswith("--"):
-            yield BeamOption(argument.value, owner, takes_value=not is_switch and not is_optional)
+            yield BeamOption(str(argument.value), owner, takes_value=not is_switch and not is_optional)
 
 
 @cache

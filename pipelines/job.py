@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING
 
 from lanser_ops.backends import BUNDLED, PRODUCTION_ASR, PRODUCTION_NLI
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.signals import stops
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_units
 from lanser_ops.corpus.sources import read_sources
 from lanser_ops.labelling import score_store
-from lanser_ops.output import attempts, dataset, lock, report, resume
+from lanser_ops.output import attempts, dataset, files, lock, repair, report, resume
 from lanser_ops.output.directory import PLAN, OutputDir
 from lanser_ops.output.progress import watch
 from lanser_ops.output.statistics import UnitCounts, total
 from lanser_ops.shards import relabel
 from lanser_ops.shards.relabel import ShardSource
 from lanser_ops.speech_labelling.classes import class_labels
+from lanser_ops.verification import directory
 from pipelines.checks import check_order, check_origin, check_places, check_voices
 from pipelines.job_spec import JobSpec
 from pipelines.options import RunOptions
@@ -36,6 +38,14 @@ if TYPE_CHECKING:
     import apache_beam as beam
 
     from lanser_ops.handlers import Worker
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The content of plan.parquet, and the folders that its rows index."""
+
+    content: bytes
+    roots: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ def _run(
         beam_compat.pickle_relative_paths()
     workers = options.workers or direct_workers(beam_options)
     cores = (os.cpu_count() or 1) // workers if is_direct(beam_options) else 1
-    roots = () if job.shards else tuple(preparation.content["plan"]["roots"])
+    roots = dataset.read_roots(out) if job.reads_audio else ()
     worker = Worker(out, roots, options.device, options.threads or max(1, cores))
     # Without a runner of ours the choice is Beam's --runner.
     runner = beam_compat.direct_runner(beam_options, workers, options.verbose) if is_direct(beam_options) else None
@@ -100,6 +110,9 @@ def _run(
         print("the job is described, not run")
     else:
         report.print_closing_lines(out, job.taxonomy, time.monotonic() - start)
+        if options.verify:
+            directory.check(out)
+            print("verified: everything is as recorded")
 
 
 def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
@@ -114,9 +127,15 @@ def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
     content = resume.merge(resume.check(out, before, sections, overwrite), sections)
     if overwrite:
         attempts.clear(out)
+    recorded = files.records(before)
+    for line in repair.remove_damaged(out, recorded, job.stages, job.taxonomy):
+        print(line, flush=True)
+    content.pop("files", None)  # too many for the graph of a job, which gets the rest
     if plan is not None:
-        out.write_bytes(PLAN, plan)
-    dataset.write_dataset(out, content)
+        dataset.write_roots(out, plan.roots)
+        out.write_bytes(PLAN, plan.content)
+    unchanged = files.unchanged(out, recorded, job.stages, job.taxonomy)
+    dataset.write_dataset(out, {**content, "files": files.section(unchanged)})
     runs = [UnitRun(tar.unit, tar) for tar in source.tars] if source else [UnitRun(unit) for unit in read_units(out)]
     for key, sentences in source.stored if source else ():
         score_store.add_set(out, key, sentences)
@@ -155,19 +174,20 @@ def _add_stages(
         )
     (
         runs
-        | "Count" >> transforms.CountUnits(worker, job.taxonomy, sharded)
+        | "Count" >> transforms.CountUnits(worker, job.taxonomy, sharded, preparation.sets, job.speech)
         | "WriteStatistics" >> beam.Map(_write_statistics, out=worker.out, content=content, taxonomy=job.taxonomy)
     )
 
 
 @contextlib.contextmanager
 def _interrupted(out: OutputDir) -> Iterator[None]:
-    """What Ctrl-C interrupts is not counted as an attempt; and a worker's death is said in words.
+    """What Ctrl-C or SIGTERM interrupts is not counted as an attempt; and a worker's death is said in words.
 
     Of a worker that died, Beam says only that its channel is closed.
     """
     try:
-        yield
+        with stops():  # before Beam's errors are looked at: of a signal it makes one of its own
+            yield
     except KeyboardInterrupt:
         attempts.forget_unconfirmed(out)
         raise
@@ -193,7 +213,9 @@ def _write_statistics(
     entry = {**entry, "accounts": total(counts, seconds, [run.pairs_scored for run in runs], templates)}
     if taxonomy is not None:
         entry = {**content, "taxonomies": {**content["taxonomies"], taxonomy: entry}}
-    dataset.write_dataset(out, entry)
+    recorded = files.records(dataset.read_dataset(out)).values()
+    written = [record for run in runs for record in run.files]
+    dataset.write_dataset(out, {**entry, "files": files.section([*recorded, *written])})
     report.write_documents(out)
     # Here and not after the job, since whoever started it may not wait for its end.
     attempts.clear(out)
@@ -212,16 +234,15 @@ def _as_workers_see(job: JobSpec) -> JobSpec:
     )
 
 
-def _sections(job: JobSpec, out: OutputDir, source: ShardSource | None) -> tuple[resume.Sections, bytes | None]:
+def _sections(job: JobSpec, out: OutputDir, source: ShardSource | None) -> tuple[resume.Sections, _Plan | None]:
     """dataset.json's sections for the stages of this command, and the plan where it makes one."""
     by_stage, plan = {}, None
     if job.inputs:
         sources = read_sources(job.inputs.names, out.root)
         table, units = make_plan(sources, job.inputs.plan)
-        plan = encode_plan(table, units)
-        names = sorted(set(job.inputs.names))
-        digest = hashlib.sha256(plan).hexdigest()
-        by_stage["plan"] = dataset.plan_section(job.inputs.plan, names, sources.roots, len(table), digest)
+        plan = _Plan(encode_plan(table, units), sources.roots)
+        digest = hashlib.sha256(plan.content).hexdigest()
+        by_stage["plan"] = dataset.plan_section(job.inputs.plan, job.inputs.names, len(table), digest)
     if job.transcribe:
         by_stage["transcribe"] = dataset.transcribe_section(job.transcribe)
     if source:

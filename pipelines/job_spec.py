@@ -49,6 +49,11 @@ class JobSpec:
         return [name for name, stage in active.items() if stage]
 
     @property
+    def reads_audio(self) -> bool:
+        """Whether the recordings are read that the plan names."""
+        return not self.shards and bool(self.transcribe or self.shard)
+
+    @property
     def speech(self) -> SpeechSpec | None:
         return self.shard.speech if self.shard else None
 

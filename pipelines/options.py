@@ -49,6 +49,7 @@ class RunOptions:
 
     output: str
     overwrite: bool
+    verify: bool
     device: str
     workers: int | None
     threads: int | None
@@ -68,6 +69,7 @@ def job_parser(command: str, description: str, example: str) -> Parser:
     output = parser.add_argument_group("output")
     output.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
     add_flag(output, "--overwrite", "remove what lanser wrote there and no longer fits")
+    add_flag(output, "--verify", "read everything at the end and check it, as lanser verify does")
     machine = parser.add_argument_group("running")
     machine.add_argument("--device", choices=DEVICES, default="auto", help="what the models run on")
     machine.add_argument(
@@ -185,6 +187,7 @@ def add_shard_options(parser: argparse.ArgumentParser) -> None:
     add_threshold_options(group)
     add_flag(group, "--keep-flagged", "keep utterances whose transcript is in doubt")
     add_flag(group, "--agree", "leave out utterances whose label is not the one that the speech model favours")
+    add_flag(group, "--redact", "leave the transcripts out of the shards, for a data set that is to be published")
     add_selection_options(parser)
 
 
@@ -215,6 +218,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunO
     return args, RunOptions(
         output=storage.absolute(args.output),
         overwrite=args.overwrite,
+        verify=args.verify,
         device=args.device,
         workers=args.workers,
         threads=args.threads,
@@ -288,6 +292,7 @@ def shard_spec(args: argparse.Namespace, speech: SpeechSpec | None = None) -> Sh
         keep_flagged=args.keep_flagged,
         speech=speech,
         agree=args.agree,
+        redact=args.redact,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import apache_beam as beam
 
@@ -20,6 +21,7 @@ from lanser_ops.beam_metrics import record
 from lanser_ops.common.label_scores import mean_log_scores
 from lanser_ops.handlers import ScoreHandler, SpeechHandler, TranscribeHandler, Worker
 from lanser_ops.labelling.label import corpus_sums, label_unit, null_sums
+from lanser_ops.output.files import new_records
 from lanser_ops.output.statistics import UnitCounts, count_unit
 from lanser_ops.shards import relabel, select
 from lanser_ops.shards.write import shard_unit
@@ -182,14 +184,32 @@ class RewriteShards(beam.PTransform):
 
 @beam.typehints.with_input_types(UnitRun)
 class CountUnits(beam.PTransform):
-    """(counts, run) of every unit, counted from its files, in one list."""
+    """(counts, run) of every unit, counted from its files, in one list.
 
-    def __init__(self, worker: Worker, taxonomy: str | None, sharded: bool):
+    The run gets the sizes and hashes of those files that dataset.json does not record yet; those of ``sets`` and of
+    ``speech`` are among them.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        taxonomy: str | None,
+        sharded: bool,
+        sets: tuple[ScoreSet, ...] = (),
+        speech: SpeechSpec | None = None,
+    ):
         super().__init__()
-        self._worker, self._taxonomy, self._sharded = worker, taxonomy, sharded
+        self._worker, self._taxonomy, self._sharded, self._sets, self._speech = worker, taxonomy, sharded, sets, speech
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
-        counted = units | beam.Map(_count, worker=self._worker, taxonomy=self._taxonomy, sharded=self._sharded)
+        counted = units | beam.Map(
+            _count,
+            worker=self._worker,
+            taxonomy=self._taxonomy,
+            sharded=self._sharded,
+            sets=self._sets,
+            speech=self._speech,
+        )
         return counted | beam.combiners.ToList()
 
 
@@ -257,5 +277,16 @@ def _rewrite(run: UnitRun, worker: Worker, spec: LabelSpec, shard_spec: ShardSpe
     return record(run, "shard", start, relabel.rewrite_unit(worker.out, _tar(run), spec, shard_spec, not_selected))
 
 
-def _count(run: UnitRun, worker: Worker, taxonomy: str | None, sharded: bool) -> tuple[UnitCounts, UnitRun]:
-    return count_unit(worker.out, run.unit, taxonomy, sharded), run
+def _count(
+    run: UnitRun,
+    worker: Worker,
+    taxonomy: str | None,
+    sharded: bool,
+    sets: tuple[ScoreSet, ...],
+    speech: SpeechSpec | None,
+) -> tuple[UnitCounts, UnitRun]:
+    out, unit = worker.out, run.unit
+    names = [out.transcripts(unit), out.rejects(unit), *(out.scores(score_set, unit) for score_set in sets)]
+    names += [out.speech_scores(speech.model, unit)] if speech else []
+    names += [out.labels(taxonomy, unit), out.shard(taxonomy, unit)] if taxonomy else []
+    return count_unit(out, unit, taxonomy, sharded), replace(run, files=new_records(out, names))

@@ -53,16 +53,27 @@ class StageCounts:
 
 
 @dataclass(frozen=True)
+class FileRecord:
+    """A file of the output directory by its name there, with its size in bytes and its SHA-256, in hexadecimal."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class UnitRun:
     """A unit on its way through the stages, with the seconds that each stage took in this run.
 
     ``tar`` is the shard that the unit is read from, if any; ``pairs_scored`` counts the pairs that the labeller scored.
+    ``files`` are the unit's files that dataset.json does not record yet.
     """
 
     unit: Unit
     tar: ShardTar | None = None
     seconds: tuple[tuple[str, float], ...] = ()
     pairs_scored: int = 0
+    files: tuple[FileRecord, ...] = ()
 
     def timed(self, stage: str, start: float) -> UnitRun:
         """This run with the time since ``start`` (of `time.monotonic`) entered for ``stage``."""

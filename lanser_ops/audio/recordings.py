@@ -129,6 +129,6 @@ def read_utterances(
         except AudioError as error:  # perhaps late in a long recording: what came before it is complete
             lost = Lost(error.reason, error.detail)
         except OSError as error:
-            lost = Lost("missing", " ".join(str(error).split()))
+            lost = Lost("missing", " ".join((error.strerror or str(error)).split()))  # rejects name no path
         for utterance in utterances.values():
             yield utterance, lost

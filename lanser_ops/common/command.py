@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from lanser_ops.common.errors import InputError, Interrupted
+from lanser_ops.common.errors import Inconsistent, InputError, Interrupted
+from lanser_ops.common.signals import Stopped, stops
 
 Number = TypeVar("Number", int, float)
 
@@ -22,21 +24,24 @@ def guarded(
     interrupted: str = "interrupted; the same command continues where it stopped",
     extra: str | None = None,
 ) -> int:
-    """Run a command and return its exit status: 0 done, 2 bad input, 1 anything else.
+    """Run a command; its exit status: 0 done, 2 bad input, 130 after Ctrl-C, 143 after SIGTERM, 1 anything else.
 
     Errors become one line on stderr; with ``--verbose`` in ``argv`` (default: those of the process), errors that are
-    no fault of the input are raised as they are. ``interrupted`` is the line after Ctrl-C. ``extra`` is the optional
-    dependency group that the command needs: a missing module then counts as bad input.
+    no fault of the input are raised as they are. ``interrupted`` is the line after Ctrl-C or SIGTERM. ``extra`` is the
+    optional dependency group that the command needs: a missing module then counts as bad input.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        run(argv)
+        with stops():
+            run(argv)
     except InputError as error:
         return _fail(name, _without_step(str(error)), 2)
     except Interrupted as error:
+        return _fail(name, str(error), 128 + signal.SIGTERM)
+    except Inconsistent as error:
         return _fail(name, str(error), 1)
-    except KeyboardInterrupt:
-        return _fail(name, interrupted, 1)
+    except KeyboardInterrupt as stop:
+        return _fail(name, interrupted, 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

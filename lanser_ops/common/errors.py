@@ -8,7 +8,11 @@ class InputError(ValueError):
 
 
 class Interrupted(RuntimeError):
-    """The command stopped on request and saved its progress, exit status 1: the text says how to continue."""
+    """The command stopped on SIGTERM and saved its progress, exit status 143: the text says how to continue."""
+
+
+class Inconsistent(RuntimeError):
+    """What was checked is not as it should be, exit status 1: the text has a line for each difference."""
 
 
 def first_line(error: BaseException) -> str:

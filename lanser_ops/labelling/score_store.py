@@ -38,6 +38,12 @@ def add_set(out: OutputDir, key: ScoringKey, hypotheses: Collection[str]) -> Sco
 
 def needed_sets(out: OutputDir, spec: LabelSpec) -> tuple[ScoreSet, ...]:
     """The stored sets that hold hypotheses of ``spec``, and a new set for those that are in none."""
+    sets, missing = stored_sets(out, spec)
+    return (*sets, add_set(out, spec.key, missing)) if missing else sets
+
+
+def stored_sets(out: OutputDir, spec: LabelSpec) -> tuple[tuple[ScoreSet, ...], set[str]]:
+    """The stored sets that hold hypotheses of ``spec``, and the hypotheses that are in none."""
     needed = {sentence for row in weak_labels.sentences(spec.taxonomy, spec.templates) for sentence in row}
     sets = []
     for name in sorted(out.names("scores")):
@@ -49,9 +55,7 @@ def needed_sets(out: OutputDir, spec: LabelSpec) -> tuple[ScoreSet, ...]:
         if key == spec.key and useful:
             sets.append(ScoreSet(posixpath.basename(posixpath.dirname(name)), tuple(content["hypotheses"])))
             needed -= useful
-    if needed:
-        sets.append(add_set(out, spec.key, needed))
-    return tuple(sets)
+    return tuple(sets), needed
 
 
 def write_scores(out: OutputDir, name: str, keys: Sequence[str], entailment: np.ndarray, truncated: np.ndarray) -> None:

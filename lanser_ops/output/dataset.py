@@ -7,13 +7,16 @@ stage has a section of its own; a stage whose section differs cannot continue fr
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
+from lanser_ops import storage
 from lanser_ops.common.errors import InputError
-from lanser_ops.output.directory import DATASET, OutputDir
+from lanser_ops.output.directory import DATASET, ROOTS, OutputDir
 from schemas.records import SCHEMA_VERSION
 from schemas.specs import LabelSpec, ModelRef, PlanSpec, ShardSpec, TranscribeSpec, context_field
+from schemas.taxonomy import Label, Taxonomy
 
 
 def read_dataset(out: OutputDir) -> dict[str, Any]:
@@ -39,11 +42,39 @@ def write_dataset(out: OutputDir, content: dict[str, Any]) -> None:
     out.write_bytes(DATASET, text.encode() + b"\n")
 
 
-def plan_section(
-    spec: PlanSpec, inputs: list[str], roots: tuple[str, ...], sources: int, plan_sha256: str
-) -> dict[str, Any]:
-    places = {"inputs": inputs, "roots": list(roots)}
-    return {**asdict(spec), **places, "sources": sources, "plan_sha256": plan_sha256}
+def plan_section(spec: PlanSpec, inputs: Iterable[str], sources: int, plan_sha256: str) -> dict[str, Any]:
+    return {**asdict(spec), "inputs": place_names(inputs), "sources": sources, "plan_sha256": plan_sha256}
+
+
+def place_names(places: Iterable[str]) -> list[str]:
+    """Files, folders and patterns as outputs name them: without what only this machine has, the path to them.
+
+    >>> place_names(["/home/me/corpus/", "/data/b/*/x.wav", "gs://bucket/corpus"])
+    ['b/*/x.wav', 'corpus', 'gs://bucket/corpus']
+    """
+    return sorted({_place_name(storage.absolute(place)) for place in places})
+
+
+def _place_name(place: str) -> str:
+    if storage.is_remote(place):
+        return place
+    parts = place.split("/")
+    patterns = [index for index, part in enumerate(parts) if any(char in part for char in "*?[")]
+    return "/".join(parts[max(1, (patterns[0] if patterns else len(parts)) - 1) :])
+
+
+def write_roots(out: OutputDir, roots: Sequence[str]) -> None:
+    out.write_bytes(ROOTS, json.dumps(list(roots)).encode())
+
+
+def read_roots(out: OutputDir) -> tuple[str, ...]:
+    """The folders of the recordings, which a plan's rows index. Raises InputError where they are not known."""
+    try:
+        return tuple(json.loads(out.read_bytes(ROOTS)))
+    except (FileNotFoundError, ValueError):
+        raise InputError(
+            f"{out.path(ROOTS)}: is missing, and with it where the audio is; run lanser transcribe with their --input"
+        ) from None
 
 
 def transcribe_section(spec: TranscribeSpec) -> dict[str, Any]:
@@ -65,10 +96,25 @@ def label_section(spec: LabelSpec) -> dict[str, Any]:
     }
 
 
+def read_label_spec(taxonomy: str, section: dict[str, Any]) -> LabelSpec:
+    """The options of a label section; the model has no path."""
+    labels = tuple(Label(label["name"], tuple(label["hypotheses"])) for label in section["taxonomy"])
+    options = {field.name: section[field.name] for field in fields(LabelSpec) if field.name in section}
+    return LabelSpec(
+        **{
+            **options,
+            "taxonomy": Taxonomy(taxonomy, labels, None, "", section["aggregate"]),
+            "templates": tuple(section["templates"]),
+            "nli_model": ModelRef(**section["nli_model"], path=""),
+        }
+    )
+
+
 def shard_section(spec: ShardSpec) -> dict[str, Any]:
     """Options that are not given are None, as they are in an output of before there were such options."""
-    fields = {name: value for name, value in asdict(spec).items() if name != "speech"}
-    return {**fields, "agree": spec.agree or None, "speech_model": spec.speech and model_entry(spec.speech.model)}
+    options = {name: value for name, value in asdict(spec).items() if name != "speech"}
+    switches = {"agree": spec.agree or None, "redact": spec.redact or None}
+    return {**options, **switches, "speech_model": spec.speech and model_entry(spec.speech.model)}
 
 
 def model_entry(model: ModelRef) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from lanser_ops import storage
+from lanser_ops.common.errors import InputError, first_line
 from schemas.records import Transcript, WeakLabel, from_table
 from schemas.specs import ModelRef, ScoreSet
 from schemas.units import Unit
@@ -21,6 +22,8 @@ DATASET = "dataset.json"
 PLAN = "plan.parquet"
 CARD = "README.md"
 REPORT = "report.html"
+# Where the recordings lie for the jobs of this directory: the only paths of the machine in it, and not to be published.
+ROOTS = ".private/roots.json"
 SENTENCES = "sentences.json"
 NULL = "null.parquet"
 
@@ -101,7 +104,15 @@ class OutputDir:
         storage.write_bytes(self.root, name, content, self.job)
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        return storage.read_table(self.path(name), columns)
+        """Raises InputError, which names the file, for one that is not a whole Parquet file."""
+        try:
+            return storage.read_table(self.path(name), columns)
+        except (pa.ArrowException, OSError) as error:
+            if getattr(error, "errno", None) is not None:  # of the disk or the store, not of what is in the file
+                raise
+            raise InputError(
+                f"{self.path(name)}: is damaged ({first_line(error)[:80]}); delete it, and run the command that made it"
+            ) from None
 
     def write_table(self, name: str, table: pa.Table) -> None:
         storage.write_table(self.root, name, table, self.job)

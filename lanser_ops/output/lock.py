@@ -1,8 +1,11 @@
-"""One job at a time for an output directory.
+"""One job at a time for an output directory, or several that each do a part of the units.
 
 The lock is a small file with its owner and an expiry, which the owner keeps moving forward; so it works on object
 stores and does not outlive a job that was killed. On the machine that the owner ran on, its process is looked for too,
 and a dead owner's lock is taken over at once.
+
+A job for all units holds `LOCK`; a job for a part of them holds a lock of its own in `PART_LOCKS`, so that those of
+different parts run at the same time, and none beside a job for all units.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ from lanser_ops.common.errors import InputError
 from lanser_ops.output.directory import OutputDir
 
 LOCK = "job.lock"
+PART_LOCKS = "locks"
 EXPIRY_S = 300.0
+# No store offers a link that one of two jobs can create: the later of two locks wins, and is looked at after this time.
+SETTLE_S = 2.0
 # The jobs of this process that hold a lock; one that could not remove its lock is over all the same.
 _running: set[str] = set()
 RENEW_S = 60.0
@@ -40,22 +46,25 @@ class _Owner:
 
 
 @contextlib.contextmanager
-def hold(root: str) -> Iterator[OutputDir]:
+def hold(root: str, part: str | None = None) -> Iterator[OutputDir]:
     """Hold the lock of the output directory ``root`` during the block; yields the directory.
+
+    ``part`` names the part of the units that the job does (``00003-of-00016``), None stands for all of them.
 
     Temporary files of this job, and of a dead one whose lock it takes over, are removed.
 
     Raises:
-        InputError: another job holds the lock.
+        InputError: another job for all units, for the same part, or (where ``part`` is None) for any part runs there.
         OSError: nothing can be written there.
     """
     storage.check_writable(root)
     own = _Owner(uuid.uuid4().hex[:12], socket.gethostname(), os.getpid(), _started(os.getpid()), 0.0)
     out = OutputDir(root, own.job)
-    _acquire(out, own)
+    name = LOCK if part is None else f"{PART_LOCKS}/{part}"
+    _acquire(out, name, own)
     _running.add(own.job)
     stop = threading.Event()
-    thread = threading.Thread(target=_renew, args=(out, own, stop), name="job-lock", daemon=True)
+    thread = threading.Thread(target=_renew, args=(out, name, own, stop), name="job-lock", daemon=True)
     thread.start()
     try:
         yield out
@@ -63,67 +72,93 @@ def hold(root: str) -> Iterator[OutputDir]:
         _running.discard(own.job)
         stop.set()
         thread.join(timeout=RENEW_S)
-        storage.clear_temporary(root, own.job)
-        if _read(out) == own.job:
-            with contextlib.suppress(OSError):
-                out.delete([LOCK])
+        _release(out, name, own)
 
 
-def _acquire(out: OutputDir, own: _Owner) -> None:
-    if out.exists(LOCK):
-        other = _owner(out)
+def _release(out: OutputDir, name: str, own: _Owner) -> None:
+    """Remove what the job leaves. Where that fails, the lock expires, and the job's own error is what counts."""
+    with contextlib.suppress(Exception):
+        storage.clear_temporary(out.root, own.job)
+    with contextlib.suppress(Exception):
+        if _read(out, name) == own.job:
+            out.delete([name])
+
+
+def _acquire(out: OutputDir, name: str, own: _Owner) -> None:
+    for rival in _conflicting(out, name):
+        other = _owner(out, rival)
         if other and _is_alive(other):
-            raise InputError(
-                f"--output {out.root}: another lanser job writes there (process {other.pid} on {other.host}); wait "
-                "until it has ended, or choose another --output. The lock of a job that was killed on another machine "
-                f"expires by itself, this one in {max(1, round(other.expires - time.time()))} s"
-            )
+            raise _refusal(out, other)
         if other:
             storage.clear_temporary(out.root, other.job)
-        _remove_stale(out, other, own)
+        _remove_stale(out, rival, other, own)
     if storage.is_remote(out.root):
-        _write(out, own)
+        _write(out, name, own)
+        time.sleep(SETTLE_S)
     else:  # of two jobs that start at the same moment, one can create the link
-        out.write_bytes(f"{LOCK}.{own.job}", _content(own))
+        own_file = f"{name}.{own.job}"
+        out.write_bytes(own_file, _content(own))
         with contextlib.suppress(FileExistsError):
-            os.link(out.path(f"{LOCK}.{own.job}"), out.path(LOCK))
-        os.remove(out.path(f"{LOCK}.{own.job}"))
-    if _read(out) != own.job:
-        raise InputError(f"--output {out.root}: another lanser job has just started there; wait until it has ended")
+            os.link(out.path(own_file), out.path(name))
+        os.remove(out.path(own_file))
+    if _read(out, name) != own.job:
+        raise _refusal(out, None)
+    for rival in _conflicting(out, name):
+        other = _owner(out, rival)
+        if rival != name and other and _is_alive(other):
+            _release(out, name, own)
+            raise _refusal(out, other)
 
 
-def _remove_stale(out: OutputDir, stale: _Owner | None, own: _Owner) -> None:
+def _conflicting(out: OutputDir, name: str) -> list[str]:
+    """The existing locks that keep a job from the lock ``name``."""
+    parts = out.names(PART_LOCKS) if name == LOCK else [name]
+    return [rival for rival in (LOCK, *parts) if out.exists(rival)]
+
+
+def _refusal(out: OutputDir, other: _Owner | None) -> InputError:
+    if other is None:
+        return InputError(f"--output {out.root}: another lanser job has just started there; wait until it has ended")
+    return InputError(
+        f"--output {out.root}: another lanser job writes there (process {other.pid} on {other.host}); wait "
+        "until it has ended, or choose another --output. The lock of a job that was killed on another machine "
+        f"expires by itself, this one in {max(1, round(other.expires - time.time()))} s"
+    )
+
+
+def _remove_stale(out: OutputDir, name: str, stale: _Owner | None, own: _Owner) -> None:
     """Remove the lock of ``stale``, and no lock that a third job has put there since."""
     if storage.is_remote(out.root):
         with contextlib.suppress(OSError):
-            out.delete([LOCK])
+            out.delete([name])
         return
-    aside = out.path(f"{LOCK}.{own.job}.stale")
+    aside = out.path(f"{name}.{own.job}.stale")
     with contextlib.suppress(FileNotFoundError):
-        os.rename(out.path(LOCK), aside)
+        os.rename(out.path(name), aside)
         if _parsed(storage.read_bytes(aside)) != stale:
             with contextlib.suppress(FileExistsError):
-                os.link(aside, out.path(LOCK))
+                os.link(aside, out.path(name))
         os.remove(aside)
 
 
-def _renew(out: OutputDir, own: _Owner, stop: threading.Event) -> None:
+def _renew(out: OutputDir, name: str, own: _Owner, stop: threading.Event) -> None:
     while not stop.wait(RENEW_S):
         with contextlib.suppress(OSError):  # tried again before the lock expires
-            _write(out, own)
+            if _read(out, name) in (own.job, None):  # a job that slept may find its lock taken over
+                _write(out, name, own)
 
 
 def _content(own: _Owner) -> bytes:
     return json.dumps(asdict(replace(own, expires=time.time() + EXPIRY_S))).encode()
 
 
-def _write(out: OutputDir, own: _Owner) -> None:
-    out.write_bytes(LOCK, _content(own))
+def _write(out: OutputDir, name: str, own: _Owner) -> None:
+    out.write_bytes(name, _content(own))
 
 
-def _owner(out: OutputDir) -> _Owner | None:
+def _owner(out: OutputDir, name: str) -> _Owner | None:
     try:
-        return _parsed(out.read_bytes(LOCK))
+        return _parsed(out.read_bytes(name))
     except FileNotFoundError:  # just released
         return None
 
@@ -136,8 +171,8 @@ def _parsed(content: bytes) -> _Owner | None:
         return None
 
 
-def _read(out: OutputDir) -> str | None:
-    owner = _owner(out)
+def _read(out: OutputDir, name: str) -> str | None:
+    owner = _owner(out, name)
     return owner.job if owner else None
 
 

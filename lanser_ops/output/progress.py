@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from lanser_ops import storage
+from lanser_ops.common.errors import InputError
 from lanser_ops.output.directory import OutputDir
 from schemas.units import Unit
 
@@ -72,7 +73,8 @@ class _Watcher:
     def poll(self, stop: threading.Event) -> None:
         while True:
             ending = stop.is_set()
-            with contextlib.suppress(OSError):  # a listing that fails is repeated at the next poll
+            # A listing that fails is repeated at the next poll; a damaged file ends the job itself.
+            with contextlib.suppress(OSError, InputError):
                 self._update()
             if ending:
                 return

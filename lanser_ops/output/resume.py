@@ -8,7 +8,7 @@ from typing import Any
 
 from lanser_ops.common.errors import InputError
 from lanser_ops.output import dataset
-from lanser_ops.output.directory import CARD, DATASET, NULL, PLAN, REPORT, SENTENCES, OutputDir
+from lanser_ops.output.directory import CARD, DATASET, NULL, PLAN, REPORT, ROOTS, SENTENCES, OutputDir
 from schemas.specs import ScoreSet, SpeechSpec
 from schemas.units import Unit
 
@@ -63,6 +63,11 @@ def check(out: OutputDir, before: dict[str, Any], now: Sections, overwrite: bool
     differs, and of those after it, are removed (of all stages that the command runs if none differs).
     What the command only reads, it never removes.
     """
+    if not before and not overwrite and (files := written_names(out, None, {"transcribe", "label", "shard"})):
+        raise InputError(
+            f"--output {out.root}: has no {DATASET}, which holds the options of the files there, such as {files[0]}; "
+            f"restore it, or give --overwrite to remove what lanser wrote there, or another --output"
+        )
     changes: list[str] = []
     first = None
     for stage in now.by_stage:
@@ -144,7 +149,7 @@ def written_names(out: OutputDir, taxonomy: str | None, stages: set[str]) -> lis
     documents = [DATASET, CARD, REPORT]
     transcripts = ["transcripts/part-", "rejects/part-", "scores/", "speech/"]
     prefixes = {
-        "plan": [PLAN, *documents],
+        "plan": [PLAN, ROOTS, *documents],
         "transcribe": transcripts,
         "unpack": [*documents, *transcripts],
         "label": [f"labels/{inside}"],
@@ -156,7 +161,7 @@ def written_names(out: OutputDir, taxonomy: str | None, stages: set[str]) -> lis
 
 def _is_ours(name: str) -> bool:
     base = name.rsplit("/", 1)[-1]
-    return name in (PLAN, DATASET, CARD, REPORT) or (
+    return name in (PLAN, ROOTS, DATASET, CARD, REPORT) or (
         (base.startswith(("part-", "train-", "val-")) and base.endswith((".parquet", ".tar")))
         or base in (SENTENCES, NULL)
     )

@@ -24,6 +24,7 @@ KEY = re.compile(r"[0-9a-f]{16}")
 EXTENSIONS = ("cls", "flac", "json")
 # A thousand labels of 200 characters come to less than one megabyte.
 MAX_JSON_BYTES = 4 << 20
+REDACTED = "was written with --redact and holds no transcripts, which a label needs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +196,8 @@ def _fields(stream: BinaryIO, member: Member, key: str) -> dict[str, Any]:
         fields = orjson.loads(_content(stream, member, member.size))
     except orjson.JSONDecodeError as error:
         raise _BadSample(member.name, f"is not JSON ({error})") from None
+    if isinstance(fields, dict) and fields.get("text", "") is None:
+        raise _BadSample(member.name, REDACTED)
     for name in _FIELDS:
         if not isinstance(fields, dict) or name not in fields:
             raise _BadSample(member.name, f"has no {name!r}")

@@ -21,10 +21,11 @@ import numpy as np
 from lanser_ops import storage
 from lanser_ops.common.errors import InputError
 from lanser_ops.labelling.score_store import make_set, write_scores
+from lanser_ops.output.dataset import place_names
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.output.rejects import count_reasons, write_transcripts
-from lanser_ops.shards.read import SAMPLE_SCHEMA, Fault, ShardSample, StoredScores, read_samples
-from lanser_ops.shards.write import choose_samples, write_shard
+from lanser_ops.shards.read import REDACTED, SAMPLE_SCHEMA, Fault, ShardSample, StoredScores, read_samples
+from lanser_ops.shards.write import choose_samples, redacted, write_shard
 from schemas.records import Reject, make_reject, to_table
 from schemas.specs import LabelSpec, ScoringKey, ShardSpec
 from schemas.units import ShardTar, StageCounts, Unit
@@ -78,7 +79,7 @@ def read_source(names: Sequence[str], out: OutputDir, context: int) -> ShardSour
             )
         content.update(repr((tar.unit, sample, scores.scoring_key, scores.sentences)).encode())
     section = {
-        "inputs": sorted(set(names)),
+        "inputs": place_names(names),
         "tars": len(tars),
         "asr_models": sorted({sample.asr_model for sample, _ in firsts if sample.asr_model}),
         "sha256": content.hexdigest(),
@@ -172,7 +173,9 @@ def read_labelled(
     keys, offsets, sizes = (table.column(name).to_pylist() for name in ("key", "flac_offset", "flac_bytes"))
     transcripts = table.drop_columns(["flac_offset", "flac_bytes"])
     samples, rejects = choose_samples(out, tar.unit, spec, shard_spec, transcripts, not_selected)
-    return Labelled(samples, rejects, dict(zip(keys, zip(offsets, sizes, strict=True), strict=True)))
+    return Labelled(
+        redacted(samples, shard_spec), rejects, dict(zip(keys, zip(offsets, sizes, strict=True), strict=True))
+    )
 
 
 def write_labelled(out: OutputDir, tar: ShardTar, spec: LabelSpec, labelled: Labelled) -> None:
@@ -225,6 +228,10 @@ def _first_sample(tar: ShardTar) -> tuple[ShardSample, StoredScores]:
                 faults.append(sample)
     except OSError as error:
         raise InputError(f"--shards {tar.path}: cannot be read ({' '.join(str(error).split())})") from None
+    if faults and faults[0].detail == REDACTED:
+        raise InputError(
+            f"--shards {tar.path}: {REDACTED}; run lanser label and lanser shard on the folder that it was built in"
+        )
     reason = ": ".join(filter(None, (faults[0].member, faults[0].detail))) if faults else "is empty"
     raise InputError(f"--shards {tar.path}: {reason}; name shards that lanser wrote")
 

@@ -20,9 +20,10 @@ from lanser_ops import tar
 from lanser_ops.audio.decode import encode_flac
 from lanser_ops.audio.recordings import Lost, read_utterances
 from lanser_ops.corpus.plan import read_unit
-from lanser_ops.labelling.context import with_context
+from lanser_ops.labelling.context import CONTEXT_TEXTS, with_context
 from lanser_ops.output import attempts
 from lanser_ops.output.directory import OutputDir
+from lanser_ops.output.files import remember
 from lanser_ops.output.rejects import count_reasons, shard_stage, write_shard_rejects
 from lanser_ops.speech_labelling.classes import voice_label
 from lanser_ops.speech_labelling.score import with_scores
@@ -30,7 +31,7 @@ from lanser_ops.tar import Buffer
 from schemas.records import OPTIONAL_COLUMNS, SPEECH_SCHEMA, Reject, SourceRow, Transcript, from_table, make_reject
 from schemas.specs import LabelSpec, ShardSpec
 from schemas.taxonomy import Taxonomy
-from schemas.units import StageCounts, Unit
+from schemas.units import FileRecord, StageCounts, Unit
 
 FLAC_MAGIC = b"fLaC"
 # FLAC bytes of a unit are held in memory up to this size, then in a temporary file.
@@ -59,14 +60,10 @@ def shard_unit(
     if out.exists(out.shard(taxonomy, unit)):
         return StageCounts()
     table = out.read_table(out.transcripts(unit))
-    logprobs = table.column("avg_logprob").to_pylist()
-    models = pa.array([None if logprob is None else asr_model for logprob in logprobs], pa.string())
     is_set_aside = attempts.used_up(out, unit)
     if is_set_aside:  # perhaps before its audio was scored
         shard_spec = replace(shard_spec, agree=False)
-    samples, rejects = choose_samples(
-        out, unit, spec, shard_spec, table.append_column("asr_model", models), not_selected
-    )
+    samples, rejects = choose_samples(out, unit, spec, shard_spec, with_asr_model(table, asr_model), not_selected)
     if is_set_aside:
         log.warning("unit %d is set aside after %d tries: %d rejects", unit.index, attempts.MAX_TRIES, len(samples))
         rejects += [_reject(sample, spec, "gave_up", attempts.GAVE_UP) for sample in samples]
@@ -79,7 +76,7 @@ def shard_unit(
         ranges, lost = spool_flac(spool, transcripts, read_unit(out, unit), roots)
         faults = [(sample, lost[sample["key"]]) for sample in samples if sample["key"] in lost]
         rejects += [_reject(sample, spec, fault.reason, fault.detail) for sample, fault in faults]
-        samples = [sample for sample in samples if sample["key"] in ranges]
+        samples = redacted([sample for sample in samples if sample["key"] in ranges], shard_spec)
 
         def flac_of(key: str) -> bytes:
             offset, size = ranges[key]
@@ -88,6 +85,13 @@ def shard_unit(
 
         write_shard(out, unit, spec, samples, rejects, flac_of)
     return StageCounts(samples=len(samples), rejects=count_reasons(rejects))
+
+
+def with_asr_model(transcripts: pa.Table, asr_model: str) -> pa.Table:
+    """``transcripts`` of a build with a column ``asr_model``, null where the text came with the input."""
+    logprobs = transcripts.column("avg_logprob").to_pylist()
+    models = [None if logprob is None else asr_model for logprob in logprobs]
+    return transcripts.append_column("asr_model", pa.array(models, pa.string()))
 
 
 def choose_samples(
@@ -119,6 +123,15 @@ def choose_samples(
     return samples, rejects
 
 
+def redacted(samples: list[dict[str, Any]], shard_spec: ShardSpec) -> list[dict[str, Any]]:
+    """``samples`` as they are written: with ``shard_spec.redact`` without their transcripts and context."""
+    if not shard_spec.redact:
+        return samples
+    return [
+        {**{name: value for name, value in sample.items() if name != CONTEXT_TEXTS}, "text": None} for sample in samples
+    ]
+
+
 def write_shard(
     out: OutputDir,
     unit: Unit,
@@ -133,8 +146,10 @@ def write_shard(
     """
     write_shard_rejects(out, unit, spec.taxonomy.name, rejects)
     if samples:
-        with out.writer(out.shard(spec.taxonomy.name, unit)) as stream:
-            tar.write_tar(stream, tar_members(samples, flac_of, spec))
+        name = out.shard(spec.taxonomy.name, unit)
+        with out.writer(name) as stream:
+            record = FileRecord(name, *tar.write_tar(stream, tar_members(samples, flac_of, spec)))
+        remember(out, record)
 
 
 def _reject(row: Mapping[str, Any], spec: LabelSpec, reason: str, detail: str) -> Reject:

@@ -69,7 +69,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(how, whole, shards, tmp_pat
     assert 5 <= done < len(losses(whole))
     last = int(list_checkpoints(run)[-1].name[5:])
     if how == signal.SIGTERM:
-        assert process.returncode == 1 and f"stopped at step {last}, checkpoint written" in stderr
+        assert process.returncode == 143 and f"stopped at step {last}, checkpoint written" in stderr
         assert last == done
     else:
         assert process.returncode == -signal.SIGKILL

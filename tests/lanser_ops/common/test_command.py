@@ -27,8 +27,8 @@ def ending(error: BaseException, **options) -> int:
     [
         (InputError("x.wav: no samples"), 2, "x.wav: no samples"),
         (InputError("x.wav: no samples [while running 'Read']"), 2, "x.wav: no samples"),
-        (Interrupted("stopped at step 7"), 1, "stopped at step 7"),
-        (KeyboardInterrupt(), 1, "interrupted; the same command continues where it stopped"),
+        (Interrupted("stopped at step 7"), 143, "stopped at step 7"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command continues where it stopped"),
         (RuntimeError("disk gone\nmore"), 1, "disk gone (--verbose shows the whole trace)"),
         (KeyError("text"), 1, "KeyError: 'text' (--verbose shows the whole trace)"),
         (StopIteration(), 1, "StopIteration (--verbose shows the whole trace)"),

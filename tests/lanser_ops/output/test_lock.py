@@ -110,3 +110,44 @@ def test_something_else_by_that_name_is_no_lock(tmp_path: Path):
     with lock.hold(str(tmp_path)):
         pass
     assert storage.list_files(str(tmp_path)) == {}
+
+
+def test_jobs_for_different_parts_share_and_refuse_the_same_part_and_a_job_for_all(root: str):
+    with lock.hold(root, "00000-of-00002"), lock.hold(root, "00001-of-00002"):
+        for part in ("00001-of-00002", None):
+            with pytest.raises(InputError, match="another lanser job writes there"), lock.hold(root, part):
+                pass
+    with (
+        lock.hold(root),
+        pytest.raises(InputError, match="another lanser job writes there"),
+        lock.hold(root, "00000-of-00002"),
+    ):
+        pass
+    assert storage.list_files(root) == {}
+
+
+def test_of_two_jobs_that_start_at_once_in_a_store_one_is_refused(gcs: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(time, "sleep", lambda _: write_owner(gcs))  # the other's lock appears after ours
+    with pytest.raises(InputError, match="another lanser job has just started there"), lock.hold(gcs):
+        pass
+
+
+def test_a_store_that_fails_at_the_end_does_not_hide_the_job_s_own_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def unreachable(*_: object) -> None:
+        raise InputError("the store denies access")
+
+    with pytest.raises(RuntimeError, match="the job's own"), lock.hold(str(tmp_path)):
+        monkeypatch.setattr(storage, "clear_temporary", unreachable)
+        monkeypatch.setattr(storage, "delete_files", unreachable)
+        raise RuntimeError("the job's own")
+
+
+def test_a_job_whose_lock_was_taken_over_leaves_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lock, "RENEW_S", 0.01)
+    with lock.hold(str(tmp_path)) as out:
+        write_owner(str(tmp_path))
+        time.sleep(0.2)
+        assert json.loads(out.read_bytes(lock.LOCK))["host"] == "elsewhere"
+    assert out.exists(lock.LOCK)
