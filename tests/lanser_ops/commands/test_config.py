@@ -14,12 +14,12 @@ def test_the_file_names_every_option_and_reads_back(tmp_path, capsys):
     assert config.main(["build", "--output", str(path)]) == 0
     assert capsys.readouterr().out == f"wrote {path}; uncomment what you change, then: lanser build --config {path}\n"
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert "# prior-strength: 0.4" in lines
+    assert "# val-fraction: 0.05" in lines
     assert "# taxonomy:" in lines
-    path.write_text("\n".join(line.removeprefix("# ") for line in lines if line.startswith("# prior-strength:")))
+    path.write_text("\n".join(line.removeprefix("# ") for line in lines if line.startswith("# val-fraction:")))
     parser = command_module("build").build_parser()
     args = parser.parse_args(["--input", "a", "--output", "b", "--taxonomy", "ekman", "--config", str(path)])
-    assert args.prior_strength == 0.4
+    assert args.val_fraction == 0.05
 
 
 def test_a_file_that_exists_is_not_replaced(tmp_path, capsys):

@@ -104,3 +104,24 @@ def test_a_value_of_a_file_is_checked_like_one_of_the_command_line(parser, confi
 def test_a_file_that_is_not_there_is_named(parser):
     with pytest.raises(InputError, match=r"--config gone.yaml: cannot be read \(No such file or directory\)"):
         parser.parse_args(["--config", "gone.yaml"])
+
+
+def test_usage_has_what_must_be_given(parser):
+    assert parser.format_help().splitlines()[0] == "usage: lanser stage --input INPUT [INPUT ...] [options]"
+
+
+def test_help_shows_a_default_of_several_values():
+    parser = Parser("stage", "Do a thing.")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="a run for each")
+    parser.add_argument("--folds", nargs="+", default=[], help="to test on")
+    printed = " ".join(parser.format_help().split())
+    assert "a run for each; default: 0 1" in printed and "to test on; default: none" in printed
+
+
+def test_an_option_in_a_group_is_an_option(config):
+    parser = Parser("stage", "Do a thing.")
+    group = parser.add_argument_group("running")
+    group.add_argument("--threads", type=positive(int))
+    assert parser.parse_args(config("threads: 2")).threads == 2
+    with pytest.raises(InputError, match="unknown option --thread; did you mean --threads?"):
+        parser.parse_args(["--thread", "2"])
