@@ -20,10 +20,11 @@ from lanser_ops.corpus.plan import encode_plan, make_plan, read_units
 from lanser_ops.corpus.sources import read_sources
 from lanser_ops.handlers import Worker
 from lanser_ops.labelling import score_store
-from lanser_ops.output import attempts, dataset, lock, report, resume
+from lanser_ops.output import attempts, dataset, lock, resume, summary
 from lanser_ops.output.directory import PLAN, OutputDir
 from lanser_ops.output.progress import watch
 from lanser_ops.output.statistics import UnitCounts, total
+from lanser_ops.report.documents import write_documents
 from lanser_ops.shards import relabel
 from lanser_ops.shards.relabel import ShardSource
 from lanser_ops.speech_labelling.classes import class_labels
@@ -88,7 +89,7 @@ def _run(
     if is_described_only(beam_options):
         print("the job is described, not run")
     else:
-        report.print_closing_lines(out, job.taxonomy, time.monotonic() - start)
+        summary.print_closing_lines(out, job.taxonomy, time.monotonic() - start)
 
 
 def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
@@ -175,7 +176,7 @@ def _write_statistics(
     if taxonomy is not None:
         entry = {**content, "taxonomies": {**content["taxonomies"], taxonomy: entry}}
     dataset.write_dataset(out, entry)
-    report.write_documents(out)
+    write_documents(out)
     # Here and not after the job, since whoever started it may not wait for its end.
     attempts.clear(out)
 

@@ -13,7 +13,7 @@ from lanser_ops.common.command import Parser, guarded
 from lanser_ops.common.errors import InputError
 from lanser_ops.output.dataset import read_dataset
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.output.report import print_statistics
+from lanser_ops.output.summary import print_statistics
 
 SHOWN_SCORES = 3
 
