@@ -52,7 +52,7 @@ def concerns_of_corpus(statistics: dict[str, Any], clips: Clips) -> list[Concern
             Concern(
                 "language",
                 f"{foreign / statistics['utterances']:.1%} of the utterances are not in the corpus's main language.",
-                "The labeller may not know it. --language leaves other languages out.",
+                "The labeller may not know it. `--language` leaves other languages out.",
             )
         )
     if clips.clipped > CLIPPED * len(clips.audio):
@@ -76,8 +76,8 @@ def concerns_of_labels(statistics: dict[str, Any], labels: list[str], strength: 
             Concern(
                 "majority",
                 f"{count / total:.1%} of the samples are labelled {label}.",
-                f"A model learns little from one label. Try a larger --prior-strength (it was {strength}), other "
-                "hypotheses, or a stronger labeller; lanser try shows their scores.",
+                f"A model learns little from one label. Try a larger `--prior-strength` (it was {strength}), other "
+                "hypotheses, or a stronger labeller; `lanser try` shows their scores.",
             )
         )
     if absent := [name for name in labels if name not in statistics["labels"]]:
@@ -85,22 +85,22 @@ def concerns_of_labels(statistics: dict[str, Any], labels: list[str], strength: 
             Concern(
                 "absent",
                 f"No sample is labelled {', '.join(absent)}.",
-                "Check the hypotheses with lanser try, or leave these labels out of the taxonomy.",
+                "Check the hypotheses with `lanser try`, or leave these labels out of the taxonomy.",
             )
         )
     val = statistics["splits"].get("val", 0)
     if val < FEW_VAL:
         samples = {0: "no sample", 1: "one sample"}.get(val, f"{val} samples")
         concerns.append(
-            Concern("val", f"The val split has {samples}.", "Validation scores mean nothing; raise --val-fraction.")
+            Concern("val", f"The val split has {samples}.", "Validation scores mean nothing; raise `--val-fraction`.")
         )
     if survey.repeats > REPEATED * survey.samples:
         concerns.append(
             Concern(
                 "repeats",
                 f"{survey.repeats / survey.samples:.1%} of the samples read have the words of another one.",
-                "Acted corpora repeat their sentences; elsewhere the recogniser may have invented them. --max-repeats "
-                "bounds how often the same words are used.",
+                "Acted corpora repeat their sentences; elsewhere the recogniser may have invented them. "
+                "`--max-repeats` bounds how often the same words are used.",
             )
         )
     return concerns

@@ -28,7 +28,8 @@ MAX_CHARACTERS = 2000
 SHOWN_SCORES = 5
 # Labels with a chart, the most frequent first: a page has room for so many.
 MAX_CHARTS = 60
-SMALL, WIDE = (2.1, 0.5), (6.4, 1.3)
+# Of charts, in inches; one inch is about 96 pixels.
+SMALL, WIDE = (2.1, 0.5), (4.6, 1.1)
 
 
 def render(out: OutputDir, content: dict[str, Any], mark: str) -> str:
@@ -192,4 +193,5 @@ def _timings(by_name: dict[str, dict[str, Any]]) -> list[tuple[str, float]]:
         (f"{name}: {stage}" if len(by_name) > 1 else stage, seconds)
         for name, statistics in by_name.items()
         for stage, seconds in statistics["seconds"].items()
+        if seconds
     ]
