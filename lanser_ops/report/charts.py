@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -15,7 +16,8 @@ from matplotlib.figure import Figure
 BAR, INK = "#123456", "#654321"
 STYLES = {BAR: "var(--accent)", INK: "currentColor"}
 # Text stays text; ids do not change from run to run.
-SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "lanser", "font.size": 8.0, "axes.linewidth": 0.6}
+SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "lanser", "font.size": 8.0, "axes.linewidth": 0.6}
+ALIGNMENTS: tuple[Literal["left", "center", "right"], ...] = ("left", "center", "right")
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
@@ -38,7 +40,7 @@ def histogram(
         axes.set_yticks([])
         ticks = [extent[0], (extent[0] + extent[1]) / 2, extent[1]]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        for label, alignment in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
+        for label, alignment in zip(axes.get_xticklabels(), ALIGNMENTS, strict=True):
             label.set_horizontalalignment(alignment)
         axes.tick_params(colors=INK, length=2, width=0.6, pad=2)
         axes.spines[["left", "right", "top"]].set_visible(False)

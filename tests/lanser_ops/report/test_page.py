@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from lanser_ops.report import survey
+
 playwright = pytest.importorskip("playwright.sync_api")
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -79,7 +81,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, lanser) -> Path:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory, lanser) -> Path:
-    """One sample for each text of HOSTILE; their recordings have hostile names."""
+    """One sample for each text of HOSTILE in two taxonomies; their recordings have hostile names."""
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "audio").mkdir()
     rows = []
@@ -88,12 +90,13 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, lanser) -> Path:
         shutil.copy(EXAMPLES / "audio" / "slt" / "best_day.wav", recording)
         rows.append({"path": recording, "start_s": "", "end_s": "", "text": text})
     write_manifest(folder / "rows.csv", rows)
-    (folder / "two.yaml").write_text("name: two\nlabels: [happy, sad]\n")
-    done = lanser(
-        "build", "--input", folder / "rows.csv", "--output", folder / "out", "--taxonomy", folder / "two.yaml",
-        "--keep-flagged", "--threads", "1", "--num-shards", "2",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    for name, labels in (("first", "[happy, sad]"), ("second", "[calm, angry]")):
+        (folder / f"{name}.yaml").write_text(f"name: {name}\nlabels: {labels}\n")
+        done = lanser(
+            "build", "--input", folder / "rows.csv", "--output", folder / "out", "--taxonomy", folder / f"{name}.yaml",
+            "--keep-flagged", "--threads", "1", "--num-shards", "2",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
     return folder / "out"
 
 
@@ -208,7 +211,9 @@ def test_hostile_texts_show_as_text(hostile: Path, visit):
     page = visit(hostile).page
     assert page.title() == "out: weak emotion labels"
     assert page.locator(".card img, .card script").count() == 0
-    texts = page.locator(".samples .card blockquote").evaluate_all("(all) => all.map((each) => each.textContent)")
+    texts = page.locator("#labels-first-samples .card blockquote").evaluate_all(
+        "(all) => all.map((each) => each.textContent)"
+    )
     short = [text for name, text in HOSTILE.items() if name != "long"]
     assert set(short) < set(texts) and len(texts) == len(HOSTILE)
     (cut,) = set(texts) - set(short)
@@ -226,22 +231,41 @@ def test_warnings_are_on_top(hostile: Path, visit):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_sideways_scrolling(three: Path, hostile: Path, visit, scheme: str):
-    for output in (three, hostile):
+def test_a_phone_needs_no_sideways_scrolling(corpus: Path, hostile: Path, visit, scheme: str):
+    for output in (corpus, hostile):
         page = visit(output, viewport={"width": 360, "height": 740}, color_scheme=scheme).page
         assert page.evaluate("document.documentElement.scrollWidth") == 360
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "rgb(251, 251, 249)", "dark": "rgb(21, 24, 27)"}[scheme]
 
 
-def test_three_taxonomies_have_sections_and_flows(three: Path, visit):
-    page = visit(three).page
+def test_two_taxonomies_have_sections_and_a_flow(hostile: Path, visit):
+    page = visit(hostile).page
     titles = page.locator("h2").all_inner_texts()
-    for name in ("ekman", "valence", "arousal"):
+    for name in ("first", "second"):
         assert f"Labels: {name}" in titles and f"Samples: {name}" in titles
-    assert page.locator("#flows h3").all_inner_texts() == [
-        "ekman (rows) to valence (columns)",
-        "ekman (rows) to arousal (columns)",
-    ]
-    numbers = page.locator("#flows table").first.locator("td").all_inner_texts()
-    assert sum(int(number) for number in numbers if number) == 10
+    assert page.locator("#flows h3").all_inner_texts() == ["first (rows) to second (columns)"]
+    numbers = page.locator("#flows tbody td, #flows tr:not(thead tr) td").all_inner_texts()
+    assert sum(int(number) for number in numbers if number) == len(HOSTILE)
+
+
+def test_a_part_of_the_shards_is_read_where_there_are_many(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lanser, visit
+):
+    shutil.copytree(corpus, tmp_path / "out")
+    monkeypatch.setattr(survey, "MAX_UNITS", 3)
+    assert lanser("report", tmp_path / "out").returncode == 0
+    page = visit(tmp_path / "out").page
+    note = page.locator("#labels-moods .note").inner_text()
+    assert note.startswith(f"{SAMPLES:,} samples") and " samples in 3 of 16 shards, a random part" in note
+    assert page.locator(".samples audio").count() > 0
+
+
+def test_without_the_recordings_there_is_no_audio_of_rejects(corpus: Path, tmp_path: Path, lanser, visit):
+    shutil.copytree(corpus, tmp_path / "out")
+    dataset = tmp_path / "out" / "dataset.json"
+    dataset.write_text(dataset.read_text().replace(str(EXAMPLES), "/nowhere"))
+    assert lanser("report", tmp_path / "out").returncode == 0
+    page = visit(tmp_path / "out").page
+    assert page.locator("#rejects audio").count() == 0
+    assert page.locator("#rejects .silent").inner_text() == "no audio on this page"
