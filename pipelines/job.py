@@ -20,10 +20,11 @@ from lanser_ops.common.signals import stops
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_units
 from lanser_ops.corpus.sources import read_sources
 from lanser_ops.labelling import score_store
-from lanser_ops.output import attempts, dataset, files, lock, repair, report, resume
+from lanser_ops.output import attempts, dataset, files, lock, repair, resume, summary
 from lanser_ops.output.directory import PLAN, OutputDir
 from lanser_ops.output.progress import watch
 from lanser_ops.output.statistics import UnitCounts, total
+from lanser_ops.report.documents import write_documents
 from lanser_ops.shards import relabel
 from lanser_ops.shards.relabel import ShardSource
 from lanser_ops.speech_labelling.classes import class_labels
@@ -109,7 +110,7 @@ def _run(
     if is_described_only(beam_options):
         print("the job is described, not run")
     else:
-        report.print_closing_lines(out, job.taxonomy, time.monotonic() - start)
+        summary.print_closing_lines(out, job.taxonomy, time.monotonic() - start)
         if options.verify:
             directory.check(out)
             print("verified: everything is as recorded")
@@ -216,7 +217,7 @@ def _write_statistics(
     recorded = files.records(dataset.read_dataset(out)).values()
     written = [record for run in runs for record in run.files]
     dataset.write_dataset(out, {**entry, "files": files.section([*recorded, *written])})
-    report.write_documents(out)
+    write_documents(out)
     # Here and not after the job, since whoever started it may not wait for its end.
     attempts.clear(out)
 

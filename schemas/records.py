@@ -199,6 +199,26 @@ SPEECH_SCHEMA = pa.schema(
     ]
 )
 
+# The fields of ``<key>.json`` beside those of a transcript, a label and a speech model.
+JSON_SCHEMA = pa.schema(
+    [
+        ("asr_model", pa.string()),
+        ("context_texts", pa.list_(pa.string())),
+        ("taxonomy", pa.string()),
+        ("labels", pa.list_(pa.string())),
+        ("hypotheses", pa.list_(pa.list_(pa.string()))),
+        ("aggregate", pa.string()),
+        ("templates", pa.list_(pa.string())),
+        ("nli_model", pa.string()),
+        ("nli_sha256", pa.string()),
+        ("against", pa.string()),
+        ("context", pa.int64()),
+        ("prior", pa.string()),
+        ("prior_strength", pa.float64()),
+        ("neutral_threshold", pa.float64()),
+    ]
+)
+
 REJECT_SCHEMA = pa.schema(
     [
         ("key", pa.string()),

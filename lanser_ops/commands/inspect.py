@@ -17,7 +17,7 @@ from lanser_ops.common.parser import Parser
 from lanser_ops.common.progress import tracked
 from lanser_ops.output.dataset import read_dataset
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.output.report import print_statistics
+from lanser_ops.output.summary import print_statistics
 from schemas.suggestions import did_you_mean
 
 SHOWN_SCORES = 3

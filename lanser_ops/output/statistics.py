@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,6 +13,9 @@ from lanser_ops.output.directory import OutputDir
 from lanser_ops.output.rejects import is_shard_stage, seconds_of, shard_stage
 from schemas.records import WeakLabel
 from schemas.units import Unit
+
+# The language of a transcript that came with the input and says none.
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,9 @@ class Agreement:
 class UnitCounts:
     """One unit's part of the statistics.
 
-    ``labels`` counts the labels of the samples in its shard, or of all its labelled utterances before there is one.
+    ``sources`` counts the recordings that its transcripts and rejects come from. ``labels`` counts the labels of the
+    samples in its shard, or of all its labelled utterances before there is one; ``label_s`` has their seconds and
+    ``languages`` their languages.
     """
 
     unit: int
@@ -46,6 +51,8 @@ class UnitCounts:
     sample_s: float
     rejects: tuple[tuple[str, int], ...]
     labels: tuple[tuple[str, int], ...]
+    label_s: tuple[tuple[str, float], ...]
+    languages: tuple[tuple[str, int], ...]
     agreement: Agreement
 
 
@@ -55,10 +62,10 @@ def count_unit(out: OutputDir, unit: Unit, taxonomy: str | None, sharded: bool) 
     Without a taxonomy only what is transcribed is counted; samples are counted if the taxonomy is ``sharded``, that is
     if its labels have been made into shards.
     """
-    transcripts = out.read_table(out.transcripts(unit), ["key", "duration_s"])
-    durations = dict(
-        zip(transcripts.column("key").to_pylist(), transcripts.column("duration_s").to_pylist(), strict=True)
-    )
+    transcripts = out.read_table(out.transcripts(unit), ["key", "source", "duration_s", "language"]).to_pylist()
+    durations = {row["key"]: row["duration_s"] for row in transcripts}
+    language_of = {row["key"]: row["language"] for row in transcripts}
+    sources = {row["source"] for row in transcripts}
     rejects = out.read_table(out.rejects(unit))
     reasons: Counter[str] = Counter()
     utterances, audio_s = len(durations), float(sum(durations.values()))
@@ -67,29 +74,35 @@ def count_unit(out: OutputDir, unit: Unit, taxonomy: str | None, sharded: bool) 
         if not is_shard_stage(reject["stage"]):
             reasons[reject["reason"]] += 1
             utterances += 1
+            if reject["stage"] != "unpack":  # a sample that cannot be read names its shard
+                sources.add(reject["source"])
             audio_s += seconds_of(reject["reason"], reject["start_s"], reject["end_s"])
         elif taxonomy is not None and reject["stage"] == shard_stage(taxonomy):
             reasons[reject["reason"]] += 1
             left_out.add(reject["key"])
     labels: Counter[str] = Counter()
-    sample_s = 0.0
+    label_s: defaultdict[str, float] = defaultdict(float)
+    languages: Counter[str] = Counter()
     labelled = [] if taxonomy is None else out.read_labels(taxonomy, unit)
     for label in labelled:
         if label.key not in left_out:
             labels[label.label] += 1
-            sample_s += durations[label.key]
+            label_s[label.label] += durations[label.key]
+            languages[language_of[label.key] or UNKNOWN] += 1
     return UnitCounts(
         unit.index,
         unit.split,
-        unit.sources,
+        len(sources),
         utterances,
         len(durations),
         len(labelled),
         sum(labels.values()) if sharded else 0,
         audio_s,
-        sample_s if sharded else 0.0,
+        math.fsum(label_s.values()) if sharded else 0.0,
         tuple(sorted(reasons.items())),
         tuple(sorted(labels.items())),
+        tuple(sorted(label_s.items())),
+        tuple(sorted(languages.items())),
         _agreement(labelled),
     )
 
@@ -110,17 +123,22 @@ def total(
     pairs_scored: Iterable[int],
     templates: Sequence[str],
 ) -> dict[str, Any]:
-    """The statistics of a whole run, as directory.json holds them. Order of the arguments does not matter.
+    """The statistics of a whole run, as dataset.json holds them. Order of the arguments does not matter.
 
     ``seconds`` and ``pairs_scored`` are those of this run; everything else is that of the files.
     """
     counts = sorted(counts, key=lambda unit: unit.unit)
     rejects: Counter[str] = Counter()
     labels: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
     splits: Counter[str] = Counter()
+    label_s: dict[str, list[float]] = {}
     for unit in counts:
         rejects.update(dict(unit.rejects))
         labels.update(dict(unit.labels))
+        languages.update(dict(unit.languages))
+        for label, duration in unit.label_s:
+            label_s.setdefault(label, []).append(duration)
         splits[unit.split] += unit.samples
     spent: dict[str, float] = {}
     for stage, duration in seconds:
@@ -133,7 +151,9 @@ def total(
         "samples": sum(unit.samples for unit in counts),
         "splits": dict(sorted(splits.items())),
         "rejects": dict(sorted(rejects.items())),
-        "labels": dict(sorted(labels.items(), key=lambda item: (-item[1], item[0]))),
+        "labels": _by_count(labels),
+        "label_hours": {label: round(math.fsum(label_s[label]) / 3600, 4) for label in _by_count(labels)},
+        "languages": _by_count(languages),
         "hours": {
             "audio": round(sum(unit.audio_s for unit in counts) / 3600, 4),
             "samples": round(sum(unit.sample_s for unit in counts) / 3600, 4),
@@ -144,6 +164,10 @@ def total(
     if len(templates) > 1:
         statistics["template_agreement"] = _shares([unit.agreement for unit in counts], templates)
     return statistics
+
+
+def _by_count(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _shares(parts: list[Agreement], templates: Sequence[str]) -> dict[str, Any]:
