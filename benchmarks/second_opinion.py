@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lanser_ops.speech_labelling.classes import class_labels, voice_label
-from training.corpora import RAVDESS, RAVDESS_LABELS
+from training.corpora.acted import RAVDESS, RAVDESS_LABELS
 
 
 def samples_of(output: Path, taxonomy: str) -> Iterator[dict[str, Any]]:

@@ -167,11 +167,11 @@ def run(argv: Sequence[str]) -> None:
         args.labels == "soft", args.temperature, args.prior_strength, args.margin_weighting, args.class_balance,
         args.shuffle_labels,
     )  # fmt: skip
+    trackers = tracker_options(args.tracker, args.output)
     samples, validation, lines = prepare(sources, SampleSpec(targets, selection_spec(args), groups, args.seed))
     unused = DistributedDataParallelKwargs(
         find_unused_parameters=args.backbone not in RESNETS or objective.objective != LABELS
     )
-    trackers = tracker_options(args.tracker, args.output)
     accelerator = Accelerator(
         cpu=args.device == "cpu", mixed_precision=args.precision, kwargs_handlers=[unused], **trackers
     )

@@ -221,7 +221,7 @@ def test_an_error_in_a_worker_process_is_one_line(small_corpus: Path, tmp_path: 
     given = ("--input", small_corpus, "--output", tmp_path / "out", "--taxonomy", "ekman", *FLAGS, "--workers", "2")
     done = lanser_process("build", *given)
     lines = [line for line in done.stderr.splitlines() if not line.startswith("shard: ")]
-    line = f"IsADirectoryError: [Errno 21] Is a directory: '{in_the_way}' (--verbose shows the whole trace)"
+    line = f"OSError: [Errno 22] is not a regular file: '{in_the_way}' (--verbose shows the whole trace)"
     assert (done.returncode, lines) == (1, [f"lanser build: {line}"])
 
 

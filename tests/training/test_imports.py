@@ -83,11 +83,11 @@ def test_help_loads_neither_torch_nor_transformers(command):
 
 @pytest.mark.parametrize(
     ("command", "module"),
-    [("pretrain", "psutil"), ("pretrain", "tensorboard"), ("finetune", "accelerate"), ("probe", "parselmouth")],
+    [("pretrain", "psutil"), ("finetune", "accelerate"), ("probe", "parselmouth")],
 )
 def test_a_missing_module_of_the_train_extra_is_one_line(command, module, tmp_path, monkeypatch, capsys):
     arguments = {
-        "pretrain": ["--shards", "none", "--output", "none"],
+        "pretrain": ["--shards", "shards", "--output", "none"],
         "finetune": ["--backbone", "resnet18", "--data", "none.csv", "--output", "none"],
         "probe": ["--checkpoint", "none", "--data", "none.csv"],
     }
@@ -96,6 +96,8 @@ def test_a_missing_module_of_the_train_extra_is_one_line(command, module, tmp_pa
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)  # so that importing it fails as if it were not installed
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "train-00000-of-00001.tar").touch()  # whose content is read later
     if module == "psutil":  # needed only to count the processes that accelerate was asked for
         monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
         monkeypatch.setenv("MASTER_ADDR", "localhost")

@@ -143,6 +143,7 @@ def test_options_that_do_not_go_together(corpora, make_shards, tmp_path, capsys)
 
 def frozen(run, shards, cache, *more):
     options = ["--backbone", "whisper", "--frozen", "--cache", cache, "--shards", shards, "--epochs", "3"]
+    options += ["--layers", "weighted"]
     return ["--output", str(run), "--device", "cpu", "--batch-size", "8", *map(str, [*options, *more])]
 
 

@@ -34,7 +34,7 @@ def finetuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         soundfile.write(folder / f"{number}.wav", tone(number, 0.6), 16_000)
         lines.append(f"{number}.wav,{('happy', 'angry')[number % 2]},speaker-{number // 4}")
     (folder / "data.csv").write_text("\n".join(lines) + "\n")
-    arguments = ["--from-scratch", "resnet10-quarter", "--data", folder / "data.csv", "--output", folder / "run"]
+    arguments = ["--backbone", "resnet10-quarter", "--data", folder / "data.csv", "--output", folder / "run"]
     options = ["--device", "cpu", "--steps", 30, "--batch-size", 8, "--crop-s", 0.4, "--lr", 0.003, "--folds", 2]
     assert finetune([*map(str, arguments), *map(str, options)]) == 0
     return folder / "run" / "model"

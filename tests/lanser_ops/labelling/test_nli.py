@@ -148,6 +148,7 @@ def test_models_that_lack_a_part(tmp_path, write_model):
 PROGRAM = """
 import sys
 from lanser_ops.backends import LABELLERS, backend_of
+from lanser_ops.common.parser import Parser
 from lanser_ops.labelling import classifier, options
 parser = Parser("label", "")
 options.add_label_options(parser)
