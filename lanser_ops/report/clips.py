@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -72,6 +73,12 @@ def read_flac(samples: Iterable[Sample]) -> Iterator[tuple[str, np.ndarray]]:
     for sample in samples:
         by_tar.setdefault(sample.flac[0], []).append(sample)
     for path, members in by_tar.items():
-        with storage.slices(path) as read:
-            for sample in members:
-                yield sample.key, read_all(io.BytesIO(read(*sample.flac[1:])), MAX_SECONDS)
+        with storage.open_read(path) as stream:
+            for sample in sorted(members, key=lambda sample: sample.flac):
+                yield sample.key, read_member(stream, *sample.flac[1:])
+
+
+def read_member(stream: BinaryIO, offset: int, size: int) -> np.ndarray:
+    """The first MAX_SECONDS of the FLAC at ``offset`` of a tar, float32 (samples,)."""
+    stream.seek(offset)
+    return read_all(io.BytesIO(stream.read(size)), MAX_SECONDS)

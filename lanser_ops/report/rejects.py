@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from lanser_ops import storage
-from lanser_ops.audio.decode import AudioError, read_all
+from lanser_ops.audio.decode import AudioError
 from lanser_ops.audio.recordings import between, decode_recording, to_samples
 from lanser_ops.common.errors import InputError
 from lanser_ops.corpus.plan import read_unit, read_units
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.report.clips import MAX_SECONDS
-from lanser_ops.report.survey import MAX_UNITS, spread
+from lanser_ops.report.clips import MAX_SECONDS, read_member
+from lanser_ops.report.survey import spread, unit_limit
 from lanser_ops.shards.relabel import find_shards
 from schemas.records import Reject, from_table
 
@@ -30,9 +29,9 @@ SILENT = ("missing", "bad_range", "gave_up")
 
 
 def reject_examples(out: OutputDir) -> dict[str, list[Reject]]:
-    """Up to PER_REASON rejects by reason, from the same units that are read for `survey`, at most MAX_UNITS."""
+    """Up to PER_REASON rejects by reason, from the same units as `survey`."""
     best: dict[str, list[Reject]] = {}
-    for name in spread(sorted(out.names("rejects")), MAX_UNITS):
+    for name in spread(sorted(out.names("rejects")), unit_limit(out)):
         for reject in from_table(out.read_table(name), Reject):
             same = [*best.get(reject.reason, []), reject]
             best[reject.reason] = heapq.nsmallest(PER_REASON, same, key=lambda row: (row.key, row.stage))
@@ -50,7 +49,7 @@ def read_audio(out: OutputDir, content: dict[str, Any], rejects: list[Reject]) -
     if "plan" in content:
         yield from _from_recordings(out, content["plan"]["roots"], audible)
     else:
-        with contextlib.suppress(InputError):  # the shards are no longer there
+        with contextlib.suppress(InputError, OSError, AudioError):  # the shards are no longer there, or others
             yield from _from_shards(out, content["unpack"]["inputs"], audible)
 
 
@@ -58,7 +57,7 @@ def _from_recordings(out: OutputDir, roots: list[str], rejects: list[Reject]) ->
     by_source: dict[str, list[Reject]] = {}
     for reject in rejects:
         by_source.setdefault(reject.source, []).append(reject)
-    for unit in spread(read_units(out), MAX_UNITS):
+    for unit in spread(read_units(out), unit_limit(out)):
         for row in read_unit(out, unit):
             for reject in by_source.pop(row.source, []) if row.bytes <= MAX_RECORDING_BYTES else []:
                 first = to_samples(reject.start_s or 0.0)
@@ -75,10 +74,10 @@ def _from_recordings(out: OutputDir, roots: list[str], rejects: list[Reject]) ->
 
 def _from_shards(out: OutputDir, inputs: list[str], rejects: list[Reject]) -> Iterator[tuple[str, np.ndarray]]:
     keys = {reject.key for reject in rejects}
-    for tar in spread(find_shards(inputs, out), MAX_UNITS):
+    for tar in spread(find_shards(inputs, out), unit_limit(out)):
         table = out.read_table(out.transcripts(tar.unit), ["key", "flac_offset", "flac_bytes"])
         rows = [row for row in table.to_pylist() if row["key"] in keys]
         if rows:
-            with storage.slices(tar.path) as read:
+            with storage.open_read(tar.path) as stream:
                 for row in rows:
-                    yield row["key"], read_all(io.BytesIO(read(row["flac_offset"], row["flac_bytes"])), MAX_SECONDS)
+                    yield row["key"], read_member(stream, row["flac_offset"], row["flac_bytes"])

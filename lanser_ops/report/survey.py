@@ -24,6 +24,8 @@ from lanser_ops.speech_labelling.classes import voice_label
 from lanser_ops.tar import BrokenTar, read_members
 
 MAX_UNITS = 64
+# In a store, where shards are fetched whole, to read what lies between the audio.
+MAX_REMOTE_UNITS = 8
 Item = TypeVar("Item")
 # Examples of each label and kind. Their number over all labels is bounded by MAX_EXAMPLES.
 PER_LABEL = 12
@@ -86,12 +88,12 @@ KINDS = (MOST_CERTAIN, LEAST_CERTAIN, TEMPLATES_DISAGREE, VOICE_DISAGREES)
 
 
 def survey(out: OutputDir, taxonomy: str, labels: Sequence[str]) -> Survey:
-    """Read the JSON of up to MAX_UNITS shards; ``labels`` are those that have samples, the most frequent first.
+    """Read the JSON of up to `unit_limit` shards; ``labels`` are those that have samples, the most frequent first.
 
     Raises InputError for a tar that is not a shard of lanser.
     """
     names = [name for name in sorted(out.names(out.shards(taxonomy))) if SHARD_NAME.fullmatch(name.rsplit("/", 1)[1])]
-    chosen = spread(names, MAX_UNITS)
+    chosen = spread(names, unit_limit(out))
     result = Survey(taxonomy, tuple(labels), len(chosen), len(names))
     best: dict[tuple[str, str], list[Sample]] = {}
     shown = labels[: MAX_EXAMPLES // 2]
@@ -110,6 +112,11 @@ def survey(out: OutputDir, taxonomy: str, labels: Sequence[str]) -> Survey:
     for (kind, _), members in best.items():
         result.examples.setdefault(kind, []).extend(members)
     return result
+
+
+def unit_limit(out: OutputDir) -> int:
+    """How many units are read."""
+    return MAX_REMOTE_UNITS if storage.is_remote(out.root) else MAX_UNITS
 
 
 def spread(names: Sequence[Item], limit: int) -> list[Item]:

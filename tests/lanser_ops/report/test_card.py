@@ -8,6 +8,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -77,6 +78,18 @@ def test_relabelled_shards_load_and_are_counted_as_the_recordings_they_hold(thre
     # The silent and the broken recording are not in the shards.
     assert "\n10 recordings, 10 utterances, " in (output / "README.md").read_text()
     assert "\n12 recordings, 12 utterances, " in (three / "README.md").read_text()
+
+
+def test_rejects_of_relabelled_shards_can_be_heard(three: Path, tmp_path: Path, lanser):
+    output = tmp_path / "relabelled"
+    given = ("--shards", three / "shards" / "ekman", "--output", output, "--taxonomy", three.parent / "arousal.yaml")
+    done = lanser("relabel", *given, "--threads", "1", "--keep-top", "0.5")
+    assert done.returncode == 0, done.stderr
+    rejects = pq.read_table(output / "rejects").to_pylist()
+    assert {reject["reason"] for reject in rejects} == {"not_selected"}
+    section = (output / "report.html").read_text().partition('<section id="rejects"')[2]
+    keys = re.findall(r'<audio [^>]*data-key="([0-9a-f]{16})"', section)
+    assert keys == sorted(reject["key"] for reject in rejects)[:3]
 
 
 def test_metadata(three: Path):

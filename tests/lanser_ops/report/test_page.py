@@ -245,7 +245,7 @@ def test_two_taxonomies_have_sections_and_a_flow(hostile: Path, visit):
     for name in ("first", "second"):
         assert f"Labels: {name}" in titles and f"Samples: {name}" in titles
     assert page.locator("#flows h3").all_inner_texts() == ["first (rows) to second (columns)"]
-    numbers = page.locator("#flows tbody td, #flows tr:not(thead tr) td").all_inner_texts()
+    numbers = page.locator("#flows tbody td").all_inner_texts()
     assert sum(int(number) for number in numbers if number) == len(HOSTILE)
 
 
@@ -257,7 +257,7 @@ def test_a_part_of_the_shards_is_read_where_there_are_many(
     assert lanser("report", tmp_path / "out").returncode == 0
     page = visit(tmp_path / "out").page
     note = page.locator("#labels-moods .note").inner_text()
-    assert note.startswith(f"{SAMPLES:,} samples") and " samples in 3 of 16 shards, a random part" in note
+    assert note.startswith(f"{SAMPLES:,} samples") and " samples in 3 of 6 shards, a random part" in note
     assert page.locator(".samples audio").count() > 0
 
 
