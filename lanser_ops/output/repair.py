@@ -13,8 +13,6 @@ SHOWN = 10
 # Which stage of `JobSpec.stages` makes the files of a folder.
 STAGES = {"transcripts": "transcribe", "rejects": "transcribe", "scores": "score", "speech": "speech"}
 STAGES |= {"labels": "label", "shards": "shard"}
-# Which command makes a stage's files, for one whose stages only read them.
-COMMANDS = {"transcribe": "transcribe", "score": "label", "label": "label", "shard": "shard", "speech": "shard"}
 
 
 def remove_damaged(
@@ -27,12 +25,13 @@ def remove_damaged(
     """
     existing = out.names()
     made = {"transcribe" if stage == "unpack" else stage for stage in stages}
+    read = {"transcribe", "label"} if "shard" in made else {"transcribe"}
     faults = {name: fault for name, fault in damaged(out, existing, recorded).items() if _concerns(name, taxonomy)}
     for name, fault in faults.items():
         stage = STAGES[name.split("/")[0]]
-        if stage not in made and stage != "shard":
+        if stage in read - made:  # which are also the names of the commands
             raise InputError(
-                f"{out.path(name)}: {fault}; run lanser {COMMANDS[stage]} or lanser build again, which makes it again"
+                f"{out.path(name)}: {fault}; run lanser {stage} or lanser build again, which makes it again"
             )
     faults = {name: fault for name, fault in faults.items() if STAGES[name.split("/")[0]] in made}
     doomed = set(faults) & existing.keys()

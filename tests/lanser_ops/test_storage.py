@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,18 @@ def test_delete_takes_empty_folders_along_but_no_others(tmp_path: Path):
     (tmp_path / "a" / "keep").write_bytes(b"")
     storage.delete_files([str(tmp_path / "a" / "b" / "x")])
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "keep"]
+
+
+def test_a_job_writes_on_where_another_removes_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A second job that is refused removes its probe, and the folder with it if that is empty at the moment."""
+    makedirs, removed = os.makedirs, []
+
+    def create_and_lose(path: str, exist_ok: bool = False) -> None:
+        makedirs(path, exist_ok=exist_ok)
+        if not removed:
+            removed.append(path)
+            os.rmdir(path)
+
+    monkeypatch.setattr(os, "makedirs", create_and_lose)
+    storage.write_bytes(str(tmp_path), "x", b"whole")
+    assert removed == [str(tmp_path / ".tmp")] and (tmp_path / "x").read_bytes() == b"whole"

@@ -85,6 +85,14 @@ def test_a_command_that_only_reads_a_damaged_file_names_it_and_the_remedy(
     assert (done.returncode, done.stderr) == (2, f"lanser shard: {path}: {fault}, which makes it again\n")
 
 
+def test_a_command_leaves_damaged_files_alone_that_it_neither_reads_nor_makes(output: Path, built: Path, lanser):
+    (scores,) = output.glob(f"scores/*/{PART}")
+    cut(scores)
+    done = lanser("shard", "--output", output, "--taxonomy", "ekman")
+    assert done.returncode == 0, done.stderr
+    assert scores.exists() and "made again" not in done.stdout
+
+
 @pytest.mark.parametrize("folder", ["transcripts", "rejects", "labels/ekman"])
 def test_a_table_of_the_right_size_that_cannot_be_read_is_named(folder: str, output: Path, build):
     path = output / folder / PART

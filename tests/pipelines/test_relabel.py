@@ -235,7 +235,7 @@ def write_tar(stream, members):
         stream.write(b"half a tar")
         stream.flush()
         os.kill(os.getpid(), signal.SIGKILL)
-    complete(stream, members)
+    return complete(stream, members)
 tar.write_tar = write_tar
 relabel.main(sys.argv[2:])
 """

@@ -18,6 +18,7 @@ from lanser_ops.common.errors import InputError
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_units
 from lanser_ops.corpus.sources import read_sources
 from lanser_ops.output import attempts
+from lanser_ops.output.dataset import read_roots
 from lanser_ops.output.directory import PLAN, OutputDir
 from lanser_ops.shards import write
 from schemas.specs import CutSpec, LabelSpec, PlanSpec, ShardSpec
@@ -100,7 +101,7 @@ def test_a_unit_whose_shard_is_never_finished_becomes_rejects_until_another_job(
     unit = read_units(OutputDir(str(output)))[1]
     content = json.loads((output / "dataset.json").read_text())
     spec = LabelSpec(load_taxonomy("ekman"), ("This person feels {}.",), resolve(LABELLERS, "bundled"))
-    given = (content["plan"]["roots"], spec, ShardSpec(), content["transcribe"]["asr_model"]["id"])
+    given = (read_roots(OutputDir(str(output))), spec, ShardSpec(), content["transcribe"]["asr_model"]["id"])
 
     def lost() -> list[dict]:
         rows = pq.read_table(output / "rejects" / unit.part).to_pylist()
