@@ -106,5 +106,11 @@ def test_delete_takes_empty_folders_along_but_no_others(tmp_path: Path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "x").write_bytes(b"")
     (tmp_path / "a" / "keep").write_bytes(b"")
-    storage.delete_files([str(tmp_path / "a" / "b" / "x")])
+    storage.delete_files([str(tmp_path / "a" / "b" / "x")], str(tmp_path))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "keep"]
+
+
+def test_delete_leaves_empty_folders_above_the_output(tmp_path: Path):
+    output = tmp_path / "mine" / "out"
+    storage.check_writable(str(output))
+    assert (tmp_path / "mine").is_dir() and not output.exists()
