@@ -263,8 +263,11 @@ def checksum(path: str) -> str:
     return stores.checksum(path)
 
 
-def delete_files(paths: list[str]) -> None:
-    """Delete files; local folders that are empty afterwards go too. Raises FileNotFoundError if one does not exist."""
+def delete_files(paths: list[str], root: str) -> None:
+    """Delete files below ``root``; local folders that are empty afterwards go too, up to ``root``, and none above it.
+
+    Raises FileNotFoundError if one does not exist.
+    """
     if not paths:
         return
     if is_remote(paths[0]):
@@ -275,8 +278,10 @@ def delete_files(paths: list[str]) -> None:
     for path in paths:
         os.remove(path)
     for folder in sorted({os.path.dirname(path) for path in paths}, key=len, reverse=True):
-        with contextlib.suppress(OSError):
-            os.removedirs(folder)
+        with contextlib.suppress(OSError):  # it is not empty
+            while folder.startswith(root):
+                os.rmdir(folder)
+                folder = os.path.dirname(folder)
 
 
 def clear_temporary(root: str, job: str) -> None:
@@ -284,7 +289,7 @@ def clear_temporary(root: str, job: str) -> None:
     prefix = join(root, TMP_DIR, f"{job}-")
     leftovers = [path for path in list_files(join(root, TMP_DIR)) if path.startswith(prefix)]
     with contextlib.suppress(FileNotFoundError):
-        delete_files(leftovers)
+        delete_files(leftovers, root)
     if not is_remote(root):
         with contextlib.suppress(OSError):  # there are files of others, or no folder
             os.rmdir(join(root, TMP_DIR))
@@ -294,4 +299,4 @@ def check_writable(root: str) -> None:
     """Raise OSError or InputError where nothing can be written below ``root``."""
     probe = f"{TMP_DIR}/probe-{uuid.uuid4().hex}"
     write_bytes(root, probe, b"probe")  # S3 takes no empty file in parts, as Beam writes it
-    delete_files([join(root, probe)])
+    delete_files([join(root, probe)], root)

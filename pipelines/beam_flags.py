@@ -97,8 +97,8 @@ def _options_of(owner: str, call: ast.Call) -> Iterator[BeamOption]:
     is_switch = isinstance(action, ast.Constant) and action.value in SWITCHES
     is_optional = "nargs" in keywords
     for argument in call.args:
-        if isinstance(argument, ast.Constant) and str(argument.value).startswith("--"):
-            yield BeamOption(str(argument.value), owner, takes_value=not is_switch and not is_optional)
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value.startswith("--"):
+            yield BeamOption(argument.value, owner, takes_value=not is_switch and not is_optional)
 
 
 @cache

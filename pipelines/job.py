@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lanser_ops import storage
 from lanser_ops.backends import BUNDLED, PRODUCTION_ASR, PRODUCTION_NLI
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.signals import stops
@@ -132,6 +133,8 @@ def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
     for line in repair.remove_damaged(out, recorded, job.stages, job.taxonomy):
         print(line, flush=True)
     content.pop("files", None)  # too many for the graph of a job, which gets the rest
+    if job.shards:
+        dataset.write_roots(out, [storage.absolute(name) for name in job.shards])
     if plan is not None:
         dataset.write_roots(out, plan.roots)
         out.write_bytes(PLAN, plan.content)

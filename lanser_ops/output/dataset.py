@@ -68,7 +68,10 @@ def write_roots(out: OutputDir, roots: Sequence[str]) -> None:
 
 
 def read_roots(out: OutputDir) -> tuple[str, ...]:
-    """The folders of the recordings, which a plan's rows index. Raises InputError where they are not known."""
+    """The folders of the recordings, which a plan's rows index; of an output of relabel its shards, as they were given.
+
+    Raises InputError where they are not known.
+    """
     try:
         return tuple(json.loads(out.read_bytes(ROOTS)))
     except (FileNotFoundError, ValueError):

@@ -125,7 +125,7 @@ class OutputDir:
         return storage.atomic_writer(self.root, name, self.job)
 
     def delete(self, names: Iterable[str]) -> None:
-        storage.delete_files([self.path(name) for name in names])
+        storage.delete_files([self.path(name) for name in names], self.root)
 
     def read_transcripts(self, unit: Unit) -> list[Transcript]:
         return from_table(self.read_table(self.transcripts(unit)), Transcript)

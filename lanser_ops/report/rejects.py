@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from lanser_ops.audio.decode import AudioError
 from lanser_ops.audio.recordings import between, decode_recording, to_samples
 from lanser_ops.common.errors import InputError
 from lanser_ops.corpus.plan import read_unit, read_units
+from lanser_ops.output.dataset import read_roots
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.report.clips import MAX_SECONDS, read_member
 from lanser_ops.report.survey import spread, unit_limit
@@ -46,14 +47,12 @@ def read_audio(out: OutputDir, content: dict[str, Any], rejects: list[Reject]) -
     audible = [reject for reject in rejects if reject.reason not in SILENT]
     if not audible:
         return
-    if "plan" in content:
-        yield from _from_recordings(out, content["plan"]["roots"], audible)
-    else:
-        with contextlib.suppress(InputError, OSError, AudioError):  # the shards are no longer there, or others
-            yield from _from_shards(out, content["unpack"]["inputs"], audible)
+    with contextlib.suppress(InputError, OSError, AudioError):  # a copy without .private, or shards that are gone
+        read = _from_recordings if "plan" in content else _from_shards
+        yield from read(out, read_roots(out), audible)
 
 
-def _from_recordings(out: OutputDir, roots: list[str], rejects: list[Reject]) -> Iterator[tuple[str, np.ndarray]]:
+def _from_recordings(out: OutputDir, roots: Sequence[str], rejects: list[Reject]) -> Iterator[tuple[str, np.ndarray]]:
     by_source: dict[str, list[Reject]] = {}
     for reject in rejects:
         by_source.setdefault(reject.source, []).append(reject)
@@ -72,7 +71,7 @@ def _from_recordings(out: OutputDir, roots: list[str], rejects: list[Reject]) ->
                     yield reject.key, np.concatenate(blocks)
 
 
-def _from_shards(out: OutputDir, inputs: list[str], rejects: list[Reject]) -> Iterator[tuple[str, np.ndarray]]:
+def _from_shards(out: OutputDir, inputs: Sequence[str], rejects: list[Reject]) -> Iterator[tuple[str, np.ndarray]]:
     keys = {reject.key for reject in rejects}
     for tar in spread(find_shards(inputs, out), unit_limit(out)):
         table = out.read_table(out.transcripts(tar.unit), ["key", "flac_offset", "flac_bytes"])

@@ -104,7 +104,8 @@ def survey(out: OutputDir, taxonomy: str, labels: Sequence[str]) -> Survey:
             result.scores.setdefault(sample.label, []).append(sample.score)
             result.margins.setdefault(sample.label, []).append(sample.margin)
             result.durations.append(sample.duration_s)
-            result.words[words_hash(sample.text)] += 1
+            if sample.text:
+                result.words[words_hash(sample.text)] += 1
             result.label_of[sample.key] = sample.label
         for kind, label, rank, limit in _kinds(shown, number):
             members = [sample for sample in samples if _belongs(sample, kind, label)]
@@ -172,7 +173,7 @@ def _sample(fields: dict[str, Any], flac: tuple[str, int, int]) -> Sample:
     return Sample(
         key=fields["key"],
         source=fields["source"],
-        text=fields["text"],
+        text=fields["text"] or "",  # null where it was written with --redact
         label=fields["label"],
         score=fields["score"],
         margin=fields["margin"],

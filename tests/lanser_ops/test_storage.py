@@ -107,7 +107,7 @@ def test_delete_takes_empty_folders_along_but_no_others(tmp_path: Path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "x").write_bytes(b"")
     (tmp_path / "a" / "keep").write_bytes(b"")
-    storage.delete_files([str(tmp_path / "a" / "b" / "x")])
+    storage.delete_files([str(tmp_path / "a" / "b" / "x")], str(tmp_path))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "keep"]
 
 
@@ -124,3 +124,9 @@ def test_a_job_writes_on_where_another_removes_the_temporary_folder(tmp_path: Pa
     monkeypatch.setattr(os, "makedirs", create_and_lose)
     storage.write_bytes(str(tmp_path), "x", b"whole")
     assert removed == [str(tmp_path / ".tmp")] and (tmp_path / "x").read_bytes() == b"whole"
+
+
+def test_delete_leaves_empty_folders_above_the_output(tmp_path: Path):
+    output = tmp_path / "mine" / "out"
+    storage.check_writable(str(output))
+    assert (tmp_path / "mine").is_dir() and not output.exists()
