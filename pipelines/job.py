@@ -31,7 +31,17 @@ from pipelines.beam_options import direct_workers, is_described_only, is_direct,
 from pipelines.checks import check_order, check_origin, check_places, check_voices
 from pipelines.job_spec import JobSpec
 from pipelines.options import RunOptions
-from pipelines.transforms import CountUnits, Label, RewriteShards, Score, ScoreSpeech, Transcribe, Unpack, WriteShards
+from pipelines.transforms import (
+    CountUnits,
+    ImportScores,
+    Label,
+    RewriteShards,
+    Score,
+    ScoreSpeech,
+    Transcribe,
+    Unpack,
+    WriteShards,
+)
 from schemas.specs import ScoreSet
 from schemas.units import UnitRun
 
@@ -130,7 +140,10 @@ def _add_stages(
     if job.speech and job.speech_name and not preparation.done.all("speech"):
         runs |= "ScoreSpeech" >> ScoreSpeech(worker, job.speech_name, job.speech, hints)
     if job.label and job.score:
-        runs |= "Score" >> Score(worker, job.nli_name, job.label, preparation.sets, null_unit, hints)
+        if job.labels_from:
+            runs |= "Score" >> ImportScores(worker, job.labels_from, job.label, preparation.sets)
+        else:
+            runs |= "Score" >> Score(worker, job.nli_name, job.label, preparation.sets, null_unit, hints)
         runs |= "Label" >> Label(worker, job.label, preparation.sets, null_unit)
     if job.label and job.shard and job.shards:
         runs |= "Shard" >> RewriteShards(worker, job.label, job.shard)
@@ -219,7 +232,7 @@ def _bundled_lines(job: JobSpec) -> Iterator[str]:
     advice = "small and bundled for a quick start; for production"
     if job.transcribe and job.asr_name == BUNDLED:
         yield f"ASR: {job.transcribe.asr_model.id}, {advice} --asr-model {PRODUCTION_ASR}"
-    if job.label and job.score and job.nli_name == BUNDLED:
+    if job.label and job.score and not job.labels_from and job.nli_name == BUNDLED:
         yield f"NLI: {job.label.nli_model.id}, {advice} --nli-model {PRODUCTION_NLI}"
 
 

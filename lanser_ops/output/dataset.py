@@ -13,7 +13,7 @@ from typing import Any
 from lanser_ops.common.errors import InputError
 from lanser_ops.output.directory import DATASET, OutputDir
 from schemas.records import SCHEMA_VERSION
-from schemas.specs import LabelSpec, ModelRef, PlanSpec, ShardSpec, TranscribeSpec, context_field
+from schemas.specs import LabelSpec, ModelRef, PlanSpec, ShardSpec, TranscribeSpec, context_field, source_field
 
 
 def read_dataset(out: OutputDir) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def label_section(spec: LabelSpec) -> dict[str, Any]:
         "prior_strength": spec.prior_strength,
         "neutral_threshold": spec.neutral_threshold,
         **context_field(spec.context),
+        **source_field(spec.label_source),
         "temperature": spec.temperature,
     }
 
