@@ -31,10 +31,11 @@ def build(input: Places, output: str | PathLike[str], taxonomy: str | PathLike[s
     Raises:
         InputError: an option, a file or a model that cannot be used, or an output made with other options.
 
-    >>> import lanser
-    >>> dataset = lanser.build("examples/audio/awb", "out", "ekman", num_shards=1, threads=1)
-    >>> dataset["taxonomies"]["ekman"]["accounts"]["utterances"]
-    5
+    Examples:
+        >>> import lanser
+        >>> dataset = lanser.build("examples/audio/awb", "out", "ekman", num_shards=1, threads=1)
+        >>> dataset["taxonomies"]["ekman"]["accounts"]["utterances"]
+        5
     """
     from pipelines import build as command
 
@@ -47,11 +48,12 @@ def relabel(shards: Places, output: str | PathLike[str], taxonomy: str | PathLik
     The arguments, the result and the errors are those of `build`; ``shards`` are output directories, folders of shards
     or the tars themselves.
 
-    >>> import lanser
-    >>> dataset = lanser.build("examples/audio/awb", "out", "ekman", num_shards=1, threads=1)
-    >>> dataset = lanser.relabel("out", "relabelled", "cremad6")
-    >>> sorted(dataset["taxonomies"])
-    ['cremad6']
+    Examples:
+        >>> import lanser
+        >>> dataset = lanser.build("examples/audio/awb", "out", "ekman", num_shards=1, threads=1)
+        >>> dataset = lanser.relabel("out", "relabelled", "cremad6")
+        >>> sorted(dataset["taxonomies"])
+        ['cremad6']
     """
     from pipelines import relabel as command
 

@@ -29,7 +29,7 @@ def predict(model: EmotionModel, recordings: Sequence[str | PathLike[str]], devi
     Raises:
         InputError: a name that stands for no audio, or audio that cannot be decoded.
 
-    Example:
+    Examples:
         >>> import lanser
         >>> model = lanser.load_model("runs/tuned")  # doctest: +SKIP
         >>> for prediction in lanser.predict(model, ["recordings/"]):  # doctest: +SKIP

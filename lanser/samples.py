@@ -37,13 +37,14 @@ def load_shards(directory: str | PathLike[str], taxonomy: str | None = None, spl
     Raises:
         InputError: no shards there, shards of several taxonomies, or audio that cannot be decoded.
 
-    >>> import lanser
-    >>> dataset = lanser.build("examples/audio/awb", "out", "ekman", num_shards=1, val_fraction=0, threads=1)
-    >>> sample = next(lanser.load_shards("out", "ekman"))
-    >>> sample.audio.dtype.name, sample.sample_rate
-    ('float32', 16000)
-    >>> sample.label == sample.fields["labels"][sample.label_index]
-    True
+    Examples:
+        >>> import lanser
+        >>> dataset = lanser.build("examples/audio/awb", "out", "ekman", num_shards=1, val_fraction=0, threads=1)
+        >>> sample = next(lanser.load_shards("out", "ekman"))
+        >>> sample.audio.dtype.name, sample.sample_rate
+        ('float32', 16000)
+        >>> sample.label == sample.fields["labels"][sample.label_index]
+        True
     """
     import io
 

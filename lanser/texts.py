@@ -34,9 +34,10 @@ def label_texts(texts: Sequence[str], taxonomy: str | PathLike[str] = "ekman", *
     Raises:
         InputError: a taxonomy, template or model that cannot be used.
 
-    >>> import lanser
-    >>> [result.label for result in lanser.label_texts(["I am so happy for you!", "Leave me alone, I hate you!"])]
-    ['joy', 'anger']
+    Examples:
+        >>> import lanser
+        >>> [result.label for result in lanser.label_texts(["I am so happy for you!", "Leave me alone, I hate you!"])]
+        ['joy', 'anger']
     """
     from lanser_ops.commands import try_texts
     from lanser_ops.common.label_scores import average, margins

@@ -101,7 +101,7 @@ class Score(beam.PTransform):
 @beam.typehints.with_input_types(UnitRun)
 @beam.typehints.with_output_types(UnitRun)
 class ImportScores(beam.PTransform):
-    """The scores of a file of labels at ``path``, on disk, in the place of `Score`; ``spec`` is of `file_label_spec`."""
+    """The scores of the file of labels at ``path``, on disk: `Score` without a model. ``spec``: `file_label_spec`."""
 
     def __init__(self, worker: Worker, path: str, spec: LabelSpec, sets: tuple[ScoreSet, ...]):
         super().__init__()

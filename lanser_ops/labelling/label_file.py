@@ -70,7 +70,7 @@ def add_labels_from_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         OPTION,
         metavar="FILE",
-        help="labels or scores from elsewhere (.csv .tsv .jsonl .parquet), by key or path, in the place of a labeller's",
+        help="labels or scores from elsewhere (.csv .tsv .jsonl .parquet) by key or path, in the place of a labeller's",
     )
 
 

@@ -114,7 +114,7 @@ def test_shard_takes_scores_by_key(labelled: Path, tmp_path: Path, no_models, la
             [["a.wav", "joy"], ["b.wav", "jou"]],
             "row 2: 'jou' is not a label of the taxonomy; did",
         ),
-        (["name", "label"], [["a.wav", "joy"]], "needs a column 'key' or 'path' (it has: label)"),
+        (["name", "label"], [["a.wav", "joy"]], "needs a column 'key' or 'path' (it has: name, label)"),
         (["path", "emotion"], [["a.wav", "joy"]], "needs a column 'label', or scores in columns named anger, disgust"),
         (["path", "joy"], [["a.wav", 0.5]], "has scores of joy but none of anger; add the column 'anger'"),
         (["path", "label"], [["a.wav", "joy"], ["a.wav", "anger"]], "row 2: names the same utterance as row 1"),
