@@ -135,7 +135,7 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, header: list, rows: l
     ("scores", "message"),
     [
         ([0.5, 1.5], "row 1: its score of upset is 1.5, which must be a number from 0 to 1"),
-        ([0.5, ""], "row 1: its score of upset is None, which must be a number from 0 to 1"),
+        ([0.5, ""], "has scores of calm but none of upset; add the column 'upset'"),
         ([0, 0], "row 1: no score is above 0"),
         ([0.2, 0.8], "row 1: its label is calm, but upset has the highest score"),
     ],
