@@ -36,7 +36,7 @@ def label_texts(texts: Sequence[str], taxonomy: str | PathLike[str] = "ekman", *
 
     Examples:
         >>> import lanser
-        >>> [result.label for result in lanser.label_texts(["I am so happy for you!", "Leave me alone, I hate you!"])]
+        >>> [result.label for result in lanser.label_texts(["I am so happy for you!", "I am so angry with you!"])]
         ['joy', 'anger']
     """
     from lanser_ops.commands import try_texts

@@ -1,8 +1,8 @@
 """The documents: their commands and code run as they stand, their links lead somewhere, their tables are true.
 
 A fenced block that cannot run here says why: ``skip="…"`` after its language. The blocks of a document run in order,
-in a folder of its own that has ``examples``. Each line of a ``text`` block is printed by the block before it; ``…`` in it
-stands for anything.
+in a folder of its own that has ``examples``. Each line of a ``text`` block is printed by the block before it; ``…`` in
+it stands for anything.
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ def test_commands_in_running_text_exist(document: str):
 
 
 def test_the_links_of_the_readme_lead_to_files():
-    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)", (REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)", text)
     assert len(links) > 20
     assert [link for link in links if not (REPOSITORY / link).exists()] == []
 
