@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests
 
-.PHONY: setup demo test test-avx2 lint results results-quick clean
+.PHONY: setup demo test test-avx2 lint results results-quick site clean
 
 setup: $(STAMP)
 
@@ -13,7 +13,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bundled,train,gcp,aws,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bundled,train,gcp,aws,docs,dev]"
 	touch $(STAMP)
 
 demo: $(STAMP)
@@ -42,6 +42,10 @@ results: $(STAMP)
 # A small part of the experiment, to see that everything works.
 results-quick: $(STAMP)
 	$(BIN)/python -m benchmarks.results --quick --speech "$(SPEECH)" --ravdess "$(RAVDESS)"
+
+# The documents as a site below out/site; a broken link is an error.
+site: $(STAMP)
+	$(BIN)/mkdocs build
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache out build *.egg-info

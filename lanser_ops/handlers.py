@@ -29,7 +29,7 @@ from schemas.units import StageCounts, UnitRun
 
 @dataclass(frozen=True)
 class Worker:
-    """Where and on what a stage runs; none of it changes an output (but see ``threads`` in the README)."""
+    """Where and on what a stage runs; none of it changes an output (but see Workers in docs/usage.md)."""
 
     out: OutputDir
     roots: tuple[str, ...]

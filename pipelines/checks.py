@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lanser_ops import storage
 from lanser_ops.common.errors import InputError
+from lanser_ops.labelling.label_file import OPTION
 from lanser_ops.output import resume
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.shards.relabel import ShardSource
@@ -14,7 +15,8 @@ from pipelines.job_spec import JobSpec
 def check_places(job: JobSpec, out: OutputDir) -> None:
     """Raise InputError for a folder of this machine, which Dataflow's workers cannot see."""
     inputs = job.inputs.names if job.inputs else []
-    given = [("--input", inputs), ("--shards", job.shards), ("--output", [out.root])]
+    files = [job.labels_from] if job.labels_from else []
+    given = [("--input", inputs), ("--shards", job.shards), (OPTION, files), ("--output", [out.root])]
     for option, place in ((option, place) for option, places in given for place in places):
         if not storage.is_remote(place):
             raise InputError(f"{option} {place}: Dataflow's workers cannot see this machine's folders; give gs://…")

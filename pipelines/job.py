@@ -168,7 +168,10 @@ def _add_stages(
     if job.speech and job.speech_name and not preparation.done.all("speech"):
         runs |= "ScoreSpeech" >> transforms.ScoreSpeech(worker, job.speech_name, job.speech, hints)
     if job.label and job.score:
-        runs |= "Score" >> transforms.Score(worker, job.nli_name, job.label, preparation.sets, null_unit, hints)
+        if job.labels_from:
+            runs |= "Score" >> transforms.ImportScores(worker, job.labels_from, job.label, preparation.sets)
+        else:
+            runs |= "Score" >> transforms.Score(worker, job.nli_name, job.label, preparation.sets, null_unit, hints)
         runs |= "Label" >> transforms.Label(worker, job.label, preparation.sets, null_unit)
     if job.label and job.shard and job.shards:
         runs |= "Shard" >> transforms.RewriteShards(worker, job.label, job.shard)
@@ -263,7 +266,7 @@ def _bundled_lines(job: JobSpec) -> Iterator[str]:
     advice = "small and bundled for a quick start; for production"
     if job.transcribe and job.asr_name == BUNDLED:
         yield f"ASR: {job.transcribe.asr_model.id}, {advice} --asr-model {PRODUCTION_ASR}"
-    if job.label and job.score and job.nli_name == BUNDLED:
+    if job.label and job.score and not job.labels_from and job.nli_name == BUNDLED:
         yield f"NLI: {job.label.nli_model.id}, {advice} --nli-model {PRODUCTION_NLI}"
 
 

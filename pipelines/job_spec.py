@@ -22,7 +22,8 @@ class JobSpec:
 
     ``shard`` needs ``label``, for what the samples say of their labels; ``score`` says whether the labels are written
     in this run. ``shards`` names the shards that transcripts and audio come from. ``asr_name``, ``nli_name`` and
-    ``speech_name`` are what --asr-model, --nli-model and --speech-model gave, which workers resolve themselves.
+    ``speech_name`` are what --asr-model, --nli-model and --speech-model gave, which workers resolve themselves;
+    ``labels_from`` is the file whose scores take the place of a labeller's.
     """
 
     inputs: Inputs | None = None
@@ -31,6 +32,7 @@ class JobSpec:
     asr_name: str = BUNDLED
     label: LabelSpec | None = None
     nli_name: str = BUNDLED
+    labels_from: str | None = None
     score: bool = False
     shard: ShardSpec | None = None
     speech_name: str | None = None

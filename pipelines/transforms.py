@@ -21,6 +21,7 @@ from lanser_ops.beam_metrics import record
 from lanser_ops.common.label_scores import mean_log_scores
 from lanser_ops.handlers import ScoreHandler, SpeechHandler, TranscribeHandler, Worker
 from lanser_ops.labelling.label import corpus_sums, label_unit, null_sums
+from lanser_ops.labelling.label_file import import_scores
 from lanser_ops.output.files import new_records
 from lanser_ops.output.statistics import UnitCounts, count_unit
 from lanser_ops.shards import relabel, select
@@ -96,6 +97,19 @@ class Score(beam.PTransform):
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
         return units | RunInference(self._handler, model_identifier="nli").with_resource_hints(**self._hints)
+
+
+@beam.typehints.with_input_types(UnitRun)
+@beam.typehints.with_output_types(UnitRun)
+class ImportScores(beam.PTransform):
+    """The scores of the file of labels at ``path``, on disk: `Score` without a model. ``spec``: `file_label_spec`."""
+
+    def __init__(self, worker: Worker, path: str, spec: LabelSpec, sets: tuple[ScoreSet, ...]):
+        super().__init__()
+        self._worker, self._path, self._spec, self._sets = worker, path, spec, sets
+
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
+        return units | beam.Map(_import_scores, worker=self._worker, path=self._path, spec=self._spec, sets=self._sets)
 
 
 @beam.typehints.with_input_types(UnitRun)
@@ -231,6 +245,12 @@ def _tar(run: UnitRun) -> ShardTar:
 def _unpack(run: UnitRun, worker: Worker) -> UnitRun:
     start = time.monotonic()
     return record(run, "unpack", start, relabel.unpack_unit(worker.out, _tar(run)))
+
+
+def _import_scores(run: UnitRun, worker: Worker, path: str, spec: LabelSpec, sets: tuple[ScoreSet, ...]) -> UnitRun:
+    start = time.monotonic()
+    import_scores(worker.out, run.unit, worker.roots, path, spec, sets)
+    return record(run, "score", start, StageCounts())
 
 
 def _label(

@@ -46,6 +46,7 @@ REASONS = {
     "subtitle_phrase": "flagged: a phrase that recognisers invent on non-speech",
     "transcript_truncated": "flagged: the recogniser reached its token limit before the end of the utterance",
     "premise_truncated": "flagged: the transcript is longer than the labeller reads",
+    "no_label": "the file of --labels-from has no label for it",
     "low_score": "the best label's score is under --min-score",
     "low_margin": "the best label's lead is under --min-margin",
     "disagreement": "the text and the voice favour different labels, and --agree was given",

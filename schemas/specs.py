@@ -78,6 +78,11 @@ class ScoringKey:
         return {"nli_sha256": self.nli_sha256, "against": self.against} | context_field(self.context)
 
 
+def source_field(label_source: str | None) -> dict[str, str]:
+    """``label_source`` as outputs hold it: absent where a labeller gave the labels."""
+    return {"label_source": label_source} if label_source else {}
+
+
 def context_field(context: int) -> dict[str, int]:
     """``context`` as outputs hold it: absent where there is none."""
     return {"context": context} if context else {}
@@ -91,7 +96,8 @@ class LabelSpec:
     and ``prior_strength`` the share of it that is subtracted, from 0 (with ``prior`` none) to 1.
     ``neutral_threshold`` counts where a label is the absence of the others, and ``temperature`` changes score and
     margin, never the label: see `label_scores.corrected`. ``context`` is the number of previous utterances that stand
-    before the transcript in the premise: see `labelling.context`.
+    before the transcript in the premise: see `labelling.context`. ``label_source`` is the name of the file that the
+    labels come from (--labels-from), None where a labeller gives them.
     """
 
     taxonomy: Taxonomy
@@ -103,6 +109,7 @@ class LabelSpec:
     neutral_threshold: float = 0.0
     temperature: float = 1.0
     context: int = 0
+    label_source: str | None = None
 
     @property
     def key(self) -> ScoringKey:

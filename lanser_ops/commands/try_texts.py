@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from importlib import resources
 
@@ -16,7 +17,7 @@ from lanser_ops.common.label_scores import average, margins
 from lanser_ops.common.parser import Parser
 from lanser_ops.labelling.context import previous_texts
 from lanser_ops.labelling.options import add_device_options, add_label_options, label_spec
-from lanser_ops.labelling.texts import score_texts
+from lanser_ops.labelling.texts import TextScores, score_texts
 from schemas.specs import NO_PRIOR, LabelSpec
 
 # Where the output is not a terminal: wide enough for a label, its scores and a few templates.
@@ -41,10 +42,7 @@ def run(argv: Sequence[str]) -> None:
     texts = [text.strip() for text in [*args.texts, *_lines(args.file)] if text.strip()]
     if not texts:
         raise InputError("no text to label; give some, in quotes, or --file with one per line")
-    spec = label_spec(args)
-    # In the order in which they are given, the texts are a dialogue.
-    previous = previous_texts(texts, [None] * len(texts), range(len(texts)), spec.context)
-    text_scores = score_texts(texts, args.nli_model, spec, args.device, args.threads, previous, reference_sentences())
+    spec, text_scores = score(args, texts)
     ranked = text_scores.ranked(spec)
     console = Console()
     console = console if console.is_terminal else Console(width=PLAIN_WIDTH)
@@ -52,6 +50,15 @@ def run(argv: Sequence[str]) -> None:
         console.print(_table(text, spec, text_scores.by_template[:, row], ranked[row]))
         if text_scores.truncated[row]:
             console.print("  longer than the model reads: its end was ignored")
+
+
+def score(args: argparse.Namespace, texts: Sequence[str]) -> tuple[LabelSpec, TextScores]:
+    """What the options in ``args`` decide, and the scores of ``texts``. Raises InputError, as `label_spec` does."""
+    spec = label_spec(args)
+    # In the order in which they are given, the texts are a dialogue.
+    previous = previous_texts(texts, [None] * len(texts), range(len(texts)), spec.context)
+    text_scores = score_texts(texts, args.nli_model, spec, args.device, args.threads, previous, reference_sentences())
+    return spec, text_scores
 
 
 def reference_sentences() -> list[str]:

@@ -35,13 +35,13 @@ COLUMNS = pa.schema(
 
 
 # The readers do not use Arrow's own threads; see `storage.read_table` for the reason.
-def _read_csv(stream: BinaryIO, delimiter: str = ",") -> pa.Table:
+def _read_csv(stream: BinaryIO, schema: pa.Schema, delimiter: str = ",") -> pa.Table:
     return pa.csv.read_csv(
         stream,
         read_options=pa.csv.ReadOptions(use_threads=False),
         parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
-            column_types=COLUMNS,
+            column_types=schema,
             null_values=["", "NaN", "nan"],
             strings_can_be_null=True,
             quoted_strings_can_be_null=True,
@@ -49,25 +49,25 @@ def _read_csv(stream: BinaryIO, delimiter: str = ",") -> pa.Table:
     )
 
 
-def _read_tsv(stream: BinaryIO) -> pa.Table:
-    return _read_csv(stream, delimiter="\t")
+def _read_tsv(stream: BinaryIO, schema: pa.Schema) -> pa.Table:
+    return _read_csv(stream, schema, delimiter="\t")
 
 
-def _read_jsonl(stream: BinaryIO) -> pa.Table:
+def _read_jsonl(stream: BinaryIO, schema: pa.Schema) -> pa.Table:
     return pa.json.read_json(
         stream,
         read_options=pa.json.ReadOptions(use_threads=False),
-        parse_options=pa.json.ParseOptions(explicit_schema=COLUMNS, unexpected_field_behavior="ignore"),
+        parse_options=pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
     )
 
 
-def _read_parquet(stream: BinaryIO) -> pa.Table:
+def _read_parquet(stream: BinaryIO, schema: pa.Schema) -> pa.Table:
     file = pq.ParquetFile(stream)
-    columns = [name for name in COLUMNS.names if name in file.schema_arrow.names]
+    columns = [name for name in schema.names if name in file.schema_arrow.names]
     return file.read(columns=columns, use_threads=False)
 
 
-READERS: dict[str, Callable[[BinaryIO], pa.Table]] = {
+READERS: dict[str, Callable[[BinaryIO, pa.Schema], pa.Table]] = {
     "csv": _read_csv,
     "tsv": _read_tsv,
     "jsonl": _read_jsonl,
@@ -84,23 +84,13 @@ def read_manifest(path: str) -> pa.Table:
     extension = posixpath.splitext(path)[1].lower().lstrip(".")
     try:
         with storage.open_read(path) as stream:
-            table = READERS[extension](stream)
-        # The JSONL reader adds every column of its schema, so a column without any value counts as absent.
-        present = [name for name in table.column_names if table.column(name).null_count < len(table)]
-        if not len(table):
-            raise InputError(f"--input {path}: the manifest has no rows")
-        if "path" not in present:
-            raise InputError(f"--input {path}: a manifest needs a column 'path' (it has: {', '.join(present)})")
-        columns = [
-            pc.cast(table.column(field.name), field.type) if field.name in present else pa.nulls(len(table), field.type)
-            for field in COLUMNS
-        ]
-    except InputError:
-        raise
-    except (pa.ArrowException, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"--input {path}: not a readable {extension} manifest: {reason}") from None
-    table = pa.table(columns, schema=COLUMNS)
+            table, present = read_columns(stream, extension, COLUMNS, f"--input {path}")
+    except OSError as error:
+        raise InputError(
+            f"--input {path}: not a readable {extension} manifest: {' '.join(str(error).split())}"
+        ) from None
+    if "path" not in present:
+        raise InputError(f"--input {path}: a manifest needs a column 'path' (it has: {', '.join(present)})")
     for name in ("start_s", "end_s"):
         index, column = COLUMNS.names.index(name), table.column(name)
         table = table.set_column(index, COLUMNS.field(name), pc.if_else(pc.is_nan(column), None, column))
@@ -108,6 +98,29 @@ def read_manifest(path: str) -> pa.Table:
     if missing >= 0:
         raise InputError(f"--input {path}: row {missing + 1} has no path")
     return _with_turns(table, path)
+
+
+def read_columns(stream: BinaryIO, extension: str, schema: pa.Schema, where: str) -> tuple[pa.Table, list[str]]:
+    """A manifest as a table of ``schema``, absent columns being null, and the names of the columns that have values.
+
+    ``extension`` is a key of READERS. Raises InputError, which ``where`` begins, if it cannot be read or has no rows.
+    """
+    try:
+        table = READERS[extension](stream, schema)
+        # The JSONL reader adds every column of its schema, so a column without any value counts as absent.
+        present = [name for name in table.column_names if table.column(name).null_count < len(table)]
+        if not len(table):
+            raise InputError(f"{where}: the manifest has no rows")
+        columns = [
+            pc.cast(table.column(field.name), field.type) if field.name in present else pa.nulls(len(table), field.type)
+            for field in schema
+        ]
+    except InputError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{where}: not a readable {extension} manifest: {reason}") from None
+    return pa.table(columns, schema=schema), present
 
 
 def _with_turns(table: pa.Table, path: str) -> pa.Table:

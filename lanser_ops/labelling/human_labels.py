@@ -89,7 +89,7 @@ def read_human_labels(path: str, labels: Sequence[str]) -> tuple[list[HumanLabel
                 continue
             key = _key(row, where)
             if fold(name) not in indices:
-                raise InputError(f"{where}: {name!r} is not a label of the taxonomy; {_advice(name, labels)}")
+                raise InputError(f"{where}: {name!r} is not a label of the taxonomy; {label_advice(name, labels)}")
             if key in human_labels:
                 raise InputError(f"{where}: has the key {key} of row {human_labels[key].row}; remove one of them")
             human_labels[key] = HumanLabel(number, key, indices[fold(name)], _weight(row["weight"], where))
@@ -116,7 +116,8 @@ def _weight(text: str | None, where: str) -> float:
     return weight
 
 
-def _advice(name: str, labels: Sequence[str]) -> str:
+def label_advice(name: str, labels: Sequence[str]) -> str:
+    """What to say of ``name``, which is none of ``labels``: the closest of them, or all."""
     by_folded = {fold(label): label for label in labels}
     close = get_close_matches(fold(name), by_folded, n=1)
     return f"did you mean {by_folded[close[0]]!r}?" if close else f"the labels are {', '.join(labels)}"

@@ -17,8 +17,9 @@ from schemas.records import Transcript, WeakLabel
 from schemas.specs import LabelSpec
 from schemas.taxonomy import Taxonomy
 
-# The flag of a transcript that is longer than the labeller reads; the only flag that labelling sets.
-TRUNCATED = "premise_truncated"
+# The flags that labelling sets: of a transcript that is longer than the labeller reads, and of one without any score
+# above 0, which only a file of labels leaves.
+TRUNCATED, NO_LABEL = "premise_truncated", "no_label"
 
 
 def sentences(taxonomy: Taxonomy, templates: Sequence[str]) -> list[list[str]]:
@@ -88,8 +89,12 @@ def label_utterances(
             entailment=entailment[row].tolist(),
             template_labels=[int(labels[row]) for labels in template_labels],
             template_entailment=templates[:, row].tolist(),
-            flags=(TRUNCATED,) if truncated[row] else (),
+            flags=_flags(bool(truncated[row]), has_label=spec.label_source is None or bool(entailment[row].any())),
             hypothesis_scores=hypothesis_scores[:, row].tolist(),
         )
         for row, (transcript, index) in enumerate(zip(transcripts, best, strict=True))
     ]
+
+
+def _flags(is_truncated: bool, has_label: bool) -> tuple[str, ...]:
+    return (*((TRUNCATED,) if is_truncated else ()), *(() if has_label else (NO_LABEL,)))

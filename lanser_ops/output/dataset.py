@@ -15,7 +15,7 @@ from lanser_ops import storage
 from lanser_ops.common.errors import InputError
 from lanser_ops.output.directory import DATASET, ROOTS, OutputDir
 from schemas.records import SCHEMA_VERSION
-from schemas.specs import LabelSpec, ModelRef, PlanSpec, ShardSpec, TranscribeSpec, context_field
+from schemas.specs import LabelSpec, ModelRef, PlanSpec, ShardSpec, TranscribeSpec, context_field, source_field
 from schemas.taxonomy import Label, Taxonomy
 
 
@@ -95,6 +95,7 @@ def label_section(spec: LabelSpec) -> dict[str, Any]:
         "prior_strength": spec.prior_strength,
         "neutral_threshold": spec.neutral_threshold,
         **context_field(spec.context),
+        **source_field(spec.label_source),
         "temperature": spec.temperature,
     }
 

@@ -21,6 +21,7 @@ from lanser_ops.audio.decode import encode_flac
 from lanser_ops.audio.recordings import Lost, read_utterances
 from lanser_ops.corpus.plan import read_unit
 from lanser_ops.labelling.context import CONTEXT_TEXTS, with_context
+from lanser_ops.labelling.weak_labels import NO_LABEL
 from lanser_ops.output import attempts
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.output.files import remember
@@ -28,8 +29,17 @@ from lanser_ops.output.rejects import count_reasons, shard_stage, write_shard_re
 from lanser_ops.speech_labelling.classes import voice_label
 from lanser_ops.speech_labelling.score import with_scores
 from lanser_ops.tar import Buffer
-from schemas.records import OPTIONAL_COLUMNS, SPEECH_SCHEMA, Reject, SourceRow, Transcript, from_table, make_reject
-from schemas.specs import LabelSpec, ShardSpec
+from schemas.records import (
+    OPTIONAL_COLUMNS,
+    REASONS,
+    SPEECH_SCHEMA,
+    Reject,
+    SourceRow,
+    Transcript,
+    from_table,
+    make_reject,
+)
+from schemas.specs import LabelSpec, ShardSpec, source_field
 from schemas.taxonomy import Taxonomy
 from schemas.units import FileRecord, StageCounts, Unit
 
@@ -170,6 +180,7 @@ def fields_of_all(spec: LabelSpec) -> dict[str, Any]:
         "prior_strength": spec.prior_strength,
         "neutral_threshold": spec.neutral_threshold,
         "temperature": spec.temperature,
+        **source_field(spec.label_source),
     }
 
 
@@ -218,6 +229,8 @@ def shortest(value: float) -> float:
 
 def drop_reason(row: Mapping[str, Any], spec: ShardSpec, taxonomy: Taxonomy) -> tuple[str, str] | None:
     """(reason, detail) if the utterance is left out of the shards, else None."""
+    if NO_LABEL in row["flags"]:
+        return NO_LABEL, REASONS[NO_LABEL]
     if row["flags"] and not spec.keep_flagged:
         return row["flags"][0], f"flags {', '.join(row['flags'])}; --keep-flagged keeps such utterances"
     if row["score"] < spec.min_score:

@@ -44,6 +44,7 @@ VALUES = {
     "context": ("2", "17"),
     "temperature": ("1.5", "-1"),
     "calibration": ("gs://corpus/calibration.yaml", "calibration.yaml"),
+    "labels-from": ("gs://corpus/labels.csv", "labels.csv"),
     "min-score": ("0.7", "1.7"),
     "min-margin": ("1", "2"),
     "keep-flagged": ("false", "no"),

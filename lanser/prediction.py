@@ -1,0 +1,57 @@
+"""What a trained model says of recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.model import EmotionModel
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable label of the recording ``path``, and the probability of every label."""
+
+    path: Path
+    label: str
+    probabilities: dict[str, float]
+
+
+def predict(model: EmotionModel, recordings: Sequence[str | PathLike[str]], device: str = "auto") -> list[Prediction]:
+    """What ``model``, of `load_model`, says of ``recordings``: files, folders, globs or manifests.
+
+    ``device`` is ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        InputError: a name that stands for no audio, or audio that cannot be decoded.
+
+    Examples:
+        >>> import lanser
+        >>> model = lanser.load_model("runs/tuned")  # doctest: +SKIP
+        >>> for prediction in lanser.predict(model, ["recordings/"]):  # doctest: +SKIP
+        ...     print(prediction.path, prediction.label)
+    """
+    import torch
+
+    from lanser_ops.audio.decode import AudioError, read_all
+    from lanser_ops.common.device import resolve_device
+    from lanser_ops.common.errors import InputError
+    from training.classifier import probabilities
+    from training.predictions import predict_label
+    from training.recordings import find_recordings
+
+    place = torch.device(resolve_device(device))
+    predictions = []
+    for path in find_recordings([str(name) for name in recordings]):
+        try:
+            with path.open("rb") as stream:
+                wave = read_all(stream)
+        except (AudioError, OSError) as error:
+            raise InputError(f"{path}: cannot be decoded ({error})") from None
+        label, by_label = predict_label(probabilities(model, [wave], place)[0].tolist(), model.spec.labels)
+        predictions.append(Prediction(path, label, by_label))
+    return predictions
