@@ -121,7 +121,7 @@ def test_a_speech_model_can_be_added_to_an_output(
     options = ("--output", output, "--taxonomy", "ekman", "--speech-model", model, "--threads", 1)
     refused = lanser("shard", *options)
     assert refused.returncode == 2 and "speech_model was null, is now voice (sha256 " in refused.stderr
-    done = lanser("shard", *options, "--overwrite")
+    done = lanser("shard", *options, "--overwrite", "--verify")
     assert done.returncode == 0, done.stderr
     assert digests(output) == digests(scored)
 
@@ -200,9 +200,7 @@ def test_an_utterance_whose_audio_is_gone_has_no_scores(
     corpus = Path(shutil.copytree(small_corpus, tmp_path / "corpus"))
     output = tmp_path / "out"
     shutil.copytree(built, output)
-    content = json.loads((output / "dataset.json").read_text())
-    content["plan"] |= {"inputs": [str(corpus)], "roots": [str(corpus)]}
-    (output / "dataset.json").write_text(json.dumps(content))
+    (output / ".private" / "roots.json").write_text(json.dumps([str(corpus)]))
     (corpus / "slt" / "best_day.wav").unlink()
     voice = ("--taxonomy", "ekman", "--speech-model", model, "--overwrite")
     done = lanser("shard", "--output", output, *voice)

@@ -190,7 +190,7 @@ BAD = [
         "/tmp/evil\ufffdname.cls",
         "its name is not a key of 16 hex digits and .cls, .flac or .json",
     ),
-    (json_with(text=None), "{key}.json", "its 'text' is 'None'"),
+    (json_with(text=None), "{key}.json", "was written with --redact and holds no transcripts"),
     (json_with(text=" "), "{key}.json", "its 'text' is ' '"),
     (json_with(end_s="1"), "{key}.json", "its 'end_s' is '1'"),
     (json_with(flags=["a", 1]), "{key}.json", "its 'flags' is "),
