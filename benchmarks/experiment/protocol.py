@@ -109,7 +109,7 @@ WEAK = VARIANTS[3]
 NONE = Arm("none")
 SHUFFLED = Arm("shuffled labels", WEAK.taxonomy, (*WEAK.options, "--shuffle-labels"))
 # At this rate weights stay what they were: the band, the level and the layers of the other arms, untrained.
-UNTRAINED = Arm("untrained", EKMAN, ("--epochs", "1", "--lr", "1e-12"))
+UNTRAINED = Arm("untrained", WEAK.taxonomy, (*WEAK.options, "--epochs", "1", "--lr", "1e-12"))
 PROSODY = Arm("prosody", EKMAN, ("--objective", "prosody"))
 MASKED = Arm("masked input", EKMAN, ("--objective", "masked"))
 BASELINES = (NONE, UNTRAINED, SHUFFLED, PROSODY, MASKED)
