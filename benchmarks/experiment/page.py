@@ -67,14 +67,15 @@ def shipped_table(places: Places) -> str:
 
 
 def arm_table(network: Network, arms: Sequence[Arm], seeds: Sequence[int], places: Places) -> str:
-    """UA of every arm at every share, with its interval and the number of seeds."""
+    """UA at every share, with its interval, of the arms that were run, over the seeds that all of these have."""
+    by_arm = {arm: predictions_of(network, arm, seeds, places) for arm in arms}
+    by_arm = {arm: by_seed for arm, by_seed in by_arm.items() if by_seed}
+    common = [seed for seed in seeds if all(seed in by_seed for by_seed in by_arm.values())]
     rows = []
-    for arm in arms:
-        by_seed = predictions_of(network, arm, seeds, places)
-        if by_seed:
-            figures = ua_by_share(by_seed)
-            name = "weak" if arm == WEAK else arm.name
-            rows.append([name, *(percent(figures[share]) for share in SHARES), str(len(by_seed))])
+    for arm, by_seed in by_arm.items() if common else ():
+        figures = ua_by_share({seed: by_seed[seed] for seed in common})
+        cells = (percent(figures[share]) for share in SHARES)
+        rows.append(["weak" if arm == WEAK else arm.name, *cells, str(len(common))])
     return table(["arm", *(f"{share:.0%}" for share in SHARES), "seeds"], rows)
 
 
