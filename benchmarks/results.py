@@ -5,8 +5,8 @@
 Builds weak-label shards of the unlabelled SPEECH, pre-trains every arm on them, fine-tunes each on shares of RAVDESS'
 labels in EmoBox's folds, and writes tables and plots into the marked blocks of a document. Every step is a `lanser`
 command with its own output, and finished ones are skipped, so the experiment can be interrupted and continued at any
-time; tables are made of what there is. benchmarks/experiment/protocol.py has all settings. `--quick` runs two seeds of
-three arms on 300 clips of the speech, to see that everything works.
+time; tables are made of what there is. benchmarks/experiment/protocol.py has all settings. `--quick` runs a seed of
+three arms on 200 clips of the speech, to see that everything works.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.experiment.arms import (
     write_training_speakers,
     zero_shot_job,
 )
-from benchmarks.experiment.jobs import run_all
+from benchmarks.experiment.jobs import is_done, run_all
 from benchmarks.experiment.page import (
     arm_table,
     choice_table,
@@ -43,8 +43,8 @@ def parse_arguments() -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--speech", type=Path, help="folder of unlabelled speech")
     source.add_argument(
-        "--shards", nargs="+", type=Path, metavar="DIR",
-        help=f"instead of --speech, finished shards of it: for {EKMAN}, then for {GOEMOTIONS}",
+        "--shards", nargs=2, type=Path, metavar=(EKMAN.upper(), GOEMOTIONS.upper()),
+        help="instead of --speech, finished shards of it for both taxonomies",
     )  # fmt: skip
     parser.add_argument("--ravdess", required=True, type=Path, help="RAVDESS' folder")
     parser.add_argument("--work", type=Path, help="folder for everything that is written; default: out/results[-quick]")
@@ -69,8 +69,8 @@ def main() -> None:
     if not args.tables_only:
         if args.speech:
             run_all(shard_jobs(args.speech, profile.clips, work, taxonomies))
-        run_all([shipped_job(places)])
         if profile.choose:
+            run_all([shipped_job(places)])
             write_training_speakers(places)
             run_all([job for jobs in choice_jobs(FROZEN, places).values() for job in jobs])
         for network in networks:
@@ -78,7 +78,6 @@ def main() -> None:
         run_all([zero_shot_job(FROZEN, arm, seed, places) for seed in seeds for arm in (WEAK, SHUFFLED)])
     rows = [row for network in networks for row in differences(network, profile.baselines, profile.seeds, places)]
     blocks = {
-        "shipped": shipped_table(places),
         "differences": difference_table(rows),
         "zero-shot": zero_shot_table(FROZEN, profile.seeds, places),
         "commands": command_table(networks, profile, places),
@@ -88,7 +87,9 @@ def main() -> None:
             if network in networks
         },
     }
-    if profile.choose:
+    if is_done([shipped_job(places)]):
+        blocks["shipped"] = shipped_table(places)
+    if profile.choose and is_done([job for jobs in choice_jobs(FROZEN, places).values() for job in jobs]):
         blocks["choice"] = choice_table(places)
     print("\n\n".join(blocks.values()))
     if args.write:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.experiment.arms import Places, finetune_jobs, zero_shot_job
-from benchmarks.experiment.jobs import Job
+from benchmarks.experiment.jobs import Job, is_done
 from benchmarks.experiment.protocol import SHARES, Arm, Network
 from schemas.metrics import confusion
 from training.predictions import Prediction, read_predictions
@@ -31,7 +31,7 @@ def predictions_of(network: Network, arm: Arm, seeds: Sequence[int], places: Pla
     by_seed = {}
     for seed in seeds:
         jobs = finetune_jobs(network, arm, seed, places, SHARES)
-        if all(job.seconds() is not None for job in jobs):
+        if is_done(jobs):
             by_seed[seed] = [row for job in jobs for row in read_predictions(job.output)]
     return by_seed
 

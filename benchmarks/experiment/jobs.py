@@ -50,6 +50,11 @@ class Job:
         (self.output / RECORD).write_text(json.dumps(record) + "\n")
 
 
+def is_done(jobs: Sequence[Job]) -> bool:
+    """Whether all of ``jobs`` have run to their end."""
+    return all(job.seconds() is not None for job in jobs)
+
+
 def run_all(jobs: Sequence[Job]) -> None:
     """Run those of ``jobs`` that are not done, in order."""
     waiting = [job for job in jobs if job.seconds() is None]

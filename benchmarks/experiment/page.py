@@ -25,6 +25,7 @@ from benchmarks.experiment.figures import (
     ua_by_share,
     zero_shot_predictions,
 )
+from benchmarks.experiment.jobs import Job
 from benchmarks.experiment.protocol import FROZEN, NONE, SHARES, SHUFFLED, WEAK, Arm, Network, Profile
 from training.compare import percent
 from training.confusion import draw_confusion
@@ -50,12 +51,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def choice_table(places: Places) -> str:
-    """UA of every variant of the weak labels within the training speakers of the first fold."""
+    """UA of every variant of the weak labels within the training speakers of the first fold, the weak arm in bold."""
     rows = []
     for name, (_, job) in choice_jobs(FROZEN, places).items():
-        if job.seconds() is not None:
-            chosen = f"**{name}**" if name == WEAK.name else name
-            rows.append([chosen, percent(intervals(read_predictions(job.output))["ua"])])
+        ua = percent(intervals(read_predictions(job.output))["ua"])
+        rows.append([f"**{name}**" if name == WEAK.name else name, ua])
     return table(["weak labels", f"UA, {len(CHOICE_SEEDS)} draws of the labels"], rows)
 
 
@@ -67,13 +67,15 @@ def shipped_table(places: Places) -> str:
 
 
 def arm_table(network: Network, arms: Sequence[Arm], seeds: Sequence[int], places: Places) -> str:
-    """UA of every arm at every share, with its interval and the number of seeds."""
+    """UA at every share, with its interval, of the arms that were run, over the seeds that all of these have."""
+    by_arm = {arm: predictions_of(network, arm, seeds, places) for arm in arms}
+    by_arm = {arm: by_seed for arm, by_seed in by_arm.items() if by_seed}
+    common = [seed for seed in seeds if all(seed in by_seed for by_seed in by_arm.values())]
     rows = []
-    for arm in arms:
-        by_seed = predictions_of(network, arm, seeds, places)
-        if by_seed:
-            figures = ua_by_share(by_seed)
-            rows.append([arm.name, *(percent(figures[share]) for share in SHARES), str(len(by_seed))])
+    for arm, by_seed in by_arm.items() if common else ():
+        figures = ua_by_share({seed: by_seed[seed] for seed in common})
+        cells = (percent(figures[share]) for share in SHARES)
+        rows.append(["weak" if arm == WEAK else arm.name, *cells, str(len(common))])
     return table(["arm", *(f"{share:.0%}" for share in SHARES), "seeds"], rows)
 
 
@@ -104,21 +106,21 @@ def zero_shot_table(network: Network, seeds: Sequence[int], places: Places) -> s
     weak, shuffled = (zero_shot_predictions(network, arm, seeds, places) for arm in (WEAK, SHUFFLED))
     rows = [
         [
-            f"{len(row.seeds)} seeds",
+            str(len(row.seeds)),
             percent(row.arm["ua"]),
             percent(row.baseline["ua"]),
             percent(row.difference["ua"], "+"),
         ]
         for row in paired(weak, shuffled)
     ]
-    return table(["", "weak", "shuffled", "difference"], rows)
+    return table(["seeds", "weak", "shuffled", "difference"], rows)
 
 
 def command_table(networks: Sequence[Network], profile: Profile, places: Places) -> str:
     """The CPU time of every part, and an example of its commands."""
-    parts = {"the shipped frozen encoder": [shipped_job(places)]}
+    parts: dict[str, list[Job]] = {}
     if profile.choose:
-        parts["choice of the weak labels"] = [job for jobs in choice_jobs(FROZEN, places).values() for job in jobs]
+        parts["the encoder as it is shipped"] = [shipped_job(places)]
     for network in networks:
         jobs = arm_jobs(network, (*profile.baselines, WEAK), profile.seeds, places)
         for command in ("pretrain", "finetune"):
@@ -128,7 +130,7 @@ def command_table(networks: Sequence[Network], profile: Profile, places: Places)
     for name, jobs in parts.items():
         done = [job for job in jobs if job.seconds() is not None]
         if done:
-            lines += [f"{name}: {len(done)} commands, {cpu_minutes(done):.1f} min of CPU time, the last one", ""]
+            lines += [f"{name}: {len(done)} commands, {cpu_minutes(done):.1f} min of CPU time, such as", ""]
             lines += [f"    {anonymous(done[-1].command, places)}", ""]
     processor = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     lines.append(f"{len(processor)} cores ({processor[0]}), Python {platform.python_version()}, no GPU.")
