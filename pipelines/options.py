@@ -19,10 +19,10 @@ from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
 from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
-from lanser_ops.labelling.options import calibrated, read_calibration
+from lanser_ops.labelling.options import calibrated, label_spec, read_calibration
 from lanser_ops.speech_labelling.classes import check_classes
 from pipelines.beam_flags import check_flags
-from schemas.specs import CutSpec, PlanSpec, ShardSpec, SpeechSpec, TranscribeSpec
+from schemas.specs import CutSpec, LabelSpec, PlanSpec, ShardSpec, SpeechSpec, TranscribeSpec
 from schemas.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -180,6 +180,23 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds; longer recordings are cut at pauses; default: over 30 s, into at most 20 s",
     )
+
+
+def add_labels_from_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument_group("labels from elsewhere").add_argument(
+        "--labels-from",
+        metavar="FILE",
+        help="labels or scores (.csv .tsv .jsonl .parquet) by key or path, in the place of a labeller's; default: none",
+    )
+
+
+def shard_label_spec(args: argparse.Namespace) -> LabelSpec:
+    """The label stage of a command that takes --labels-from. Raises InputError as `label_spec` does."""
+    if args.labels_from is None:
+        return label_spec(args)
+    from lanser_ops.labelling.label_file import file_label_spec  # imports pyarrow: not for a mistyped option
+
+    return file_label_spec(args)
 
 
 def add_shard_options(parser: argparse.ArgumentParser) -> None:

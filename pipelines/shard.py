@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from lanser_ops.common.command import guarded
 from lanser_ops.common.parser import Parser
-from lanser_ops.labelling.label_file import add_labels_from_option, file_label_spec
-from lanser_ops.labelling.options import add_label_options, label_spec
+from lanser_ops.labelling.options import add_label_options
 from pipelines import options
 from pipelines.job_spec import JobSpec
 
@@ -23,7 +22,7 @@ def build_parser() -> Parser:
         "lanser shard --output out --taxonomy goemotions",
     )
     add_label_options(parser)
-    add_labels_from_option(parser)
+    options.add_labels_from_option(parser)
     options.add_shard_options(parser)
     options.add_speech_options(parser)
     return parser
@@ -32,7 +31,7 @@ def build_parser() -> Parser:
 def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None = None) -> None:
     """Parse ``argv`` and run the job; raises InputError for what the user has to fix."""
     args, run_options = options.parse(build_parser(), argv or [])
-    label = file_label_spec(args) if args.labels_from else label_spec(args)
+    label = options.shard_label_spec(args)
     speech = options.speech_spec(args, label.taxonomy)
     job = JobSpec(
         label=label,

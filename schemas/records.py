@@ -210,6 +210,7 @@ JSON_SCHEMA = pa.schema(
         ("hypotheses", pa.list_(pa.list_(pa.string()))),
         ("aggregate", pa.string()),
         ("templates", pa.list_(pa.string())),
+        ("label_source", pa.string()),
         ("nli_model", pa.string()),
         ("nli_sha256", pa.string()),
         ("against", pa.string()),
@@ -217,6 +218,7 @@ JSON_SCHEMA = pa.schema(
         ("prior", pa.string()),
         ("prior_strength", pa.float64()),
         ("neutral_threshold", pa.float64()),
+        ("temperature", pa.float64()),
     ]
 )
 

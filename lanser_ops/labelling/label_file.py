@@ -65,14 +65,6 @@ class LabelFile:
         return next((self.row_of[key] for key in keys if key in self.row_of), None)
 
 
-def add_labels_from_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        OPTION,
-        metavar="FILE",
-        help="labels or scores from elsewhere (.csv .tsv .jsonl .parquet) by key or path, in the place of a labeller's",
-    )
-
-
 def file_label_spec(args: argparse.Namespace) -> LabelSpec:
     """The label stage of ``--labels-from``. Raises InputError for a bad taxonomy or file, and for labeller options."""
     labeller_options = ("template", "against", "prior_strength", "neutral_threshold", "temperature", "calibration")

@@ -144,7 +144,7 @@ def test_a_path_is_read_and_a_shipped_name_wins_over_a_file(tmp_path, monkeypatc
         (
             "ekmann",
             "unknown taxonomy 'ekmann'; use one of cowen_keltner27, cremad6, ekman, goemotions, iemocap4, "
-            "plutchik, ravdess8, or give the path of a YAML file",
+            "plutchik, ravdess8, or give the path of a YAML file; did you mean ekman?",
         ),
         ("none.yaml", "none.yaml: cannot be read: No such file or directory"),
         ("dir/none", "dir/none: cannot be read: No such file or directory"),
@@ -251,7 +251,7 @@ def test_a_name_of_64_characters_is_accepted():
         ("name: 2017\nlabels: [a, b]\n", "bad.yaml:1: name " + quote("2017", "a number")),
         (
             EMOTIONS + "lables: []\n",
-            f"bad.yaml:5: the file has the unknown key 'lables'; {KEYS}",
+            f"bad.yaml:5: the file has the unknown key 'lables'; {KEYS}; did you mean labels?",
         ),
         (
             EMOTIONS + "<<: {template: x}\n",

@@ -234,10 +234,10 @@ def test_summary_pools_folds_and_spreads_over_seeds():
     ("arguments", "message"),
     [
         ([], "give either --checkpoint RUN or --backbone NAME"),
-        (["--checkpoint", "nowhere"], "nowhere: no model"),
+        (["--checkpoint", "nowhere"], "nowhere: no such folder"),
         (["--backbone", "resnet18", "--folds", "9"], "4 speakers for 9 speaker-independent folds"),
         (["--backbone", "resnet18", "--labels", "low", "mid"], "line 3: unknown label 'high'; --labels has low"),
-        (["--backbone", "resnet18", "--label-fraction", "1.5"], "1.5 is not a share above 0 and up to 1"),
+        (["--backbone", "resnet18", "--label-fraction", "1.5"], "1.5 is not above 0 and at most 1"),
         (["--backbone", "resnet18", "--only-folds", "7"], "the folds are 0 to 3"),
         (["--backbone", "resnet18", "--folds", "emobox"], "--folds emobox: known for ravdess alone; give a number"),
         (["--backbone", "resnet18", "--tracker", "wandb"], "--tracker wandb: its package is not installed; pip in"),

@@ -88,14 +88,15 @@ def test_help_loads_neither_torch_nor_transformers(command):
 def test_a_missing_module_of_the_train_extra_is_one_line(command, module, tmp_path, monkeypatch, capsys):
     arguments = {
         "pretrain": ["--shards", "shards", "--output", "none"],
-        "finetune": ["--backbone", "resnet18", "--data", "none.csv", "--output", "none"],
-        "probe": ["--checkpoint", "none", "--data", "none.csv"],
+        "finetune": ["--backbone", "resnet18", "--data", "data.csv", "--output", "none"],
+        "probe": ["--backbone", "whisper", "--data", "data.csv"],
     }
     prefixes = ("training", module, "torch.utils.tensorboard")
     for name in [name for name in sys.modules if f"{name}.".startswith(tuple(f"{prefix}." for prefix in prefixes))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)  # so that importing it fails as if it were not installed
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.csv").write_text("path,label,speaker\n" + "".join(f"{row}.wav,joy,{row}\n" for row in range(5)))
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "train-00000-of-00001.tar").touch()  # whose content is read later
     if module == "psutil":  # needed only to count the processes that accelerate was asked for

@@ -221,7 +221,7 @@ def saved(tmp_path):
 
 
 def test_models_that_do_not_load(saved, tmp_path):
-    with pytest.raises(InputError, match="no model .*; give the output of lanser pretrain or finetune"):
+    with pytest.raises(InputError, match="holds no model; give the output of lanser pretrain or finetune"):
         load_model(tmp_path)
     config = json.loads((saved / "model" / "config.json").read_text())
     config["features"]["hop"] = 320

@@ -53,7 +53,7 @@ def test_a_checkpoint_brings_its_backbone():
         (["--layers", "first"], "first is neither last, middle, weighted nor the number of a layer"),
         (["--unfreeze", "0"], "0 is neither a number of blocks nor all; for none there is --frozen"),
         (["--layer-decay", "1.5"], "1.5 is not above 0 and at most 1"),
-        (["--pooling", "max"], "invalid choice: 'max'"),
+        (["--pooling", "max"], "'max' is not one of mean"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(arguments, message):

@@ -52,7 +52,7 @@ def test_agreement_of_clear_cases_is_complete(capsys, labelled):
     assert list(figures(printed)) == [(template, *prior) for prior in [*priors, ("null", "0.5"), ("null", "1")]]
     assert figures(printed)[template, "none", "0"] == ["100.0%", "100.0%", "100.0%"]
     matrix = printed.split("prior none, strength 0: rows are people's labels")[1].splitlines()
-    assert matrix[1].split() == ["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"]
+    assert matrix[1].split() == ["anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"]
     assert matrix[2].split() == ["anger", "2", ".", ".", ".", ".", ".", "."]
     assert matrix[5].split() == ["joy", ".", ".", ".", "2", ".", ".", "."]
 

@@ -45,7 +45,7 @@ def test_a_calibration_says_what_it_changes_and_why(sentences: Path, labelled: P
     calibration = parse_calibration((tmp_path / "cal.yaml").read_bytes(), "cal.yaml")
     assert calibration.values["prior_strength"] == 0.4 and 0.2 <= calibration.values["temperature"] < 0.9
     assert calibration.fitted_on.taxonomy == "ekman" and calibration.rows == 50
-    assert lines[-1].endswith(f"--calibration {tmp_path / 'cal.yaml'}")
+    assert lines[-1].endswith(f"--calibration {tmp_path / 'cal.yaml'} --output DIR2")
 
 
 def test_every_best_value_is_set_if_asked_for(sentences: Path, labelled: Path, tmp_path: Path, lanser):

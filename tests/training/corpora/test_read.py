@@ -78,9 +78,9 @@ def test_bad_csv(text, labels, message, tmp_path):
 
 
 def test_no_such_csv_or_root(tmp_path):
-    with pytest.raises(InputError, match="not a readable CSV .* nor one of ravdess"):
+    with pytest.raises(InputError, match="none.csv: no such CSV, and no corpus of that name \\(ravdess"):
         read_corpus(str(tmp_path / "none.csv"), None, None)
     with pytest.raises(InputError, match="no labelled files as emodb is published"):
         read_corpus("emodb", str(tmp_path), None)
-    with pytest.raises(InputError, match="--root must be the folder"):
+    with pytest.raises(InputError, match="--data emodb: needs --root; give the folder of the corpus"):
         read_corpus("emodb", None, None)
