@@ -8,7 +8,7 @@ from typing import Any
 
 from lanser_ops import storage
 from lanser_ops.output.dataset import read_dataset
-from lanser_ops.output.directory import OutputDir
+from lanser_ops.output.directory import REPORT, OutputDir
 from schemas.records import REASONS
 
 
@@ -50,7 +50,8 @@ def print_closing_lines(out: OutputDir, taxonomy: str | None, wall_s: float) -> 
     if taxonomy is None:
         print(f"next: {program} label --output {place} --taxonomy ekman")
     elif out.names(out.shards(taxonomy)):
-        print(f"shards: {place}/{out.shards(taxonomy)}/\nnext: {program} inspect {place}")
+        print(f"shards: {place}/{out.shards(taxonomy)}/\nreport: {place}/{REPORT}, to look at and listen to")
+        print(f"next: {program} inspect {place}")
     else:
         print(f"next: {program} shard --output {place} --taxonomy {taxonomy}")
 

@@ -105,7 +105,7 @@ def test_samples_have_the_scores_of_their_audio(scored: Path, built: Path, model
 def test_scores_are_stored_by_the_content_of_the_model(scored: Path):
     section = json.loads((scored / "dataset.json").read_text())["taxonomies"]["ekman"]["shard"]
     assert section["speech_model"]["id"] == "voice"
-    assert "speech model: voice (sha256 " in (scored / "README.md").read_text()
+    assert "| ekman: speech model | voice (sha256 " in (scored / "README.md").read_text()
     (folder,) = (scored / "speech").iterdir()
     assert folder.name == section["speech_model"]["sha256"][:16]
     rows = pq.read_table(folder).to_pylist()

@@ -96,7 +96,9 @@ def test_a_missing_module_of_the_train_extra_is_one_line(command, module, tmp_pa
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)  # so that importing it fails as if it were not installed
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data.csv").write_text("path,label,speaker\n" + "".join(f"{row}.wav,joy,{row}\n" for row in range(5)))
+    (tmp_path / "data.csv").write_text(
+        "path,label,speaker\n" + "".join(f"{row}.wav,{label},{row}\n" for row in range(5) for label in ("joy", "anger"))
+    )
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "train-00000-of-00001.tar").touch()  # whose content is read later
     if module == "psutil":  # needed only to count the processes that accelerate was asked for
