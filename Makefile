@@ -39,7 +39,7 @@ test-avx2: $(STAMP)
 results: $(STAMP)
 	$(BIN)/python -m benchmarks.results --speech "$(SPEECH)" --ravdess "$(RAVDESS)" --write docs/results.md
 
-# A small part of the experiment, to see that everything works.
+# A small part of the experiment in a few minutes, to see that everything works.
 results-quick: $(STAMP)
 	$(BIN)/python -m benchmarks.results --quick --speech "$(SPEECH)" --ravdess "$(RAVDESS)"
 
