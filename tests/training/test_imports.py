@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from lanser_ops import cli
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "training").glob("*.py"))
@@ -85,24 +84,24 @@ def test_help_loads_neither_torch_nor_transformers(command):
     ("command", "module"),
     [("pretrain", "psutil"), ("finetune", "accelerate"), ("probe", "parselmouth")],
 )
-def test_a_missing_module_of_the_train_extra_is_one_line(command, module, tmp_path, monkeypatch, capsys):
+def test_a_missing_module_of_the_train_extra_is_one_line(command, module, tmp_path):
     arguments = {
         "pretrain": ["--shards", "shards", "--output", "none"],
         "finetune": ["--backbone", "resnet18", "--data", "data.csv", "--output", "none"],
         "probe": ["--backbone", "whisper", "--data", "data.csv"],
     }
-    prefixes = ("training", module, "torch.utils.tensorboard")
-    for name in [name for name in sys.modules if f"{name}.".startswith(tuple(f"{prefix}." for prefix in prefixes))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, module, None)  # so that importing it fails as if it were not installed
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "data.csv").write_text(
         "path,label,speaker\n" + "".join(f"{row}.wav,{label},{row}\n" for row in range(5) for label in ("joy", "anger"))
     )
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "train-00000-of-00001.tar").touch()  # whose content is read later
-    if module == "psutil":  # needed only to count the processes that accelerate was asked for
-        monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
-        monkeypatch.setenv("MASTER_ADDR", "localhost")
+    # None in sys.modules makes an import fail as if the package were not installed.
+    code = f"import sys; sys.modules[{module!r}] = None; from lanser_ops.cli import main; sys.exit(main(sys.argv[1:]))"
+    # psutil is needed only to count the processes that accelerate was asked for.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "localhost"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, command, *arguments[command]],
+        capture_output=True, text=True, cwd=tmp_path, env=environment,
+    )  # fmt: skip
     line = f"lanser {command}: {module} is not installed; pip install 'lanser[train]'\n"
-    assert (cli.main([command, *arguments[command]]), capsys.readouterr().err) == (2, line)
+    assert (done.returncode, done.stderr) == (2, line)
