@@ -48,7 +48,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")),
 ]
-# Shows that an indented block is a command or Python code rather than a drawing or a formula.
+# How an indented block starts that is a command or Python code rather than a drawing or a formula.
 INDENTED_CODE = re.compile(
     r"^\n    (?:\$ )?(?:(?:lanser|python3?|make|pip|git|gcloud|gsutil|docker|export|eval|cd|curl|time"
     r"|import|from|def|class|with|for)[ \n]|\.venv/).*",
@@ -101,11 +101,10 @@ def test_documents_with_blocks_are_collected():
 # docs/results.md is written by benchmarks/results.py, from runs that take hours.
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "docs/results.md"])
 def test_code_is_in_fenced_blocks(document: str):
-    """Blocks that are indented instead would not be run."""
-    text = re.sub(
-        r"^```.*?^```$", "", (REPOSITORY / document).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
+    """A block that is indented instead, or whose first line FENCE does not know, would not be run."""
+    text = FENCE.sub("", (REPOSITORY / document).read_text(encoding="utf-8"))
     assert INDENTED_CODE.findall(text) == []
+    assert re.findall(r"^ *```.*", text, re.MULTILINE) == []
 
 
 @pytest.mark.parametrize("document", RUNNABLE)
