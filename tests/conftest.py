@@ -77,7 +77,10 @@ def lanser():
     def run(*argv: str | Path) -> Outcome:
         stdout, stderr = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-            status = cli.main(list(map(str, argv)))
+            try:
+                status = cli.main(list(map(str, argv)))
+            except SystemExit as end:  # --help
+                status = int(end.code or 0)
         return Outcome(status, stdout.getvalue(), stderr.getvalue())
 
     return run

@@ -1,8 +1,9 @@
 """The documents: their commands and code run as they stand, their links lead somewhere, their tables are true.
 
 A fenced block that cannot run here says why: ``skip="…"`` after its language. The blocks of a document run in order,
-in a folder of its own that has ``examples``. Each line of a ``text`` block is printed by the block before it; ``…`` in
-it stands for anything.
+in a folder of its own that has ``examples``; ``out/demo``, which `make demo` writes for a reader, is a smaller build
+there. Each line of a ``text`` block is printed by the block before it; ``…`` in it stands for anything. Every ``yaml``
+block with labels is a taxonomy that loads.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,6 +34,7 @@ from schemas.records import (
     SPEECH_SCHEMA,
     TRANSCRIPT_SCHEMA,
 )
+from schemas.taxonomy import parse_taxonomy
 
 REPOSITORY = Path(__file__).parents[1]
 FENCE = re.compile(
@@ -40,7 +43,17 @@ FENCE = re.compile(
 RUN = ("bash", "python")
 # Its code equals files that tests/extending runs.
 TESTED_ELSEWHERE = "docs/extending.md"
-DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")),
+]
+# How an indented block starts that is a command or Python code rather than a drawing or a formula.
+INDENTED_CODE = re.compile(
+    r"^\n    (?:\$ )?(?:(?:lanser|python3?|make|pip|git|gcloud|gsutil|docker|export|eval|cd|curl|time"
+    r"|import|from|def|class|with|for)[ \n]|\.venv/).*",
+    re.MULTILINE,
+)
 TABLES = {
     "Manifests": COLUMNS,
     "plan.parquet": SOURCE_SCHEMA,
@@ -82,12 +95,25 @@ RUNNABLE = [name for name in DOCUMENTS if name != TESTED_ELSEWHERE and any(map(r
 
 
 def test_documents_with_blocks_are_collected():
-    assert {"README.md", "docs/api.md", "docs/tutorial.md"} <= set(RUNNABLE)
+    assert {"README.md", "docs/api.md", "docs/tutorial.md", "docs/training.md"} <= set(RUNNABLE)
+
+
+# docs/results.md is written by benchmarks/results.py, from runs that take hours.
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "docs/results.md"])
+def test_code_is_in_fenced_blocks(document: str):
+    """A block that is indented instead, or whose first line FENCE does not know, would not be run."""
+    text = FENCE.sub("", (REPOSITORY / document).read_text(encoding="utf-8"))
+    assert INDENTED_CODE.findall(text) == []
+    assert re.findall(r"^ *```.*", text, re.MULTILINE) == []
 
 
 @pytest.mark.parametrize("document", RUNNABLE)
-def test_the_blocks_of_a_document_run(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lanser):
+def test_the_blocks_of_a_document_run(
+    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lanser, built: Path
+):
     (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    shutil.copytree(built, tmp_path / "out" / "demo")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     printed = ""
@@ -106,6 +132,21 @@ def test_the_blocks_of_a_document_run(document: str, tmp_path: Path, monkeypatch
                 done = lanser(*argv)
                 assert done.returncode == 0, done.stderr
                 printed += done.stdout
+
+
+def test_the_taxonomies_in_documents_load():
+    files = [
+        block.content
+        for document in DOCUMENTS
+        for block in blocks(document)
+        if block.language == "yaml" and "labels:" in block.content
+    ]
+    assert [parse_taxonomy(file.encode(), "taxonomy.yaml").name for file in files] == [
+        "moods",
+        "moods",
+        "valence",
+        "mine",
+    ]
 
 
 def _is_printed(line: str, printed: str) -> bool:

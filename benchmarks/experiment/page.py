@@ -131,7 +131,7 @@ def command_table(networks: Sequence[Network], profile: Profile, places: Places)
         done = [job for job in jobs if job.seconds() is not None]
         if done:
             lines += [f"{name}: {len(done)} commands, {cpu_minutes(done):.1f} min of CPU time, such as", ""]
-            lines += [f"    {anonymous(done[-1].command, places)}", ""]
+            lines += ['```bash skip="one of many runs, takes minutes"', anonymous(done[-1].command, places), "```", ""]
     processor = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     lines.append(f"{len(processor)} cores ({processor[0]}), Python {platform.python_version()}, no GPU.")
     return "\n".join(lines)
