@@ -109,6 +109,8 @@ def test_a_signal_ends_a_build_in_one_line_and_the_same_command_goes_on(
     job = subprocess.Popen(
         [sys.executable, "-m", "lanser_ops", *command],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A suite in the background of a shell ignores Ctrl-C, and would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(output.glob("attempts/*/*")) and time.monotonic() < deadline:
