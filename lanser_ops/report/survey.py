@@ -78,8 +78,8 @@ class Survey:
 
     @property
     def repeats(self) -> int:
-        """How many samples have the words of an earlier one."""
-        return self.samples - len(self.words)
+        """How many samples have the words of an earlier one; none where the transcripts were redacted."""
+        return self.words.total() - len(self.words)
 
 
 MOST_CERTAIN, LEAST_CERTAIN = "most certain", "least certain"

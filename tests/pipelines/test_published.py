@@ -18,6 +18,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from lanser_ops.output.directory import OutputDir
+from lanser_ops.report.survey import survey
+
 FLAGS = ["--num-shards", "2", "--val-fraction", "0", "--threads", "1"]
 TEXTS = {"best_day": "This is the best day of my life.", "thank_you": "Thank you so much for everything."}
 
@@ -81,6 +84,11 @@ def test_redacted_shards_report_and_log_hold_no_transcript(redacted):
             (fields,) = (json.load(opened.extractfile(name)) for name in opened.getnames() if name.endswith(".json"))
         assert fields["text"] is None and "context_texts" not in fields
         assert fields["label"] in fields["labels"]
+
+
+def test_the_report_of_redacted_shards_does_not_call_them_repeats(redacted):
+    assert survey(OutputDir(str(redacted[0])), "ekman", ["joy"]).repeats == 0
+    assert "have the words of another one" not in (redacted[0] / "report.html").read_text()
 
 
 def test_redacted_shards_are_not_relabelled(redacted, tmp_path: Path, lanser):
