@@ -1,24 +1,16 @@
-"""Which labels of two label sets mean the same emotion: the one place that says so."""
+"""Which labels of a model and of a corpus mean the same emotion."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lanser_ops.common.emotions import EMOTION_OF
 from lanser_ops.common.errors import InputError
 from schemas.suggestions import did_you_mean
 
-# Names of the shipped taxonomies and of the published corpora. Calm is no synonym of neutral: RAVDESS has both.
-SYNONYMS = {
-    "anger": ("angry", "ang"),
-    "disgust": ("disgusted", "dis"),
-    "fear": ("fearful", "fea", "afraid"),
-    "joy": ("happy", "happiness", "hap"),
-    "neutral": ("neu", "no_emotion"),
-    "sadness": ("sad",),
-    "surprise": ("surprised", "sur", "ps", "pleasant_surprise"),
-}
-_EMOTION_OF = {synonym: emotion for emotion, synonyms in SYNONYMS.items() for synonym in synonyms}
+# What the published corpora call emotions beside the names that models and taxonomies use too.
+OF_CORPORA = {"no_emotion": "neutral", "ps": "surprise", "pleasant_surprise": "surprise"}
 
 
 def emotion(label: str) -> str:
@@ -28,7 +20,7 @@ def emotion(label: str) -> str:
     ('joy', 'calm')
     """
     name = label.casefold().replace(" ", "_")
-    return _EMOTION_OF.get(name, name)
+    return OF_CORPORA.get(name) or EMOTION_OF.get(name, name)
 
 
 @dataclass(frozen=True)

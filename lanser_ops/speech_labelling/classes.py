@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+from lanser_ops.common.emotions import EMOTION_OF
 from lanser_ops.common.errors import InputError
 from schemas.taxonomy import Taxonomy
-
-# Names of the same emotion: nouns and adjectives of common taxonomies, and the codes of IEMOCAP and CREMA-D. Calm is
-# not here: RAVDESS has it beside neutral.
-SYNONYMS = (
-    ("anger", "angry", "ang"),
-    ("disgust", "disgusted", "dis"),
-    ("fear", "fearful", "afraid", "fea"),
-    ("joy", "happy", "happiness", "hap"),
-    ("neutral", "neu"),
-    ("sadness", "sad"),
-    ("surprise", "surprised", "sur"),
-)
-_EMOTION = {name: names[0] for names in SYNONYMS for name in names}
 
 
 def check_classes(model: str, classes: tuple[str, ...], taxonomy: Taxonomy) -> None:
@@ -45,8 +33,8 @@ def class_labels(classes: tuple[str, ...], labels: tuple[str, ...]) -> dict[str,
     matched = {}
     for name in classes:
         folded = name.strip().casefold()
-        emotion = _EMOTION.get(folded)
-        synonyms = [label for word, label in by_name.items() if emotion and _EMOTION.get(word) == emotion]
+        emotion = EMOTION_OF.get(folded)
+        synonyms = [label for word, label in by_name.items() if emotion and EMOTION_OF.get(word) == emotion]
         if folded in by_name:
             matched[name] = by_name[folded]
         elif len(synonyms) == 1:
