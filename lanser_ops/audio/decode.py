@@ -17,7 +17,6 @@ from typing import BinaryIO, Literal
 
 import av
 import numpy as np
-import soundfile
 import soxr
 
 SAMPLE_RATE = 16_000
@@ -109,18 +108,6 @@ def read_all(stream: BinaryIO, max_seconds: float | None = None) -> np.ndarray:
     return np.concatenate(blocks)[:limit]
 
 
-def encode_flac(samples: np.ndarray) -> bytes:
-    """16 kHz mono PCM_16 FLAC of float ``samples`` of shape (samples,); equal input gives equal bytes.
-
-    Samples are clipped to [-1, 1], scaled by 32768 and rounded half to even; 32768 becomes 32767. This is the inverse
-    of `decode`, so PCM_16 is restored bit for bit (libsndfile's own float path scales by 32767).
-    """
-    integers = np.clip(np.rint(np.clip(samples, -1.0, 1.0) * 32768.0), -32768, 32767).astype(np.int16)
-    buffer = io.BytesIO()
-    soundfile.write(buffer, integers, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
-
-
 def is_silent(samples: np.ndarray) -> bool:
     """Whether no sample reaches SILENCE_PEAK; True for no samples."""
     return bool(np.max(np.abs(samples), initial=0.0) < SILENCE_PEAK)
@@ -133,7 +120,8 @@ class _Source:
         self._stream = stream
         self.error: Exception | None = None
         self.size = stream.seek(0, io.SEEK_END)
-        self.seek, self.tell = stream.seek, stream.tell
+        self.seek = stream.seek
+        self.tell = stream.tell
 
     def read(self, size: int = -1) -> bytes:
         try:

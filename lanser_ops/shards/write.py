@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 
 from lanser_ops import tar
-from lanser_ops.audio.decode import encode_flac
+from lanser_ops.audio.encode import encode_flac
 from lanser_ops.audio.recordings import Lost, read_utterances
 from lanser_ops.corpus.plan import read_unit
 from lanser_ops.labelling.context import CONTEXT_TEXTS, with_context

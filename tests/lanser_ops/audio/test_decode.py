@@ -10,7 +10,8 @@ import pytest
 import soundfile
 import soxr
 
-from lanser_ops.audio.decode import SAMPLE_RATE, AudioError, decode, encode_flac, is_silent, read_all
+from lanser_ops.audio.decode import SAMPLE_RATE, AudioError, decode, is_silent, read_all
+from lanser_ops.audio.encode import encode_flac
 
 
 def tone(seconds: float, rate: int) -> np.ndarray:
