@@ -24,16 +24,16 @@ def remove_damaged(
     shards leave out. Raises InputError for a damaged file that the stages only read.
     """
     existing = out.names()
-    made = {"transcribe" if stage == "unpack" else stage for stage in stages}
-    read = {"transcribe", "label"} if "shard" in made else {"transcribe"}
+    writing = {"transcribe" if stage == "unpack" else stage for stage in stages}
+    reading = {"transcribe", "label"} if "shard" in writing else {"transcribe"}
     faults = {name: fault for name, fault in damaged(out, existing, recorded).items() if _concerns(name, taxonomy)}
     for name, fault in faults.items():
         stage = STAGES[name.split("/")[0]]
-        if stage in read - made:  # which are also the names of the commands
+        if stage in reading - writing:  # which are also the names of the commands
             raise InputError(
                 f"{out.path(name)}: {fault}; run lanser {stage} or lanser build again, which makes it again"
             )
-    faults = {name: fault for name, fault in faults.items() if STAGES[name.split("/")[0]] in made}
+    faults = {name: fault for name, fault in faults.items() if STAGES[name.split("/")[0]] in writing}
     doomed = set(faults) & existing.keys()
     for name in faults:
         if name.startswith("rejects/"):

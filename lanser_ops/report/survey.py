@@ -17,9 +17,9 @@ import orjson
 
 from lanser_ops import storage
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.selection import words_hash
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.shards.relabel import SHARD_NAME
-from lanser_ops.shards.select import words_hash
 from lanser_ops.speech_labelling.classes import voice_label
 from lanser_ops.tar import BrokenTar, read_members
 
