@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from training.corpora.folds import VAL_SHARE, Fold, make_folds
 from training.corpora.read import add_corpus_options, load, read_corpus
 from training.corpora.utterance import TEST, VAL
 from training.model_files import model_folder
-from training.model_options import add_model_options, read_model_options
+from training.model_options import add_model_options, add_step_options, read_model_options
 from training.tracking import add_tracker_option, start_trackers, tracker_options
 
 if TYPE_CHECKING:
@@ -50,16 +49,7 @@ def build_parser() -> Parser:
         "--steps", type=positive(int), default=600, metavar="N", help="optimizer steps, the same for every share"
     )
     training.add_argument("--batch-size", type=positive(int), default=32, metavar="N", help="clips per step")
-    training.add_argument(
-        "--lr", type=positive(float), metavar="RATE", help="peak learning rate; default: 1e-3, 3e-5 for audio encoders"
-    )
-    training.add_argument(
-        "--weight-decay", type=between(0, math.inf), default=0.01, metavar="X", help="of AdamW, on matrices"
-    )
-    training.add_argument("--warmup", type=between(0, 1), default=0.1, metavar="SHARE", help="share of the steps")
-    training.add_argument(
-        "--crop-s", type=positive(float), default=3.0, metavar="S", help="seconds of a clip that are trained on"
-    )
+    add_step_options(training, warmup=0.1, crop_s=3.0)
     training.add_argument(
         "--augment", action="store_true", help="SpecAugment and gain; for more labels than RAVDESS has"
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from lanser_ops.common.command import positive, share
+from lanser_ops.common.command import between, positive, share
 from lanser_ops.common.errors import InputError
 from training.backbones import (
     LAST,
@@ -82,6 +83,20 @@ def add_model_options(parser: argparse.ArgumentParser, default: str | None = Non
             metavar="RATIO",
             help="of the learning rate of a block to that of the one above it; default: 1",
         )
+
+
+def add_step_options(container: argparse._ActionsContainer, *, warmup: float, crop_s: float) -> None:
+    """Add the options of an optimizer step, with the defaults that differ between commands."""
+    container.add_argument(
+        "--lr", type=positive(float), metavar="RATE", help="peak learning rate; default: 1e-3, 3e-5 for audio encoders"
+    )
+    container.add_argument(
+        "--weight-decay", type=between(0, math.inf), default=0.01, metavar="X", help="of AdamW, on matrices"
+    )
+    container.add_argument("--warmup", type=between(0, 1), default=warmup, metavar="SHARE", help="share of the steps")
+    container.add_argument(
+        "--crop-s", type=positive(float), default=crop_s, metavar="S", help="seconds of a clip that are trained on"
+    )
 
 
 def read_model_options(args: argparse.Namespace, checkpoint_backbone: str | None = None) -> ModelOptions:

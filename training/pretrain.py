@@ -24,7 +24,7 @@ from lanser_ops.common.parser import Parser
 from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
 from schemas.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
 from training.backbones import RESNETS, peak_rate
-from training.model_options import ModelOptions, add_model_options, read_model_options
+from training.model_options import ModelOptions, add_model_options, add_step_options, read_model_options
 from training.qualities import LABELS, OBJECTIVES, QUALITIES, ObjectiveSpec
 from training.shards import find_shards, parse_sources
 from training.tracking import add_tracker_option, tracker_options
@@ -90,16 +90,7 @@ def build_parser() -> Parser:
     training.add_argument(
         "--accumulate", type=positive(int), default=1, metavar="N", help="micro-batches per optimizer step"
     )
-    training.add_argument(
-        "--lr", type=positive(float), metavar="RATE", help="peak learning rate; default: 1e-3, 3e-5 for audio encoders"
-    )
-    training.add_argument(
-        "--weight-decay", type=between(0, math.inf), default=0.01, metavar="X", help="of AdamW, on matrices"
-    )
-    training.add_argument("--warmup", type=between(0, 1), default=0.05, metavar="SHARE", help="share of the steps")
-    training.add_argument(
-        "--crop-s", type=positive(float), default=4.0, metavar="S", help="seconds of a clip that are trained on"
-    )
+    add_step_options(training, warmup=0.05, crop_s=4.0)
     training.add_argument("--no-augment", dest="augment", action="store_false", help="without SpecAugment and gain")
     training.add_argument(
         "--max-steps", type=positive(int), metavar="N", help="stop, with a checkpoint, after this many steps in all"
