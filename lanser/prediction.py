@@ -37,21 +37,18 @@ def predict(model: EmotionModel, recordings: Sequence[str | PathLike[str]], devi
     """
     import torch
 
-    from lanser_ops.audio.decode import AudioError, read_all
+    from lanser_ops.audio.decode import AudioError
     from lanser_ops.common.device import resolve_device
     from lanser_ops.common.errors import InputError
-    from training.classifier import probabilities
-    from training.predictions import predict_label
+    from training.classifier import predict_file
     from training.recordings import find_recordings
 
     place = torch.device(resolve_device(device))
     predictions = []
     for path in find_recordings([str(name) for name in recordings]):
         try:
-            with path.open("rb") as stream:
-                wave = read_all(stream)
+            label, by_label = predict_file(model, path, place)
         except (AudioError, OSError) as error:
             raise InputError(f"{path}: cannot be decoded ({error})") from None
-        label, by_label = predict_label(probabilities(model, [wave], place)[0].tolist(), model.spec.labels)
         predictions.append(Prediction(path, label, by_label))
     return predictions

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lanser_ops.audio.decode import SAMPLE_RATE
+from lanser_ops.audio.decode import SAMPLE_RATE, read_all
 from training.features import Augment, crop, draw, generator_for, pad
 from training.frozen import summaries, together
 from training.loop import MAX_NORM, learning_rate, make_optimizer, set_rate
 from training.losses import balance, cross_entropy
 from training.model import EmotionModel
+from training.predictions import predict_label
 from training.trainer import seed_step
 
 # The linear classifier on a frozen network: the L2 penalty on standardised inputs, and L-BFGS iterations.
@@ -117,6 +118,13 @@ def probabilities(
     device = device or torch.device("cpu")
     embedded = embed_all(model, waves, device, cache).to(device)
     return torch.softmax(model.head(embedded), dim=1).cpu()
+
+
+def predict_file(model: EmotionModel, path: Path, device: torch.device) -> tuple[str, dict[str, float]]:
+    """What ``model`` says of an audio file, as `predict_label` gives it. Raises AudioError or OSError."""
+    with path.open("rb") as stream:
+        wave = read_all(stream)
+    return predict_label(probabilities(model, [wave], device)[0].tolist(), model.spec.labels)
 
 
 def fit_linear(embedded: Tensor, labels: Sequence[int], classes: int) -> nn.Linear:

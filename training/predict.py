@@ -49,10 +49,9 @@ def run(argv: Sequence[str]) -> None:
     # Not for --help or a mistyped option: torch and transformers take seconds to import.
     import torch
 
-    from lanser_ops.audio.decode import AudioError, read_all
-    from training.classifier import probabilities
+    from lanser_ops.audio.decode import AudioError
+    from training.classifier import predict_file
     from training.model import load_model
-    from training.predictions import predict_label
     from training.progress import StepProgress
 
     device = torch.device(resolve_device(args.device))
@@ -62,15 +61,13 @@ def run(argv: Sequence[str]) -> None:
     try:
         for number, path in enumerate(paths, 1):
             try:
-                with path.open("rb") as stream:
-                    wave = read_all(stream)
+                label, by_label = predict_file(model, path, device)
             except (AudioError, OSError) as error:
                 print(f"cannot be decoded, left out: {path}: {error}", file=sys.stderr)
                 continue
             finally:
                 if progress:
                     progress.update(number, path.name)
-            label, by_label = predict_label(probabilities(model, [wave], device)[0].tolist(), model.spec.labels)
             rows.append({"path": str(path), "predicted": label, "probabilities": by_label})
             if not args.output:
                 print(json.dumps(rows[-1]) if args.json else _line(rows[-1]))
