@@ -78,8 +78,8 @@ class Survey:
 
     @property
     def repeats(self) -> int:
-        """How many samples have the words of an earlier one; none where the transcripts were redacted."""
-        return self.words.total() - len(self.words)
+        """How many samples have the words of an earlier one."""
+        return self.samples - len(self.words)
 
 
 MOST_CERTAIN, LEAST_CERTAIN = "most certain", "least certain"
@@ -104,8 +104,8 @@ def survey(out: OutputDir, taxonomy: str, labels: Sequence[str]) -> Survey:
             result.scores.setdefault(sample.label, []).append(sample.score)
             result.margins.setdefault(sample.label, []).append(sample.margin)
             result.durations.append(sample.duration_s)
-            if sample.text:
-                result.words[words_hash(sample.text)] += 1
+            # Nothing is known of the words of a redacted sample: it repeats none.
+            result.words[words_hash(sample.text or sample.key)] += 1
             result.label_of[sample.key] = sample.label
         for kind, label, rank, limit in _kinds(shown, number):
             members = [sample for sample in samples if _belongs(sample, kind, label)]
