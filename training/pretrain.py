@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from training.shards import find_shards, parse_sources
 from training.tracking import add_tracker_option, tracker_options
 
 OPTIONS = "run.json"
+CORPUS_BAND, FULL_BAND = "corpus", "full"
 # Options that may differ when a run is resumed: they change neither the samples' order nor the arithmetic.
 FREE = {"shards", "output", "cache", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps"}
 FREE |= {"tracker", "config"}
@@ -53,6 +55,12 @@ def build_parser() -> Parser:
     add_threshold_options(data)
     add_selection_options(parser)
     add_model_options(parser, default="resnet50")
+    sound = parser.add_argument_group("sound")
+    sound.add_argument(
+        "--band", choices=(CORPUS_BAND, FULL_BAND), default=CORPUS_BAND,
+        help=f"{CORPUS_BAND}: remove, also from what the model hears later, what lies above the band of the shards' "
+        f"speech; {FULL_BAND}: remove nothing",
+    )  # fmt: skip
     objective = parser.add_argument_group("objective")
     objective.add_argument(
         "--objective", choices=OBJECTIVES, default=LABELS,
@@ -174,6 +182,8 @@ def run(argv: Sequence[str]) -> None:
     if model_options.frozen and accelerator.num_processes > 1:
         raise InputError("--frozen trains in a single process; start it without accelerate launch or torchrun")
     sound = measure_sound(first_waves(samples))
+    if args.band == FULL_BAND:
+        sound = replace(sound, band_hz=None)
     set_seed(args.seed)
     model = new_model(args.backbone, samples.taxonomy, samples.labels, model_options.pooling, sound)
     open_blocks(model, model_options.blocks)

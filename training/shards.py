@@ -18,13 +18,12 @@ import orjson
 
 from lanser_ops.common.errors import InputError, first_line
 from lanser_ops.common.selection import words_hash
+from schemas.records import MAX_JSON_BYTES
 from schemas.specs import NO_PRIOR
 from training.stores import is_remote, list_files, open_read
 
 SPLITS = ("train", "val")
 FIELDS = ("taxonomy", "labels", "label_index", "score", "margin", "entailment", "text")
-# A thousand labels of 200 characters come to less than one megabyte.
-MAX_JSON_BYTES = 4 << 20
 SHARE = re.compile(r"(?P<location>.+):(?P<share>[0-9]+(\.[0-9]*)?|\.[0-9]+)")
 
 

@@ -81,9 +81,9 @@ OPEN = Network(
     model=(*LAST, "--hidden", "128"),
     plain=LAST,
     trained=("--unfreeze", "2"),
-    pretrain=("--epochs", "3", "--lr", "1e-4", "--in-process"),
-    finetune=("--lr", "1e-4"),
-    steps=600,
+    pretrain=("--epochs", "1", "--lr", "1e-4", "--crop-s", "2", "--in-process"),
+    finetune=("--lr", "1e-4", "--crop-s", "2", "--batch-size", "16", "--val-share", "0"),
+    steps=300,
 )
 RESNET10 = Network(
     "ResNet",
@@ -91,7 +91,7 @@ RESNET10 = Network(
     plain=RESNET,
     trained=(),
     pretrain=("--epochs", "12", "--crop-s", "1", "--no-augment", "--in-process"),
-    finetune=("--lr", "2e-3"),
+    finetune=("--lr", "2e-3", "--crop-s", "1"),
     steps=1200,
 )
 NETWORKS = {"frozen": FROZEN, "open": OPEN, "resnet": RESNET10}

@@ -15,10 +15,11 @@ from lanser_ops import storage, tar
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.progress import tracked
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.shards.read import KEY, MAX_JSON_BYTES
+from lanser_ops.shards.read import KEY
 from lanser_ops.shards.relabel import tar_sizes
 from lanser_ops.tar import BrokenTar, Member
 from schemas.calibration import FittedOn
+from schemas.records import MAX_JSON_BYTES
 
 MEMBER = re.compile(rf"({KEY.pattern})\.(flac|json)")
 # Fields of a sample that are read here, beside its lists.

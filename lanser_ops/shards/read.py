@@ -17,13 +17,11 @@ from lanser_ops import tar
 from lanser_ops.labelling import weak_labels
 from lanser_ops.shards.write import FLAC_MAGIC
 from lanser_ops.tar import BrokenTar, Member
-from schemas.records import SPEECH_SCHEMA, TRANSCRIPT_SCHEMA, Transcript, utterance_key
+from schemas.records import MAX_JSON_BYTES, SPEECH_SCHEMA, TRANSCRIPT_SCHEMA, Transcript, utterance_key
 from schemas.specs import MAX_CONTEXT, ScoringKey
 
 KEY = re.compile(r"[0-9a-f]{16}")
 EXTENSIONS = ("cls", "flac", "json")
-# A thousand labels of 200 characters come to less than one megabyte.
-MAX_JSON_BYTES = 4 << 20
 REDACTED = "was written with --redact and holds no transcripts, which a label needs"
 
 
