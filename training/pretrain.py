@@ -57,9 +57,9 @@ def build_parser() -> Parser:
     add_model_options(parser, default="resnet50")
     sound = parser.add_argument_group("sound")
     sound.add_argument(
-        "--band", choices=(CORPUS_BAND, FULL_BAND), default=CORPUS_BAND,
+        "--band", choices=(FULL_BAND, CORPUS_BAND), default=FULL_BAND,
         help=f"{CORPUS_BAND}: remove, also from what the model hears later, what lies above the band of the shards' "
-        f"speech; {FULL_BAND}: remove nothing",
+        f"speech; default: {FULL_BAND}, which removes nothing",
     )  # fmt: skip
     objective = parser.add_argument_group("objective")
     objective.add_argument(

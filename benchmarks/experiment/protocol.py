@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -66,14 +66,18 @@ class Network:
 # The middle layer: the last one spells words, and RAVDESS has two sentences.
 WHISPER = ("--backbone", "whisper", "--layers", "2")
 RESNET = ("--backbone", "resnet10-quarter")
+CORPUS_BAND = ("--band", "corpus")
+FULL_BAND = ("--band", "full")
 FROZEN = Network(
     "frozen Whisper",
     model=(*WHISPER, "--hidden", "128"),
     plain=WHISPER,
     trained=("--frozen",),
-    pretrain=("--epochs", "10"),
+    pretrain=(*CORPUS_BAND, "--epochs", "10"),
     finetune=(),
 )
+# A second round, after the first had shown the price of the filter.
+FROZEN_FULL = replace(FROZEN, name="frozen Whisper, full band", pretrain=(*FULL_BAND, "--epochs", "10"))
 # The blocks that are open lie above the middle layer, so the last one is read.
 LAST = ("--backbone", "whisper", "--layers", "last")
 OPEN = Network(
@@ -81,7 +85,7 @@ OPEN = Network(
     model=(*LAST, "--hidden", "128"),
     plain=LAST,
     trained=("--unfreeze", "2"),
-    pretrain=("--epochs", "1", "--lr", "1e-4", "--crop-s", "2", "--in-process"),
+    pretrain=(*CORPUS_BAND, "--epochs", "1", "--lr", "1e-4", "--crop-s", "2", "--in-process"),
     finetune=("--lr", "1e-4", "--crop-s", "2", "--batch-size", "16", "--val-share", "0"),
     steps=300,
 )
@@ -90,11 +94,11 @@ RESNET10 = Network(
     model=RESNET,
     plain=RESNET,
     trained=(),
-    pretrain=("--epochs", "12", "--crop-s", "1", "--no-augment", "--in-process"),
+    pretrain=(*CORPUS_BAND, "--epochs", "12", "--crop-s", "1", "--no-augment", "--in-process"),
     finetune=("--lr", "2e-3", "--crop-s", "1"),
     steps=1200,
 )
-NETWORKS = {"frozen": FROZEN, "open": OPEN, "resnet": RESNET10}
+NETWORKS = {"frozen": FROZEN, "frozen-full": FROZEN_FULL, "open": OPEN, "resnet": RESNET10}
 
 # Candidates for the arm with weak labels.
 VARIANTS = (

@@ -59,6 +59,7 @@ def write_shards(
     broken=(),
     prior="none",
     prior_strength=1.0,
+    sound=tone,
 ) -> Path:
     """Tars of ``counts`` samples each; sample n is `n` in 16 hex digits; numbers in ``broken`` hold no audio."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ def write_shards(
             for _ in range(count):
                 members = {
                     "cls": str(number % len(labels)).encode(),
-                    "flac": b"no audio" if number in broken else flac(tone(number, seconds)),
+                    "flac": b"no audio" if number in broken else flac(sound(number, seconds)),
                     "json": json.dumps(weak_label(number, labels, taxonomy, prior, prior_strength)).encode(),
                 }
                 for extension, content in members.items():

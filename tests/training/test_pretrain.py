@@ -8,11 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from training.checkpoints import list_checkpoints
+from training.model import load_model
 from training.pretrain import main
 
 ROOT = Path(__file__).parents[2]
@@ -176,3 +178,18 @@ def test_a_checkpoint_that_cannot_be_read(shards, tmp_path, capsys):
         assert "not a complete checkpoint" in refused(capsys, [*arguments, "--resume"])
     (tmp_path / "run" / "run.json").write_text('{"seed": 0,')
     assert "run.json: cannot be read" in refused(capsys, [*arguments, "--resume"])
+
+
+def test_audio_is_filtered_to_the_band_of_the_shards_where_that_is_asked_for(tmp_path, make_shards):
+    def hum(number, seconds):
+        return (0.2 * np.sin(2 * np.pi * 3000 * np.arange(round(seconds * 16000)) / 16000)).astype(np.float32)
+
+    make_shards(tmp_path / "shards", [4], sound=hum)
+    options = ["--shards", str(tmp_path / "shards"), "--backbone", "resnet10-quarter", "--device", "cpu"]
+    options += ["--batch-size", "4", "--crop-s", "0.4", "--epochs", "1", "--in-process"]
+    bands = {}
+    for name, more in {"default": [], "corpus": ["--band", "corpus"]}.items():
+        assert main([*options, *more, "--output", str(tmp_path / name)]) == 0
+        bands[name] = load_model(str(tmp_path / name)).spec.band_hz
+    assert bands["default"] is None
+    assert bands["corpus"] == pytest.approx(3000, abs=200)
