@@ -2,7 +2,7 @@
 
 The layout is that of NeMo's ``convert_to_tarred_audio_dataset.py``:
 https://docs.nvidia.com/nemo-framework/user-guide/latest/nemotoolkit/asr/datasets.html#tarred-datasets
-The audio is copied: NeMo's Lhotse loader stops at a member of a tar that is not in the manifest, such as a shard's JSON.
+The audio is copied: NeMo's Lhotse loader stops at a member of a tar that the manifest lacks, such as a shard's JSON.
 """
 
 from __future__ import annotations
