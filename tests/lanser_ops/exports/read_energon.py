@@ -12,6 +12,7 @@ from megatron.energon import (
     edataclass,
     get_savable_loader,
     get_val_dataset,
+    stateless,
 )
 from megatron.energon.flavors import CrudeSample, Sample
 from megatron.energon.task_encoder import Cooker
@@ -24,9 +25,13 @@ class Utterance(Sample):
     text: str
 
 
+@stateless
 def utterance(sample: CrudeSample) -> Utterance:
     return Utterance(
-        **basic_sample_keys(sample), flac=sample["flac"], label=int(sample["cls"]), text=sample["json"]["text"]
+        **basic_sample_keys(sample),
+        flac=sample["flac"],
+        label=int(sample["cls"]),
+        text=json.loads(sample["json"])["text"],
     )
 
 
