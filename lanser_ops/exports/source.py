@@ -9,15 +9,16 @@ import io
 import math
 import posixpath
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import soundfile
 
 from lanser_ops import storage, tar
-from lanser_ops.common.errors import InputError
+from lanser_ops.common.errors import InputError, first_line
 from lanser_ops.output import files
 from lanser_ops.output.dataset import read_dataset
 from lanser_ops.output.directory import OutputDir
@@ -129,7 +130,7 @@ def read_spans(shard: ShardFile) -> Iterator[Span]:
 
     Raises InputError for a tar that is damaged, and for a member that is not of a sample of lanser.
     """
-    with storage.open_read(shard.path) as stream:
+    with _opened(shard) as stream:
         yield from _spans(shard, tar.read_members(stream))
 
 
@@ -138,10 +139,19 @@ def read_samples(shard: ShardFile) -> Iterator[ExportSample]:
 
     Raises InputError for what `read_spans` refuses, JSON that is not a weak label, and audio that is not FLAC.
     """
-    with storage.open_read(shard.path) as stream:
+    with _opened(shard) as stream:
         for span in _spans(shard, tar.read_members(stream)):
             flac, fields = (_content(stream, span.members[extension]) for extension in ("flac", "json"))
             yield _sample(shard, span.key, flac, fields)
+
+
+@contextmanager
+def _opened(shard: ShardFile) -> Iterator[BinaryIO]:
+    try:
+        with storage.open_read(shard.path) as stream:
+            yield stream
+    except OSError as error:
+        raise InputError(f"{shard.path}: cannot be read ({first_line(error)})") from None
 
 
 def _spans(shard: ShardFile, members: Iterator[Member]) -> Iterator[Span]:
@@ -162,7 +172,7 @@ def _spans(shard: ShardFile, members: Iterator[Member]) -> Iterator[Span]:
         raise _fault(shard, str(broken)) from None
 
 
-def _content(stream: Any, member: Member) -> bytes:
+def _content(stream: BinaryIO, member: Member) -> bytes:
     if member.name.endswith(".json") and member.size > MAX_JSON_BYTES:
         return b""
     stream.seek(member.offset)

@@ -63,7 +63,7 @@ def interpreter():
 
     def run(variable: str, *arguments: str | Path) -> dict:
         if not (python := os.environ.get(variable)):
-            pytest.skip(f"{variable} names no Python that has the library; docs/loaders.md says how to make one")
+            pytest.skip(f"{variable} names no Python that has the library; see CONTRIBUTING.md")
         done = subprocess.run([python, *map(str, arguments)], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])

@@ -91,6 +91,18 @@ def test_a_taxonomy_that_leads_out_of_the_folder(built: Path, tmp_path: Path, la
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
+def test_shards_in_a_store(built: Path, tmp_path: Path, lanser, gcs: str, upload):
+    upload(built, gcs)
+    for name in ("hf", "lhotse", "wids"):
+        assert lanser("export-shards", gcs, "--to", name, "--output", tmp_path / "store" / name).returncode == 0
+        assert lanser("export-shards", built, "--to", name, "--output", tmp_path / "local" / name).returncode == 0
+    for name in ("hf", "lhotse"):
+        assert digests_of(tmp_path / "store" / name) == digests_of(tmp_path / "local" / name)
+    index = json.loads((tmp_path / "store" / "wids" / "train.json").read_text())
+    names = sorted(path.name for path in (built / "shards" / "ekman").glob("train-*.tar"))
+    assert [entry["url"] for entry in index["shardlist"]] == [f"{gcs}/shards/ekman/{name}" for name in names]
+
+
 def test_an_output_that_is_not_empty(built: Path, tmp_path: Path, lanser):
     (tmp_path / "x").mkdir()
     assert lanser("export-shards", built, "--to", "wids", "--output", tmp_path / "x").returncode == 0
