@@ -106,7 +106,10 @@ def open_source(directory: str, taxonomy: str | None) -> ExportSource:
     chosen = taxonomy or names[0]
     if chosen not in names or not NAME_PATTERN.fullmatch(chosen):
         raise InputError(f"--taxonomy {chosen}: {directory} has {', '.join(names)}{did_you_mean(chosen, names)}")
-    return ExportSource(out, content, chosen, tuple(_shards(out, chosen, content)))
+    shards = tuple(_shards(out, chosen, content))
+    if not shards:
+        raise InputError(f"{out.path(out.shards(chosen))}: has no shards, of which dataset.json counts samples")
+    return ExportSource(out, content, chosen, shards)
 
 
 def _shards(out: OutputDir, taxonomy: str, content: dict[str, Any]) -> Iterator[ShardFile]:
@@ -197,7 +200,9 @@ def _sample(shard: ShardFile, key: str, flac: bytes, content: bytes) -> ExportSa
     try:
         info = soundfile.info(io.BytesIO(flac))
     except soundfile.LibsndfileError as error:
-        raise _fault(shard, f"{key}.flac is not FLAC ({error})") from None
+        raise _fault(shard, f"{key}.flac cannot be read ({error})") from None
+    if info.format != "FLAC":
+        raise _fault(shard, f"{key}.flac is not FLAC but {info.format}")
     return ExportSample(
         key=key,
         text=fields["text"],

@@ -13,8 +13,8 @@ import pytest
 
 from lanser_ops.exports.formats import FORMATS
 
-KEY = "0123456789abcdef"
-FLAC_HEAD = b"fLaC"
+# A WAV file of two samples.
+WAV = b"RIFF(\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80>\0\0\0}\0\0\2\0\x10\0data\4\0\0\0\0\0\0\0"
 
 
 def error_of(lanser, *argv: object) -> str:
@@ -167,7 +167,8 @@ def test_keys_that_are_none(built: Path, tmp_path: Path, lanser, name: str, key:
     [
         (".json", b"[]", "is not a weak label of this lanser with a transcript"),
         (".json", b'{"text": ' * 10_000, "is not a weak label of this lanser with a transcript"),
-        (".flac", b"fLaC" + bytes(100), ".flac is not FLAC ("),
+        (".flac", b"fLaC" + bytes(100), ".flac cannot be read ("),
+        (".flac", WAV, ".flac is not FLAC but WAV"),
     ],
 )
 def test_content_that_is_not_ours(built: Path, tmp_path: Path, lanser, extension: str, content: bytes, part: str):
