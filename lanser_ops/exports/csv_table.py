@@ -9,7 +9,7 @@ from lanser_ops.exports.source import ExportSource, read_samples
 from lanser_ops.labelling.human_labels import cell
 
 TABLE = "samples.csv"
-COLUMNS = ("key", "audio", "transcript", "label", "score", "margin", "split")
+COLUMNS = ("key", "path", "transcript", "label", "score", "margin", "split")
 
 
 def write(source: ExportSource, folder: Path) -> None:

@@ -80,17 +80,27 @@ def test_wids(exported, stored, tmp_path: Path):
 def test_a_spreadsheet(exported, stored):
     folder = exported("csv")
     content = (folder / "samples.csv").read_bytes()
-    assert content.startswith(b"\xef\xbb\xbfkey,audio,transcript,label,score,margin,split\r\n")
+    assert content.startswith(b"\xef\xbb\xbfkey,path,transcript,label,score,margin,split\r\n")
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     assert [row["key"] for row in rows] == list(stored)
     for row in rows:
         sample = stored[row["key"]]
-        assert row["audio"] == f"audio/{row['key'][:2]}/{row['key']}.flac"
-        assert (folder / row["audio"]).read_bytes() == sample.flac
+        assert row["path"] == f"audio/{row['key'][:2]}/{row['key']}.flac"
+        assert (folder / row["path"]).read_bytes() == sample.flac
         assert (row["transcript"], row["label"], row["split"]) == (
             sample.fields["text"], sample.fields["label"], sample.split,
         )  # fmt: skip
         assert (float(row["score"]), float(row["margin"])) == (sample.fields["score"], sample.fields["margin"])
+
+
+def test_our_own_reader_of_labelled_speech(exported, stored):
+    from training.corpora.read import read_corpus
+
+    corpus = read_corpus(str(exported("csv") / "samples.csv"), None, EKMAN)
+    assert {(utterance.path.stem, utterance.label, utterance.split) for utterance in corpus.utterances} == {
+        (key, sample.fields["label"], sample.split) for key, sample in stored.items()
+    }
+    assert all(utterance.path.is_file() for utterance in corpus.utterances)
 
 
 def test_nemo(exported, stored, interpreter):
