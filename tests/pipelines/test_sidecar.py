@@ -132,13 +132,14 @@ def test_who_needs_the_audio_says_so(
 ):
     other = tmp_path / "other"
     other.mkdir()
-    with tarfile.open(min(outputs[1].glob("shards/valence/train-*.tar"))) as archive:
-        archive.extractall(other, filter="data")
-    with tarfile.open(other / "train-00000-of-00001.tar", "w") as archive:
-        for path in sorted(other.glob("*.[cj]s*")):
-            archive.add(path, arcname=f"{'f' * 16}{path.suffix}")
-            if path.suffix == ".json":
-                break
+    with (
+        tarfile.open(min(outputs[1].glob("shards/valence/train-*.tar"))) as archive,
+        tarfile.open(other / "train-00000-of-00001.tar", "w") as renamed,
+    ):
+        member = next(member for member in archive if member.name.endswith(".json"))
+        content = archive.extractfile(member)
+        member.name = f"{'f' * 16}.json"
+        renamed.addfile(member, content)
     (tmp_path / "empty").mkdir()
     places = {"SIDECAR": outputs[1], "BUILT": built, "EMPTY": tmp_path / "empty", "OTHER": other, "TAXONOMY": taxonomy}
     words = [str(places.get(word, word)).replace("OUT", str(tmp_path / "out")) for word in command.split()]
