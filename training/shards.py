@@ -138,10 +138,10 @@ def read_index(shards: Sequence[str], sidecars: Sequence[str] = ()) -> Index:
     """
     if not shards:
         raise InputError("no training shards; those that lanser build writes are named train-*.tar")
-    labelled = list(sidecars or shards)
+    tars = list(sidecars or shards)
     with ThreadPoolExecutor(4) as pool:
-        parts = list(pool.map(partial(_read_shard, is_sidecar=bool(sidecars)), labelled))
-        _check_alike(labelled, parts)
+        parts = list(pool.map(partial(_read_shard, is_sidecar=bool(sidecars)), tars))
+        _check_alike(tars, parts)
         if sidecars:
             check_unique([row["key"] for part in parts for row in part])
             label_of = {row["key"]: row for part in parts for row in part}
