@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,15 @@ def test_a_taxonomy_that_leads_out_of_the_folder(built: Path, tmp_path: Path, la
     (output / "dataset.json").write_text(json.dumps(content))
     assert error_of(lanser, output, "--to", "hf", "--output", tmp_path / "x").startswith("--taxonomy ../../ekman: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no second file system here")
+def test_another_file_system(built: Path, lanser):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        assert lanser("export-shards", built, "--to", "energon", "--output", f"{folder}/x").returncode == 0
+        for path in (built / "shards" / "ekman").iterdir():
+            copy = Path(folder, "x", path.name)
+            assert copy.read_bytes() == path.read_bytes() and not copy.samefile(path)
 
 
 def test_shards_in_a_store(built: Path, tmp_path: Path, lanser, gcs: str, upload):
