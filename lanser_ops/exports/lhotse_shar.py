@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
@@ -34,7 +34,7 @@ def write(source: ExportSource, folder: Path) -> None:
             tar.write_tar(recordings, _members(read_samples(shard), source.taxonomy, cuts))
 
 
-def _members(samples: Iterator[ExportSample], taxonomy: str, cuts: BinaryIO) -> Iterator[tuple[bytes, Buffer]]:
+def _members(samples: Iterator[ExportSample], taxonomy: str, cuts: gzip.GzipFile) -> Iterator[tuple[bytes, Buffer]]:
     """The members of the tar; the cut of each sample is written to ``cuts`` on the way."""
     for sample in samples:
         recording = _recording(sample)
