@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +93,25 @@ def test_the_trainer_reads_the_audio_of_the_shards_with_the_labels_of_the_sideca
         np.testing.assert_array_equal(read.targets.numpy(), whole.targets.numpy())
         # The audio comes from the shards of the first taxonomy.
         assert {Path(shard).parent.name for shard in read.shards} == {"ekman"}
+
+
+def test_webdataset_joins_both_as_documented(built: Path, outputs: tuple[Path, Path]):
+    """The function in docs/loaders.md gives the samples that relabelled shards have."""
+    import webdataset
+
+    document = (Path(__file__).parents[2] / "docs" / "loaders.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"^```python\n(import glob\n[^`]*^def labelled\([^`]*?)^shards = ", document, re.MULTILINE)
+    names: dict = {}
+    exec(recipe, names)
+    shards, whole = (sorted(map(str, output.glob("shards/*/*.tar"))) for output in (built, outputs[0]))
+    join = partial(names["labelled"], folder=str(outputs[1] / "shards" / "valence"))
+    joined = list(webdataset.WebDataset(shards, shardshuffle=False).compose(join))
+    expected = list(webdataset.WebDataset(whole, shardshuffle=False))
+    members = ("__key__", "flac", "cls", "json")
+    assert len(joined) == 10
+    assert [[sample[name] for name in members] for sample in joined] == [
+        [sample[name] for name in members] for sample in expected
+    ]
 
 
 def test_samples_that_a_sidecar_does_not_label_are_left_out(built: Path, outputs: tuple[Path, Path], tmp_path: Path):
