@@ -62,6 +62,8 @@ def load_shards(directory: str | PathLike[str], taxonomy: str | None = None, spl
         taxonomies.add(fields["taxonomy"])
         if len(taxonomies) > 1:
             raise InputError(f"{root}: has shards of {' and '.join(sorted(taxonomies))}; give taxonomy")
+        if "flac" not in sample:
+            raise InputError(f"{root}: {sample['__key__']} has no audio; a sidecar is read beside its shards")
         try:
             audio = read_all(io.BytesIO(sample["flac"]))
         except AudioError as error:

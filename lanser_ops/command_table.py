@@ -26,6 +26,7 @@ GROUPS = {
         "inspect": ("lanser_ops.commands.inspect", "what an output directory or a shard holds"),
         "verify": ("lanser_ops.commands.verify", "whether an output directory holds what it says, to the last byte"),
         "report": ("lanser_ops.commands.report", "report.html and dataset card of an output directory"),
+        "export-shards": ("lanser_ops.commands.export_shards", "shards for other loaders: datasets, Lhotse, NeMo, …"),
     },
     "models": {
         "pretrain": ("training.pretrain", "learn emotion from weak-label shards"),

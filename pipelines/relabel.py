@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lanser_ops import storage
@@ -31,6 +32,11 @@ def build_parser() -> Parser:
     )
     add_label_options(parser)
     options.add_shard_options(parser)
+    parser.add_argument(
+        "--sidecar",
+        action="store_true",
+        help="write the labels alone, without the audio, to be read beside the shards that are relabelled",
+    )
     return parser
 
 
@@ -42,7 +48,7 @@ def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None =
         label=label_spec(args),
         nli_name=args.nli_model,
         score=True,
-        shard=options.shard_spec(args),
+        shard=replace(options.shard_spec(args), sidecar=args.sidecar),
     )
     from pipelines.job import run_job  # imports Beam: not for --help or a mistyped option
 

@@ -133,7 +133,8 @@ class ShardSpec:
     where there is none, or where the scores come with the shards that are relabelled. The other fields select among the
     utterances that remain, over the whole corpus, and None selects nothing: at most ``max_repeats`` utterances with the
     same words, the share ``keep_top`` of each label with the best scores, at most ``per_label`` utterances of a label,
-    and at most ``balance`` times as many as the rarest label has. With ``redact`` samples hold no transcript.
+    and at most ``balance`` times as many as the rarest label has. With ``redact`` samples hold no transcript, with
+    ``sidecar`` no audio, which stays in the shards that are relabelled.
     """
 
     min_score: float = 0.0
@@ -146,6 +147,7 @@ class ShardSpec:
     speech: SpeechSpec | None = None
     agree: bool = False
     redact: bool = False
+    sidecar: bool = False
 
     @property
     def selects(self) -> bool:

@@ -86,6 +86,8 @@ MISTAKEN_INPUT = (
     ("relabel --shards empty --output out --taxonomy ekman", "empty: no such tar, and no folder with shards"),
     ("inspect empty", "empty: neither an output directory of lanser nor a shard"),
     ("report empty", "empty: no finished run there"),
+    ("export-shards empty --to hf --output out", "empty: no finished shards there"),
+    ("export-shards empty --to lhots --output out", "'lhots' is not one of hf, lhotse, nemo, energon, wids, csv; did"),
     ("sample empty", "empty: no such tar, and no folder with shards"),
     ("try --taxonomy ekman", "no text to label; give some, in quotes, or --file with one per line"),
     ("agreement --csv labelled.csv --taxonomy ekman", "row 1: 'angr' is not a label of ekman"),

@@ -22,12 +22,16 @@ from training.shards import Index, Source, find_shards, read_index
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """Which samples are trained on and with which labels. ``groups`` is the taxonomy of ``--map``."""
+    """Which samples are trained on and with which labels. ``groups`` is the taxonomy of ``--map``.
+
+    ``sidecars`` are the locations of tars whose labels take the place of those in the shards.
+    """
 
     targets: TargetSpec
     selection: ShardSpec
     groups: Taxonomy | None
     seed: int
+    sidecars: tuple[str, ...] = ()
 
 
 def prepare(sources: Sequence[Source], spec: SampleSpec) -> tuple[SampleSet, SampleSet | None, list[str]]:
@@ -40,7 +44,7 @@ def prepare(sources: Sequence[Source], spec: SampleSpec) -> tuple[SampleSet, Sam
     """
     train, validation, lines = [], [], []
     for source in sources:
-        index = _labelled_as(read_index(find_shards(source.locations, "train")), spec)
+        index = _read(source, "train", spec)
         prior = label_prior(index, spec.targets)
         if spec.groups is not None and spec.groups.absence is not None and prior is None:
             raise InputError(
@@ -51,8 +55,8 @@ def prepare(sources: Sequence[Source], spec: SampleSpec) -> tuple[SampleSet, Sam
         subset = selected(choice, spec.selection)
         lines.append(_line(source, choice, subset))
         train.append((subset, make_targets(subset, spec.targets, prior, spec.seed)))
-        if shards := find_shards(source.locations, "val"):
-            heldout = _labelled_as(read_index(shards), spec)
+        if find_shards(source.locations, "val") and (not spec.sidecars or find_shards(spec.sidecars, "val")):
+            heldout = _read(source, "val", spec)
             _check_alike(index, heldout)
             validation.append((heldout, make_targets(heldout, spec.targets, prior, spec.seed)))
     shares = [source.share for source in sources if source.share is not None] or None
@@ -63,7 +67,12 @@ def prepare(sources: Sequence[Source], spec: SampleSpec) -> tuple[SampleSet, Sam
     )
 
 
-def _labelled_as(index: Index, spec: SampleSpec) -> Index:
+def _read(source: Source, split: str, spec: SampleSpec) -> Index:
+    """The samples of a split, under the labels that ``spec`` asks for."""
+    sidecars = find_shards(spec.sidecars, split)
+    if spec.sidecars and not sidecars:
+        raise InputError(f"--sidecar {spec.sidecars[0]}: no {split}-*.tar; give the output of lanser relabel --sidecar")
+    index = read_index(find_shards(source.locations, split), sidecars)
     return index if spec.groups is None else grouped(index, spec.groups)
 
 

@@ -34,7 +34,7 @@ OPTIONS = "run.json"
 CORPUS_BAND, FULL_BAND = "corpus", "full"
 # Options that may differ when a run is resumed: they change neither the samples' order nor the arithmetic.
 FREE = {"shards", "output", "cache", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps"}
-FREE |= {"tracker", "config"}
+FREE |= {"sidecar", "tracker", "config"}
 
 
 def build_parser() -> Parser:
@@ -46,6 +46,10 @@ def build_parser() -> Parser:
         "--shards", nargs="+", required=True, metavar="PLACE",
         help="the output of lanser build, or a glob, local, gs:// or s3://; several with shares are mixed, as in "
         "A:0.7 B:0.3",
+    )  # fmt: skip
+    data.add_argument(
+        "--sidecar", nargs="+", default=[], metavar="PLACE",
+        help="labels to train on in place of those in the shards: the output of lanser relabel --sidecar, or a glob",
     )  # fmt: skip
     data.add_argument(
         "--map", metavar="TAXONOMY",
@@ -143,6 +147,7 @@ def run(argv: Sequence[str]) -> None:
     sources = parse_sources(args.shards)
     for source in sources:
         find_shards(source.locations, "train")
+    find_shards(args.sidecar, "train")
     # Not for --help or a mistyped option: they take seconds to import, and are not in every installation.
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.utils import set_seed
@@ -167,7 +172,8 @@ def run(argv: Sequence[str]) -> None:
         args.shuffle_labels,
     )  # fmt: skip
     trackers = tracker_options(args.tracker, args.output)
-    samples, validation, lines = prepare(sources, SampleSpec(targets, selection_spec(args), groups, args.seed))
+    spec = SampleSpec(targets, selection_spec(args), groups, args.seed, tuple(args.sidecar))
+    samples, validation, lines = prepare(sources, spec)
     unused = DistributedDataParallelKwargs(
         find_unused_parameters=args.backbone not in RESNETS or objective.objective != LABELS
     )

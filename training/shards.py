@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -123,38 +124,34 @@ def find_shards(locations: Sequence[str], split: str) -> list[str]:
     return sorted(shards)
 
 
-def read_index(shards: Sequence[str]) -> Index:
-    """Index of ``shards``.
+def read_index(shards: Sequence[str], sidecars: Sequence[str] = ()) -> Index:
+    """Index of ``shards``, with the labels that they hold or, where there are any, with those of ``sidecars``.
 
-    Shards in a store are read once from beginning to end.
+    Samples of both are joined by key: those without a label in a sidecar are not in the index. Shards in a store are
+    read once from beginning to end.
 
     Raises:
         InputError: no shards, a tar that cannot be read, a sample without audio, with members apart or whose JSON is
-            not a weak label, a duplicate key, shards of different taxonomies or differently chosen labels.
+            not a weak label, a duplicate key, labels of different taxonomies or differently chosen ones, or sidecars
+            with no label for any of the samples.
     """
     if not shards:
         raise InputError("no training shards; those that lanser build writes are named train-*.tar")
+    tars = list(sidecars or shards)
     with ThreadPoolExecutor(4) as pool:
-        parts = list(pool.map(_read_shard, shards))
+        parts = list(pool.map(partial(_read_shard, is_sidecar=bool(sidecars)), tars))
+        _check_alike(tars, parts)
+        if sidecars:
+            check_unique([row["key"] for part in parts for row in part])
+            label_of = {row["key"]: row for part in parts for row in part}
+            audio_keys = pool.map(_audio_keys, shards)
+            parts = [[label_of[key] for key in part if key in label_of] for part in audio_keys]
+            if not any(parts):
+                raise InputError(f"{sidecars[0]}: labels no sample of {shards[0]}; relabel these shards with --sidecar")
+            shards = [shard for shard, part in zip(shards, parts, strict=True) if part]
+            parts = [part for part in parts if part]
     rows = [row for part in parts for row in part]
     first = rows[0]
-    for shard, part in zip(shards, parts, strict=True):
-        for row in part:
-            if (row["taxonomy"], row["labels"]) != (first["taxonomy"], first["labels"]):
-                raise InputError(
-                    f"{shard}: taxonomy {row['taxonomy']} with {len(row['labels'])} labels, but {shards[0]} has "
-                    f"{first['taxonomy']} with {len(first['labels'])}; give the shards of one taxonomy"
-                )
-            if (row["hypotheses"], row["scores"].shape) != (first["hypotheses"], first["scores"].shape):
-                raise InputError(
-                    f"{shard}: other hypotheses or templates than {shards[0]} for the labels of {row['taxonomy']}; "
-                    "relabel the shards with the same options"
-                )
-            if row["scoring"] != first["scoring"]:
-                raise InputError(
-                    f"{shard}: labelled with {row['scoring']}, but {shards[0]} with {first['scoring']}; "
-                    "relabel the shards with the same options"
-                )
     keys = tuple(row["key"] for row in rows)
     check_unique(keys)
     by_hypothesis = np.stack([row["scores"] for row in rows], axis=1)
@@ -175,6 +172,28 @@ def read_index(shards: Sequence[str]) -> Index:
     )
 
 
+def _check_alike(shards: Sequence[str], parts: Sequence[list[dict[str, Any]]]) -> None:
+    """Raise InputError unless all rows have the labels of one taxonomy, chosen in one way."""
+    first = parts[0][0]
+    for shard, part in zip(shards, parts, strict=True):
+        for row in part:
+            if (row["taxonomy"], row["labels"]) != (first["taxonomy"], first["labels"]):
+                raise InputError(
+                    f"{shard}: taxonomy {row['taxonomy']} with {len(row['labels'])} labels, but {shards[0]} has "
+                    f"{first['taxonomy']} with {len(first['labels'])}; give the shards of one taxonomy"
+                )
+            if (row["hypotheses"], row["scores"].shape) != (first["hypotheses"], first["scores"].shape):
+                raise InputError(
+                    f"{shard}: other hypotheses or templates than {shards[0]} for the labels of {row['taxonomy']}; "
+                    "relabel the shards with the same options"
+                )
+            if row["scoring"] != first["scoring"]:
+                raise InputError(
+                    f"{shard}: labelled with {row['scoring']}, but {shards[0]} with {first['scoring']}; "
+                    "relabel the shards with the same options"
+                )
+
+
 def check_unique(keys: Sequence[str]) -> None:
     """Raise InputError if a key comes twice: a sample is known by its key alone."""
     if len(set(keys)) < len(keys):
@@ -182,10 +201,31 @@ def check_unique(keys: Sequence[str]) -> None:
         raise InputError(f"sample {duplicate} is in the shards more than once; give every shard once")
 
 
-def _read_shard(path: str) -> list[dict[str, Any]]:
-    """FIELDS, scoring, hypotheses, scores by hypothesis, and key of every sample of a tar."""
+def _read_shard(path: str, is_sidecar: bool) -> list[dict[str, Any]]:
+    """FIELDS, scoring, hypotheses, scores by hypothesis, and key of every sample of a tar, which may be a sidecar."""
     rows: list[dict[str, Any]] = []
     with_audio: set[str] = set()
+    for key, extension, content in _members_of_samples(path):
+        if extension == "flac":
+            with_audio.add(key)
+        elif extension == "json":
+            rows.append({"key": key, **_weak_label(content, f"{path}: {key}.json")})
+    if is_sidecar and rows:
+        return rows
+    silent = [row["key"] for row in rows if row["key"] not in with_audio]
+    if silent or not rows or len(with_audio) > len(rows):
+        fault = f"sample {silent[0]} has no .flac" if silent else "no samples, or some without .json"
+        raise InputError(f"{path}: {fault}; give shards that lanser build wrote")
+    return rows
+
+
+def _audio_keys(path: str) -> list[str]:
+    """The keys of the samples of a tar that have audio, in order."""
+    return [key for key, extension, _ in _members_of_samples(path) if extension == "flac"]
+
+
+def _members_of_samples(path: str) -> Iterator[tuple[str, str, bytes]]:
+    """`_members` of a tar whose samples are in one piece each. Raises InputError for any other tar."""
     ended: set[str] = set()
     last = ""
     try:
@@ -197,20 +237,12 @@ def _read_shard(path: str) -> list[dict[str, Any]]:
                 raise InputError(
                     f"{path}: the members of sample {key} are not next to each other; sort the tar by name"
                 )
-            if extension == "flac":
-                with_audio.add(key)
-            elif extension == "json":
-                rows.append({"key": key, **_weak_label(content, f"{path}: {key}.json")})
+            yield key, extension, content
     except InputError:
         raise
     # The last four: what tarfile lets through of a damaged header or a damaged compressed tar.
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError, zlib.error) as error:
         raise InputError(f"{path}: not a complete tar ({first_line(error)}); build the shard again") from None
-    silent = [row["key"] for row in rows if row["key"] not in with_audio]
-    if silent or not rows or len(with_audio) > len(rows):
-        fault = f"sample {silent[0]} has no .flac" if silent else "no samples, or some without .json"
-        raise InputError(f"{path}: {fault}; give shards that lanser build wrote")
-    return rows
 
 
 def _members(path: str) -> Iterator[tuple[str, str, bytes]]:

@@ -53,11 +53,12 @@ def csv_content(rows: Iterable[SampleRow]) -> str:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
     writer.writerow(field.name for field in fields(SampleRow))
-    writer.writerows([_cell(value) for value in astuple(row)] for row in rows)
+    writer.writerows([cell(value) for value in astuple(row)] for row in rows)
     return stream.getvalue()
 
 
-def _cell(value: str | float) -> str:
+def cell(value: str | float) -> str:
+    """A value as a cell that no spreadsheet takes for a formula; numbers have six significant digits."""
     text = value if isinstance(value, str) else f"{value:.6g}"
     return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
 

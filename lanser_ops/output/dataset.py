@@ -117,7 +117,7 @@ def read_label_spec(taxonomy: str, section: dict[str, Any]) -> LabelSpec:
 def shard_section(spec: ShardSpec) -> dict[str, Any]:
     """Options that are not given are None, as they are in an output of before there were such options."""
     options = {name: value for name, value in asdict(spec).items() if name != "speech"}
-    switches = {"agree": spec.agree or None, "redact": spec.redact or None}
+    switches = {name: getattr(spec, name) or None for name in ("agree", "redact", "sidecar")}
     return {**options, **switches, "speech_model": spec.speech and model_entry(spec.speech.model)}
 
 

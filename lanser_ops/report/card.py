@@ -86,7 +86,13 @@ def _taxonomy(name: str, entry: dict[str, Any]) -> dict[str, Any]:
         "total": sum(statistics["labels"].values()),
         "splits": _splits(statistics),
         "origin": label_origin(entry),
+        "sidecar": _is_sidecar(entry),
     }
+
+
+def _is_sidecar(entry: dict[str, Any]) -> bool:
+    """Whether the samples of a taxonomy have no audio; ``entry`` is its section of dataset.json."""
+    return bool(entry.get("shard", {}).get("sidecar"))
 
 
 def _splits(statistics: dict[str, Any]) -> dict[str, str]:
@@ -107,8 +113,7 @@ def _metadata(out: OutputDir, content: dict[str, Any], sharded: list[str]) -> di
         "size_categories": [next((name for bound, name in SIZES.items() if samples < bound), LARGEST)],
         "configs": [_config(name, entry) for name, entry in zip(sharded, entries, strict=True)],
         "dataset_info": [
-            {"config_name": name, "features": features([label["name"] for label in entry["label"]["taxonomy"]])}
-            for name, entry in zip(sharded, entries, strict=True)
+            {"config_name": name, "features": _features(entry)} for name, entry in zip(sharded, entries, strict=True)
         ],
     }
     return {key: value for key, value in metadata.items() if value}
@@ -121,17 +126,17 @@ def _config(name: str, entry: dict[str, Any]) -> dict[str, Any]:
     return {"config_name": name, "data_files": files}
 
 
-def features(labels: list[str]) -> list[dict[str, Any]]:
-    """The columns of a sample as `datasets.Features` are written in a card.
+def _features(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The columns of a taxonomy's samples as `datasets.Features` are written in a card.
 
     ``flac`` is bytes: an Audio column can only be loaded where torchcodec and FFmpeg's libraries are installed.
     """
     fields = [*TRANSCRIPT_SCHEMA, *LABEL_SCHEMA, *SPEECH_SCHEMA, *JSON_SCHEMA]
     by_name = {field.name: {"name": field.name, **_feature(field.type)} for field in fields}
-    names = {str(index): label for index, label in enumerate(labels)}
+    names = {str(index): label["name"] for index, label in enumerate(entry["label"]["taxonomy"])}
     return [
         {"name": "__key__", "dtype": "string"},
-        {"name": "flac", "dtype": "binary"},
+        *([] if _is_sidecar(entry) else [{"name": "flac", "dtype": "binary"}]),
         {"name": "json", "struct": list(by_name.values())},
         {"name": "cls", "dtype": {"class_label": {"names": names}}},
     ]

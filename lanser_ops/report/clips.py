@@ -69,13 +69,15 @@ def read_flac(samples: Iterable[Sample]) -> Iterator[tuple[str, np.ndarray]]:
 
     Each of their shards is opened once, and only their bytes are read.
     """
-    by_tar: dict[str, list[Sample]] = {}
+    by_tar: dict[str, list[tuple[int, int, str]]] = {}
     for sample in samples:
-        by_tar.setdefault(sample.flac[0], []).append(sample)
+        if sample.flac:
+            path, offset, size = sample.flac
+            by_tar.setdefault(path, []).append((offset, size, sample.key))
     for path, members in by_tar.items():
         with storage.open_read(path) as stream:
-            for sample in sorted(members, key=lambda sample: sample.flac):
-                yield sample.key, read_member(stream, *sample.flac[1:])
+            for offset, size, key in sorted(members):
+                yield key, read_member(stream, offset, size)
 
 
 def read_member(stream: BinaryIO, offset: int, size: int) -> np.ndarray:

@@ -35,7 +35,7 @@ MAX_DISAGREEMENTS = 24
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample of a shard, and where its audio is: ``flac`` is (tar, offset, bytes).
+    """A sample of a shard, and where its audio is: ``flac`` is (tar, offset, bytes), None in a sidecar.
 
     ``picks`` are the labels that each template alone would give, empty with one template; ``voice`` is what the speech
     model favours, None where there is none.
@@ -54,7 +54,7 @@ class Sample:
     scores: dict[str, float]
     picks: tuple[str, ...]
     voice: tuple[str, float] | None
-    flac: tuple[str, int, int]
+    flac: tuple[str, int, int] | None
 
 
 @dataclass
@@ -157,7 +157,7 @@ def _read(path: str) -> Iterator[Sample]:
                 if extension == "flac":
                     flac[key] = (path, member.offset, member.size)
                 elif extension == "json":
-                    yield _sample(_json(stream, member.offset, member.size), flac[key])
+                    yield _sample(_json(stream, member.offset, member.size), flac.get(key))
     except (BrokenTar, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"{path}: not a shard of lanser ({type(error).__name__}: {error}); remove it") from None
 
@@ -167,7 +167,7 @@ def _json(stream: BinaryIO, offset: int, size: int) -> dict[str, Any]:
     return orjson.loads(stream.read(size))
 
 
-def _sample(fields: dict[str, Any], flac: tuple[str, int, int]) -> Sample:
+def _sample(fields: dict[str, Any], flac: tuple[str, int, int] | None) -> Sample:
     labels = fields["labels"]
     scores = fields.get("speech_scores")
     return Sample(

@@ -99,7 +99,11 @@ def _samples(path: str) -> Iterator[tuple[Scoring, LabelledSample]]:
                     name = f"{path}: {member.name}"
                     stream.seek(member.offset)
                     fields = orjson.loads(stream.read(min(member.size, MAX_JSON_BYTES)))
+                    if matched[1] not in flacs:
+                        raise InputError(f"{name}: has no audio beside it; a sidecar is read beside its shards")
                     yield _scoring(fields), _sample(fields, path, matched[1], flacs[matched[1]])
+    except InputError:
+        raise
     except (BrokenTar, OSError, KeyError, TypeError, ValueError) as error:
         reason = f"there is no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise InputError(f"{name}: not a weak label of this lanser ({reason}); relabel the shards") from None

@@ -40,11 +40,14 @@ PEEK_THREADS = 16
 
 @dataclass(frozen=True)
 class Labelled:
-    """The samples of a new shard as its JSON has them, the rejects, and (offset, size) of every FLAC by key."""
+    """The samples of a new shard as its JSON has them, the rejects, and (offset, size) of every FLAC by key.
+
+    ``flac_ranges`` is None for a sidecar.
+    """
 
     samples: list[dict[str, Any]]
     rejects: list[Reject]
-    flac_ranges: dict[str, tuple[int, int]]
+    flac_ranges: dict[str, tuple[int, int]] | None
 
 
 @dataclass(frozen=True)
@@ -173,17 +176,18 @@ def read_labelled(
     keys, offsets, sizes = (table.column(name).to_pylist() for name in ("key", "flac_offset", "flac_bytes"))
     transcripts = table.drop_columns(["flac_offset", "flac_bytes"])
     samples, rejects = choose_samples(out, tar.unit, spec, shard_spec, transcripts, not_selected)
-    return Labelled(
-        redacted(samples, shard_spec), rejects, dict(zip(keys, zip(offsets, sizes, strict=True), strict=True))
-    )
+    ranges = dict(zip(keys, zip(offsets, sizes, strict=True), strict=True))
+    return Labelled(redacted(samples, shard_spec), rejects, None if shard_spec.sidecar else ranges)
 
 
 def write_labelled(out: OutputDir, tar: ShardTar, spec: LabelSpec, labelled: Labelled) -> None:
-    """Write the unit's shard with the audio of ``tar``, which is copied unchanged."""
+    """Write the unit's shard with the audio of ``tar``, which is copied unchanged, or as a sidecar, without."""
+    ranges = labelled.flac_ranges
+    if ranges is None:
+        write_shard(out, tar.unit, spec, labelled.samples, labelled.rejects, None)
+        return
     with storage.slices(tar.path) as read:
-        write_shard(
-            out, tar.unit, spec, labelled.samples, labelled.rejects, lambda key: read(*labelled.flac_ranges[key])
-        )
+        write_shard(out, tar.unit, spec, labelled.samples, labelled.rejects, lambda key: read(*ranges[key]))
 
 
 def tar_sizes(name: str, where: str) -> dict[str, int]:

@@ -148,9 +148,9 @@ def write_shard(
     spec: LabelSpec,
     samples: Sequence[dict[str, Any]],
     rejects: list[Reject],
-    flac_of: Callable[[str], Buffer],
+    flac_of: Callable[[str], Buffer] | None,
 ) -> None:
-    """Write the unit's rejects of this taxonomy, then its tar; ``flac_of`` gives the FLAC of a key.
+    """Write the unit's rejects of this taxonomy, then its tar; ``flac_of`` is that of `tar_members`.
 
     A unit without a sample gets no tar: readers fail on an empty one.
     """
@@ -275,15 +275,16 @@ def spool_flac(
 
 
 def tar_members(
-    samples: Iterable[dict[str, Any]], flac_of: Callable[[str], Buffer], spec: LabelSpec
+    samples: Iterable[dict[str, Any]], flac_of: Callable[[str], Buffer] | None, spec: LabelSpec
 ) -> Iterator[tuple[bytes, Buffer]]:
     """(name, content) of the tar's members: three for every sample, in name order.
 
-    ``samples`` are in key order; ``flac_of`` gives the FLAC of a key.
+    ``samples`` are in key order; ``flac_of`` gives the FLAC of a key, and is None for a sidecar, which has two members.
     """
     shared = fields_of_all(spec)
     for sample in samples:
         key = sample["key"].encode()
         yield key + b".cls", b"%d" % sample["label_index"]
-        yield key + b".flac", flac_of(sample["key"])
+        if flac_of:
+            yield key + b".flac", flac_of(sample["key"])
         yield key + b".json", orjson.dumps(sample | shared, option=JSON_OPTIONS)

@@ -22,6 +22,7 @@ TOLERANCE = 2e-5
 # How far the length of the audio may be from ``duration_s``: the latter is rounded to milliseconds.
 TOLERANCE_S = 0.002
 MEMBERS = ("cls", "flac", "json")
+MEMBERS_OF_SIDECAR = ("cls", "json")
 
 
 def transcript_faults(transcripts: pa.Table, rejects: pa.Table, sources: Collection[str] | None) -> Iterator[str]:
@@ -71,19 +72,22 @@ def reject_faults(rejects: Iterable[str], labels: Collection[str]) -> Iterator[s
     yield from _counted(sorted(set(rejects) - set(labels)), "keys are left out of the shard and have no label")
 
 
-def shard_faults(stream: BinaryIO, size: int, expected: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def shard_faults(
+    stream: BinaryIO, size: int, expected: Mapping[str, Mapping[str, Any]], is_sidecar: bool
+) -> Iterator[str]:
     """What is wrong with a shard of ``size`` bytes, of which ``expected`` has the JSON of every sample, by key."""
+    extensions = MEMBERS_OF_SIDECAR if is_sidecar else MEMBERS
     seen: list[str] = []
     wrong: dict[str, list[str]] = {}
     try:
         for key, group in groupby(tar.read_members(stream), key=lambda member: member.name.partition(".")[0]):
             members = list(group)
             seen.append(key)
-            if [member.name for member in members] != [f"{key}.{extension}" for extension in MEMBERS]:
-                wrong.setdefault(f"samples are not of {', '.join(MEMBERS)}", []).append(key)
+            if [member.name for member in members] != [f"{key}.{extension}" for extension in extensions]:
+                wrong.setdefault(f"samples are not of {', '.join(extensions)}", []).append(key)
             elif key in expected:
-                index, flac, text = (_content(stream, member) for member in members)
-                for fault in _sample_faults(index, flac, text, expected[key]):
+                contents = dict(zip(extensions, (_content(stream, member) for member in members), strict=True))
+                for fault in _sample_faults(contents, expected[key]):
                     wrong.setdefault(fault, []).append(key)
     except tar.BrokenTar as error:
         yield f"is damaged ({error})"
@@ -104,9 +108,10 @@ def _content(stream: BinaryIO, member: tar.Member) -> bytes:
     return stream.read(member.size)
 
 
-def _sample_faults(index: bytes, flac: bytes, text: bytes, expected: Mapping[str, Any]) -> Iterator[str]:
+def _sample_faults(contents: Mapping[str, bytes], expected: Mapping[str, Any]) -> Iterator[str]:
+    """``contents`` are the members of a sample by extension."""
     try:
-        fields = orjson.loads(text)
+        fields = orjson.loads(contents["json"])
     except orjson.JSONDecodeError:
         yield "samples have a .json that is none"
         return
@@ -114,10 +119,12 @@ def _sample_faults(index: bytes, flac: bytes, text: bytes, expected: Mapping[str
     names = {*fields, *columns} - (set(SPEECH_SCHEMA.names) - columns.keys())
     for name in sorted(name for name in names if fields.get(name) != columns.get(name)):
         yield f"samples differ from the Parquet files in {name!r}"
-    if index != b"%d" % columns["label_index"]:
+    if contents["cls"] != b"%d" % columns["label_index"]:
         yield "samples have another label in .cls"
+    if "flac" not in contents:
+        return
     try:
-        audio = soundfile.info(io.BytesIO(flac))
+        audio = soundfile.info(io.BytesIO(contents["flac"]))
     except soundfile.LibsndfileError:
         yield "samples have a .flac that is none"
         return

@@ -181,7 +181,8 @@ def _unit_faults(
             yield out.rejects(unit), fault, REMAKE
         if [label.key for label in stored] == transcripts.column("key").to_pylist():
             expected = _samples(content, taxonomy, transcripts, labels, set(left_out))
-            yield from _shard_faults(out, out.shard(taxonomy.name, unit), expected, recorded, existing)
+            is_sidecar = bool(taxonomy.shard.get("sidecar"))
+            yield from _shard_faults(out, out.shard(taxonomy.name, unit), expected, is_sidecar, recorded, existing)
 
 
 def _computed(
@@ -215,6 +216,7 @@ def _shard_faults(
     out: OutputDir,
     name: str,
     expected: Mapping[str, Mapping[str, Any]],
+    is_sidecar: bool,
     recorded: Mapping[str, FileRecord],
     existing: Mapping[str, int],
 ) -> Iterator[tuple[str, str, str]]:
@@ -225,7 +227,7 @@ def _shard_faults(
     with _opened(out, name) as (stream, record):
         if name in recorded and record != recorded[name]:
             yield name, _change(record, recorded[name]), REMAKE
-        for fault in checks.shard_faults(stream, record.bytes, expected):
+        for fault in checks.shard_faults(stream, record.bytes, expected, is_sidecar):
             yield name, fault, REMAKE
 
 

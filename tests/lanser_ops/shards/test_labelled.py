@@ -72,7 +72,7 @@ def test_a_sample_of_another_program_is_refused(tmp_path: Path, changed: dict, r
 
 def test_a_sample_without_audio_and_a_broken_tar_are_refused(tmp_path: Path):
     path = write_tar(tmp_path, {f"{KEY}.json": members()[f"{KEY}.json"]})
-    with pytest.raises(InputError, match="not a weak label of this lanser"):
+    with pytest.raises(InputError, match="has no audio beside it; a sidecar is read beside its shards"):
         read_labelled_samples(str(tmp_path), None)
     path.write_bytes(b"no tar")
     with pytest.raises(InputError, match=f"^{path}: not a weak label of this lanser"):
