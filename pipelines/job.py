@@ -137,6 +137,7 @@ def _is_run(
     from lanser_ops import beam_compat
     from lanser_ops.handlers import Worker
     from pipelines.beam_options import direct_workers, is_described_only, is_direct, parse_beam_flags, runs_elsewhere
+    from pipelines.runners import runner_of
 
     beam_compat.quiet_beam(options.verbose)
     beam_options = options.beam or parse_beam_flags([])
@@ -146,8 +147,7 @@ def _is_run(
     cores = (os.cpu_count() or 1) // workers if is_direct(beam_options) else 1
     roots = dataset.read_roots(out) if job.reads_audio else ()
     worker = Worker(out, roots, options.device, options.threads or max(1, cores))
-    # Without a runner of ours the choice is Beam's --runner.
-    runner = beam_compat.direct_runner(beam_options, workers, options.verbose) if is_direct(beam_options) else None
+    runner = runner_of(beam_options, len(preparation.runs), workers, options.verbose)
     units = [run.unit for run in preparation.runs]
     with (
         _interrupted(out, units),
