@@ -10,6 +10,7 @@ metrics. What replaces it here is in `_ParDo`, `_GroupByKey` and `_Result`; the 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import uuid
 from collections import defaultdict
@@ -37,10 +38,27 @@ from apache_beam.transforms.window import WindowFn
 from apache_beam.utils.counters import CounterFactory
 from dask.bag import Bag
 
+from lanser_ops.common.errors import InputError, first_line
+
 # Beyond this number of partitions a group takes Dask's scheduler longer than it gains: units share partitions then.
 MAX_PARTITIONS = 4096
 # The steps that a worker process has set up, by job, thread and name: a thread runs one bundle at a time.
 _steps: dict[tuple[str, int, str], beam.DoFn] = {}
+
+
+def check_cluster(options: PipelineOptions) -> None:
+    """Raise InputError where the cluster that ``options`` name cannot be reached: a client would wait for its file."""
+    dask_options = options.view_as(beams.DaskOptions)
+    file, address = dask_options.scheduler_file, dask_options.address
+    if file and not os.path.exists(file):
+        raise InputError(f"--dask_scheduler_file {file}: no such file; start dask scheduler --scheduler-file {file}")
+    if address:
+        try:
+            distributed.Client(address, timeout=dask_options.timeout).close()
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"--dask_client_address {address}: no scheduler there ({first_line(error)}); start dask scheduler"
+            ) from None
 
 
 class DaskRunner(beams.DaskRunner):

@@ -21,14 +21,15 @@ PRISM_RELEASES = "https://github.com/apache/beam/releases"
 def runner_of(options: PipelineOptions, units: int, workers: int, verbose: bool) -> PipelineRunner | None:
     """The runner for a job of so many units; None where the choice is Beam's.
 
-    ``workers`` are processes of the direct runner. Raises InputError where Prism has no binary.
+    ``workers`` are processes of the direct runner. Raises InputError where Dask has no cluster or Prism no binary.
     """
     if is_direct(options):
         return beam_compat.direct_runner(options, workers, verbose)
     if is_dask(options):
-        from lanser_ops.beam_dask import DaskRunner
+        from lanser_ops import beam_dask
 
-        return DaskRunner(units)
+        beam_dask.check_cluster(options)
+        return beam_dask.DaskRunner(units)
     if is_prism(options):
         try:
             beam_compat.find_prism(options)

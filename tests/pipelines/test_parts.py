@@ -1,0 +1,212 @@
+"""A job in parts: several at once, one that is killed, whatever needs all units, and the script for SLURM."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lanser_ops.output import parts
+from lanser_ops.output.directory import OutputDir
+from schemas.units import FileRecord, Part, Unit, UnitRun
+
+REPOSITORY = Path(__file__).parents[2]
+FLAGS = ["--taxonomy", "ekman", "--num-shards", "4", "--val-fraction", "0.2", "--threads", "1"]
+CLIPS = ("slt/best_day.wav", "slt/thank_you.flac", "slt/love_you.mp3")
+# Stands in for SLURM's: runs the tasks of an array one after the other and says what became of each.
+SBATCH = """#!/bin/bash
+for script; do [[ -f $script ]] && break; done
+range=$(sed -n 's/^#SBATCH --array=//p' "$script")
+for id in $(seq "${range%-*}" "${range#*-}"); do
+    SLURM_ARRAY_TASK_ID=$id SLURM_CPUS_PER_TASK=1 bash "$script" >"task-$id.log" 2>&1
+    echo "$id $?" >>tasks
+done
+"""
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def run_part(log: Path, argv: list[str]) -> None:
+    """The command line in a process of its own, with its output in a file."""
+    from lanser_ops import cli
+
+    stream = log.open("w", buffering=1)
+    sys.stdout = sys.stderr = stream
+    sys.exit(cli.main(argv))
+
+
+@pytest.fixture(scope="module")
+def start():
+    """Start a command in a process that has the libraries already; its output goes to ``log``."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipelines.transforms", "lanser_ops.asr.whisper_recognizer", "transformers"])
+
+    def run(log: Path, *argv: str | Path) -> multiprocessing.process.BaseProcess:
+        process = context.Process(target=run_part, args=(log, list(map(str, argv))))
+        process.start()
+        return process
+
+    return run
+
+
+def temporary_names(output: Path) -> list[str]:
+    return [name for name in (".tmp", "attempts", "locks", "parts", "job.lock") if (output / name).exists()]
+
+
+def accounts(output: Path) -> dict:
+    return json.loads((output / "dataset.json").read_text())["taxonomies"]["ekman"]["accounts"]
+
+
+def test_four_parts_at_once_one_of_them_killed_write_the_bytes_of_one_job(
+    start, built: Path, small_corpus: Path, tmp_path: Path, digests
+):
+    output, logs = tmp_path / "out", [tmp_path / f"{number}.log" for number in range(1, 5)]
+    command = ["build", "--input", small_corpus, "--output", output, *FLAGS]
+    jobs = [start(log, *command, "--part", f"{number}/4") for number, log in enumerate(logs, 1)]
+    wait_for(lambda: list(output.glob("attempts/part-00001-of-00004.parquet/*")))
+    jobs[1].kill()
+    for job in jobs:
+        job.join(300)
+    assert [job.exitcode for job in jobs] == [0, -signal.SIGKILL, 0, 0], [log.read_text() for log in logs]
+    last_lines = [logs[number].read_text().splitlines()[-1] for number in (0, 2, 3)]
+    assert any(line.endswith("done; of 4 parts 1 are not: 2/4") for line in last_lines), last_lines
+    assert not (output / "labels").exists()  # they need the scores of all units
+    again = start(logs[1], *command, "--part", "2/4")
+    again.join(300)
+    assert again.exitcode == 0, logs[1].read_text()
+    assert "part 2/4: done, as are all others; what needs all units follows" in logs[1].read_text()
+    assert "10 utterances: 10 transcripts, 10 samples" in logs[1].read_text()
+    assert digests(output) == digests(built)
+    assert temporary_names(output) == []
+    now, before = accounts(output), accounts(built)
+    assert now.pop("seconds").keys() == before.pop("seconds").keys() == {"transcribe", "score", "label", "shard"}
+    assert now == before
+
+
+@pytest.fixture(scope="module")
+def relabelled(built: Path, tmp_path_factory: pytest.TempPathFactory, lanser):
+    """Relabel the built corpus with these options, in one job or in parts, to a new folder."""
+
+    def run(*options: str, order: tuple[str, ...] = ()) -> tuple[Path, list[str]]:
+        output = tmp_path_factory.mktemp("relabelled") / "out"
+        command = ["relabel", "--shards", built, "--output", output, "--taxonomy", "ekman", "--threads", "1", *options]
+        outcomes = [lanser(*command, *(("--part", part) if part else ())) for part in order or ("",)]
+        assert [outcome.returncode for outcome in outcomes] == [0] * len(outcomes), outcomes[-1].stderr
+        return output, [outcome.stdout for outcome in outcomes]
+
+    return run
+
+
+def test_what_needs_no_other_unit_is_done_by_each_part(relabelled, digests):
+    whole, _ = relabelled("--prior", "none")
+    output, said = relabelled("--prior", "none", order=("3/3", "1/3"))
+    assert said[0].splitlines()[-1] == "part 3/3: done; of 3 parts 2 are not: 1/3, 2/3"
+    before = {name: (output / name).stat().st_mtime_ns for name in digests(output) if name.startswith("shards/")}
+    assert len(before) == 3  # of units 0, 2 and 3
+    output, said = relabelled("--prior", "none", order=("3/3", "1/3", "2/3"))
+    assert digests(output) == digests(whole)
+    assert accounts(output)["pairs_scored"] == accounts(whole)["pairs_scored"]
+    assert temporary_names(output) == []
+
+
+def test_the_last_part_does_what_needs_all_units(relabelled, lanser, built: Path, digests):
+    options = ("--max-repeats", "1", "--balance", "1")
+    whole, _ = relabelled(*options)
+    output, said = relabelled(*options, order=("2/2", "1/2", "1/2"))
+    assert digests(output) == digests(whole)
+    assert said[2].splitlines()[-1] == "part 1/2: nothing is left to do"
+    assert temporary_names(output) == []
+
+
+def test_the_command_without_part_does_what_parts_left(relabelled, digests):
+    whole, _ = relabelled()
+    output, said = relabelled(order=("2/3", ""))
+    assert "unpack: skipping 1 of 4 units that are done (1)" in said[1]
+    assert digests(output) == digests(whole)
+    assert temporary_names(output) == []
+
+
+def test_a_part_without_units_has_nothing_to_do(relabelled, digests):
+    whole, _ = relabelled()
+    output, said = relabelled(order=("5/5", "1/5", "2/5", "3/5", "4/5"))
+    assert said[0].splitlines()[-1] == "part 5/5: done; of 5 parts 4 are not: 1/5, 2/5, 3/5, 4/5"
+    assert digests(output) == digests(whole)
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "x", "1/0", "1.5/4", "-1/4"])
+def test_what_is_no_part_is_refused(lanser, tmp_path: Path, text: str):
+    done = lanser("transcribe", "--input", tmp_path, "--output", tmp_path / "out", f"--part={text}")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"lanser transcribe: argument --part: '{text}' is not a part such as 3/16, from 1/16 to 16/16 "
+        "(see lanser transcribe --help)\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--overwrite",), "--overwrite: parts of a job would remove each other's files; "),
+        (("--balance", "2"), "--part 1/2: a selection needs the labels of all units at once; leave out --part"),
+    ],
+)
+def test_what_parts_cannot_do_is_refused(lanser, built: Path, options: tuple[str, ...], message: str):
+    done = lanser("shard", "--output", built, "--taxonomy", "ekman", "--part", "1/2", *options)
+    assert done.returncode == 2 and done.stderr.startswith(f"lanser shard: {message}") and done.stderr.count("\n") == 1
+
+
+def test_a_part_says_what_it_has_done_for_its_own_job_alone(tmp_path: Path):
+    out = OutputDir(str(tmp_path))
+    runs = [UnitRun(Unit(index, 3, "train", 1, 10)) for index in range(3)]
+    shard = FileRecord("shards/ekman/train-00001-of-00003.tar", 5, "00")
+    done = UnitRun(runs[1].unit, seconds=(("score", 1.5),), pairs_scored=7, files=(shard,))
+    parts.write_runs(out, Part(2, 2), "job", [done])
+    assert parts.with_earlier(out, "job", runs) == [runs[0], done, runs[2]]
+    assert parts.with_earlier(out, "another", runs) == runs
+    assert parts.missing(out, "job", 2, 3) == [Part(1, 2)]
+    assert parts.missing(out, "another", 2, 3) == [Part(1, 2), Part(2, 2)]
+    assert parts.missing(out, "job", 3, 3) == [Part(1, 3), Part(2, 3), Part(3, 3)]
+
+
+def test_the_script_for_slurm_runs_as_it_stands(built: Path, tmp_path: Path, digests):
+    """With two tasks, and labels from a file, which need no model."""
+    text = (REPOSITORY / "docs" / "clusters.md").read_text()
+    (script,) = re.findall(r"```bash [^\n]*\n(#!/bin/bash\n.*?)```", text, re.DOTALL)
+    (submitted,) = re.findall(r"^(sbatch lanser\.sh)$", text, re.MULTILINE)
+    assert "#SBATCH --array=1-16" in script and "parts=16" in script
+    script = script.replace("--array=1-16", "--array=1-2").replace("parts=16", "parts=2")
+    script = script.replace("--taxonomy ekman", "--taxonomy ekman --labels-from labels.csv --num-shards 3")
+    (tmp_path / "lanser.sh").write_text(script)
+    (tmp_path / "recordings").mkdir()
+    for name in CLIPS:
+        shutil.copy(REPOSITORY / "examples" / "audio" / name, tmp_path / "recordings")
+    rows = "".join(f"{Path(name).name},joy\n" for name in CLIPS)
+    (tmp_path / "labels.csv").write_text(f"path,label\n{rows}")
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    programs = {"sbatch": SBATCH, "lanser": f'#!/bin/sh\nexec {sys.executable} -m lanser_ops "$@"\n'}
+    for name, content in programs.items():
+        (bin_folder / name).write_text(content)
+        (bin_folder / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run(submitted, shell=True, cwd=tmp_path, env=environment, check=True, timeout=300)
+    logs = [(tmp_path / f"task-{number}.log").read_text() for number in (1, 2)]
+    assert (tmp_path / "tasks").read_text() == "1 0\n2 0\n", logs
+    assert logs[0].splitlines()[-1] == "part 1/2: done; of 2 parts 1 are not: 2/2"
+    assert "3 utterances: 3 transcripts, 3 samples, 0 rejects" in logs[1]
+    assert len(list((tmp_path / "out" / "shards" / "ekman").iterdir())) == 3
