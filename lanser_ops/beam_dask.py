@@ -53,8 +53,9 @@ def check_cluster(options: PipelineOptions) -> None:
     if file and not os.path.exists(file):
         raise InputError(f"--dask_scheduler_file {file}: no such file; start dask scheduler --scheduler-file {file}")
     if address:
+        seconds = {"timeout": dask_options.timeout} if dask_options.timeout else {}
         try:
-            distributed.Client(address, timeout=dask_options.timeout).close()
+            distributed.Client(address, **seconds).close()
         except (OSError, ValueError) as error:
             raise InputError(
                 f"--dask_client_address {address}: no scheduler there ({first_line(error)}); start dask scheduler"
@@ -120,8 +121,9 @@ class _ParDo(evaluator.ParDo):
             main_input.windowing.windowfn,
             tuple((type(view), view._view_options()) for view in self.applied.side_inputs),
         )
-        # A value of its own, which Dask computes once and before the step.
-        values = [dask.delayed(_joined)(side_input._iterable.bag.to_delayed()) for side_input in side_inputs or ()]
+        # Each becomes one value, which Dask computes before the step; optimized apart, its bag would be computed twice.
+        bags = [side_input._iterable.bag for side_input in side_inputs or ()]
+        values = [dask.delayed(_joined)(bag.to_delayed(optimize_graph=False)) for bag in bags]
         return input_bag.map_partitions(_run_bundle, step, *values)
 
 

@@ -95,7 +95,7 @@ def run_job(job: JobSpec, options: RunOptions, test_pipeline: beam.Pipeline | No
 def _run_all(job: JobSpec, options: RunOptions, out: OutputDir, test_pipeline: beam.Pipeline | None) -> None:
     preparation = _prepare(job, options, out, None)
     start = time.monotonic()
-    if _is_run(job, options, out, preparation, test_pipeline):
+    if _run_stages(job, options, out, preparation, test_pipeline):
         summary.print_closing_lines(out, job.taxonomy, time.monotonic() - start)
         if options.verify:
             directory.check(out)
@@ -113,7 +113,7 @@ def _run_part(
     if preparation.accounted:
         print(f"part {part}: nothing is left to do")
         return
-    if preparation.runs and not _is_run(job, options, out, preparation, test_pipeline):
+    if preparation.runs and not _run_stages(job, options, out, preparation, test_pipeline):
         return
     with lock.turn(out.root) as shared:
         missing = parts.missing(out, preparation.job_hash, part.count, preparation.units)
@@ -126,7 +126,7 @@ def _run_part(
             _run_all(job, options, shared, test_pipeline)
 
 
-def _is_run(
+def _run_stages(
     job: JobSpec, options: RunOptions, out: OutputDir, preparation: Preparation, test_pipeline: beam.Pipeline | None
 ) -> bool:
     """Run the stages on the units; False where that is only described, and somebody else is to start it."""

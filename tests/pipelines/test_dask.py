@@ -135,17 +135,6 @@ def test_an_error_of_a_worker_is_one_line(cluster: Cluster, tmp_path: Path, lans
     assert done.stderr.splitlines()[-1].startswith("lanser transcribe: ") and "Traceback" not in done.stderr
 
 
-def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, lanser, free_ports):
-    (port,) = free_ports(1)
-    address = ["--runner", "dask", "--dask_client_address", f"tcp://127.0.0.1:{port}", "--dask_connection_timeout", "1"]
-    corpus = REPOSITORY / "examples" / "audio" / "slt"
-    done = lanser("transcribe", "--input", corpus, "--output", tmp_path / "out", *address)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(
-        f"lanser transcribe: --dask_client_address tcp://127.0.0.1:{port}: no scheduler there ("
-    )
-
-
 def test_without_dask_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"--runner DaskRunner: Dask is not installed; pip install 'lanser\[dask\]'"):
