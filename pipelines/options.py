@@ -229,10 +229,6 @@ def add_speech_options(parser: argparse.ArgumentParser) -> None:
 def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
     """Parse ``argv``; what our parser does not know must be an option of Beam's."""
     args, flags = parser.parse_known_args(argv)
-    if args.part and args.overwrite:
-        parser.error(
-            "--overwrite: parts of a job would remove each other's files; remove the folder, or leave out --part"
-        )
     beam = None
     if flags:
         check_flags(parser, flags)
