@@ -40,7 +40,8 @@ from dask.bag import Bag
 
 from lanser_ops.common.errors import InputError, first_line
 
-# Beyond this number of partitions a group takes Dask's scheduler longer than it gains: units share partitions then.
+# Beyond this number units share partitions. A unit is some ten tasks, and the scheduler spends up to a millisecond on
+# each (Best Practices of docs.dask.org).
 MAX_PARTITIONS = 4096
 # The steps that a worker process has set up, by job, thread and name: a thread runs one bundle at a time.
 _steps: dict[tuple[str, int, str], beam.DoFn] = {}
