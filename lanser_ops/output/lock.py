@@ -12,7 +12,9 @@ take turns (`turn`).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import logging
 import os
 import socket
 import threading
@@ -25,11 +27,14 @@ from lanser_ops import storage
 from lanser_ops.common.errors import InputError
 from lanser_ops.output.directory import OutputDir
 
+log = logging.getLogger(__name__)
 LOCK = "job.lock"
 PART_LOCKS = "locks"
 # The lock of what the jobs for parts share: the plan and dataset.json.
 SHARED = "shared"
 WAIT_S = 0.5
+# So many refusals later something is said of it.
+PATIENCE = 20
 EXPIRY_S = 300.0
 # No store offers a link that one of two jobs can create: the later of two locks wins, and is looked at after this time.
 SETTLE_S = 2.0
@@ -90,11 +95,13 @@ def turn(root: str) -> Iterator[OutputDir]:
     The caller holds the lock of its part, so that there is no job for all units meanwhile.
     """
     with contextlib.ExitStack() as stack:
-        out = None
-        while out is None:
+        for refusals in itertools.count():
             try:
                 out = stack.enter_context(hold(root, SHARED))
+                break
             except Held:
+                if refusals == PATIENCE:
+                    log.warning("waiting for another part, which prepares or does what needs all units")
                 time.sleep(WAIT_S)
         yield out
 
