@@ -98,54 +98,54 @@ def test_four_parts_at_once_one_of_them_killed_write_the_bytes_of_one_job(
     assert now == before
 
 
-@pytest.fixture(scope="module")
-def relabelled(built: Path, tmp_path_factory: pytest.TempPathFactory, lanser):
-    """Relabel the built corpus with these options, in one job or in parts, to a new folder."""
+@pytest.fixture
+def relabel(built: Path, lanser):
+    """Relabel the built corpus, four units, to ``output``; returns what was printed."""
 
-    def run(*options: str, order: tuple[str, ...] = ()) -> tuple[Path, list[str]]:
-        output = tmp_path_factory.mktemp("relabelled") / "out"
-        command = ["relabel", "--shards", built, "--output", output, "--taxonomy", "ekman", "--threads", "1", *options]
-        outcomes = [lanser(*command, *(("--part", part) if part else ())) for part in order or ("",)]
-        assert [outcome.returncode for outcome in outcomes] == [0] * len(outcomes), outcomes[-1].stderr
-        return output, [outcome.stdout for outcome in outcomes]
+    def run(output: Path, *options: str) -> str:
+        done = lanser(
+            "relabel", "--shards", built, "--output", output, "--taxonomy", "ekman", "--threads", "1", *options
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     return run
 
 
-def test_what_needs_no_other_unit_is_done_by_each_part(relabelled, digests):
-    whole, _ = relabelled("--prior", "none")
-    output, said = relabelled("--prior", "none", order=("3/3", "1/3"))
-    assert said[0].splitlines()[-1] == "part 3/3: done; of 3 parts 2 are not: 1/3, 2/3"
-    before = {name: (output / name).stat().st_mtime_ns for name in digests(output) if name.startswith("shards/")}
-    assert len(before) == 3  # of units 0, 2 and 3
-    output, said = relabelled("--prior", "none", order=("3/3", "1/3", "2/3"))
-    assert digests(output) == digests(whole)
-    assert accounts(output)["pairs_scored"] == accounts(whole)["pairs_scored"]
-    assert temporary_names(output) == []
-
-
-def test_the_last_part_does_what_needs_all_units(relabelled, lanser, built: Path, digests):
-    options = ("--max-repeats", "1", "--balance", "1")
-    whole, _ = relabelled(*options)
-    output, said = relabelled(*options, order=("2/2", "1/2", "1/2"))
-    assert digests(output) == digests(whole)
-    assert said[2].splitlines()[-1] == "part 1/2: nothing is left to do"
-    assert temporary_names(output) == []
-
-
-def test_the_command_without_part_does_what_parts_left(relabelled, digests):
-    whole, _ = relabelled()
-    output, said = relabelled(order=("2/3", ""))
-    assert "unpack: skipping 1 of 4 units that are done (1)" in said[1]
+def test_what_needs_no_other_unit_is_done_by_each_part(relabel, tmp_path: Path, digests):
+    whole, output = tmp_path / "whole", tmp_path / "parts"
+    relabel(whole, "--prior", "none")
+    last_line = relabel(output, "--prior", "none", "--part", "3/3").splitlines()[-1]
+    assert last_line == "part 3/3: done; of 3 parts 2 are not: 1/3, 2/3"
+    assert list(digests(output / "shards")) == ["ekman/train-00002-of-00004.tar"]
+    relabel(output, "--prior", "none", "--part", "1/3")
+    shards = {path: path.stat().st_mtime_ns for path in output.rglob("*.tar")}
+    assert sorted(path.name[:-13] for path in shards) == ["train-00000", "train-00002", "val-00003"]
+    relabel(output, "--prior", "none", "--part", "2/3")
+    assert {path: path.stat().st_mtime_ns for path in shards} == shards
     assert digests(output) == digests(whole)
     assert temporary_names(output) == []
 
 
-def test_a_part_without_units_has_nothing_to_do(relabelled, digests):
-    whole, _ = relabelled()
-    output, said = relabelled(order=("5/5", "1/5", "2/5", "3/5", "4/5"))
-    assert said[0].splitlines()[-1] == "part 5/5: done; of 5 parts 4 are not: 1/5, 2/5, 3/5, 4/5"
+def test_the_last_part_does_what_needs_all_units(relabel, tmp_path: Path, digests):
+    whole, output, options = tmp_path / "whole", tmp_path / "parts", ("--max-repeats", "1", "--balance", "1")
+    relabel(whole, *options)
+    relabel(output, *options, "--part", "2/2")
+    relabel(output, *options, "--part", "1/2")
     assert digests(output) == digests(whole)
+    last_line = relabel(output, *options, "--part", "1/2").splitlines()[-1]
+    assert last_line == "part 1/2: nothing is left to do"
+    assert temporary_names(output) == []
+
+
+def test_the_command_without_part_does_what_parts_left(relabel, built: Path, tmp_path: Path, digests):
+    output = tmp_path / "parts"
+    last_line = relabel(output, "--part", "5/5").splitlines()[-1]  # of four units it has none
+    assert last_line == "part 5/5: done; of 5 parts 4 are not: 1/5, 2/5, 3/5, 4/5"
+    relabel(output, "--part", "2/5")
+    assert "unpack: skipping 1 of 4 units that are done (1)" in relabel(output)
+    assert digests(output / "shards") == digests(built / "shards")
+    assert temporary_names(output) == []
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "x", "1/0", "1.5/4", "-1/4"])
