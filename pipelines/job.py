@@ -80,9 +80,7 @@ def run_job(job: JobSpec, options: RunOptions, test_pipeline: beam.Pipeline | No
             check_places(job, OutputDir(options.output))
     part = options.part
     if part and options.overwrite:
-        raise InputError(
-            f"--part {part}: parts would remove each other's files with --overwrite; leave out one of them"
-        )
+        raise InputError(f"--part {part}: parts would remove each other's files with --overwrite; leave out one")
     if part and not job.stages_by_unit:
         raise InputError(f"--part {part}: a selection needs the labels of all units at once; leave out --part")
     with contextlib.ExitStack() as stack:
