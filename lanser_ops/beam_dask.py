@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import apache_beam as beam
 import dask
@@ -26,6 +26,7 @@ from apache_beam.metrics import monitoring_infos
 from apache_beam.metrics.execution import MetricsContainer
 from apache_beam.metrics.metric import MetricResults
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pipeline import AppliedPTransform
 from apache_beam.portability.api import metrics_pb2
 from apache_beam.runners.common import DoFnContext, DoFnInvoker, DoFnSignature, _OutputHandler
 from apache_beam.runners.dask import dask_runner as beams
@@ -83,13 +84,13 @@ class DaskRunner(beams.DaskRunner):
 @contextlib.contextmanager
 def _translations(job: str) -> Iterator[None]:
     """Let Beam's runner translate with `_ParDo` and `_GroupByKey` during the block."""
-    before = dict(evaluator.TRANSLATIONS)
-    evaluator.TRANSLATIONS[beam.ParDo] = partial(_ParDo, job=job)
-    evaluator.TRANSLATIONS[overrides._GroupByKeyOnly] = _GroupByKey
+    translations: dict[Any, Any] = evaluator.TRANSLATIONS
+    before = dict(translations)
+    translations |= {beam.ParDo: partial(_ParDo, job), overrides._GroupByKeyOnly: _GroupByKey}
     try:
         yield
     finally:
-        evaluator.TRANSLATIONS.update(before)
+        translations |= before
 
 
 @dataclass(frozen=True)
@@ -102,23 +103,26 @@ class _Step:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     window_fn: WindowFn
-    views: tuple[tuple[type, dict[str, Any]], ...]
+    views: tuple[tuple[Any, dict[str, Any]], ...]
 
 
-@dataclass
-class _ParDo(evaluator.ParDo):
-    """A step as a function of partitions, each of them a bundle."""
+@dataclass(frozen=True)
+class _ParDo:
+    """A step as a function of partitions, each of them a bundle; the fields after ``job`` are those of Beam's own."""
 
-    job: str = ""
+    job: str
+    applied: AppliedPTransform
+    bag_kwargs: dict[str, Any]
 
-    def apply(self, input_bag: Bag, side_inputs: list[SideInputMap] | None = None) -> Bag:
-        (main_input,) = self.applied.main_inputs.values()
+    def apply(self, input_bag: Bag, side_inputs: list[SideInputMap] | None) -> Bag:
+        (main_input,) = cast(Iterable[beam.PCollection], self.applied.main_inputs.values())
+        transform = cast(beam.ParDo, self.applied.transform)
         step = _Step(
             self.job,
             self.applied.full_label,
-            self.transform.fn,
-            tuple(self.transform.args),
-            self.transform.kwargs,
+            transform.fn,
+            tuple(transform.args),
+            transform.kwargs,
             main_input.windowing.windowfn,
             tuple((type(view), view._view_options()) for view in self.applied.side_inputs),
         )
@@ -128,10 +132,14 @@ class _ParDo(evaluator.ParDo):
         return input_bag.map_partitions(_run_bundle, step, *values)
 
 
-class _GroupByKey(evaluator.GroupByKey):
+@dataclass(frozen=True)
+class _GroupByKey:
     """Groups on one worker: those of a job are lists of small things, for the whole corpus, under one key."""
 
-    def apply(self, input_bag: Bag, side_inputs: list[SideInputMap] | None = None) -> Bag:
+    applied: AppliedPTransform
+    bag_kwargs: dict[str, Any]
+
+    def apply(self, input_bag: Bag, side_inputs: None) -> Bag:
         return input_bag.repartition(npartitions=1).map_partitions(_grouped)
 
 

@@ -85,7 +85,7 @@ def run_job(job: JobSpec, options: RunOptions, test_pipeline: beam.Pipeline | No
         raise InputError(f"--part {part}: a selection needs the labels of all units at once; leave out --part")
     with contextlib.ExitStack() as stack:
         try:
-            out = stack.enter_context(lock.hold(options.output, part and part.name))
+            out = stack.enter_context(lock.hold(options.output, part.name if part else None))
         except OSError as error:
             raise InputError(f"--output {options.output}: cannot be written to ({_reason(error)})") from None
         if part:
