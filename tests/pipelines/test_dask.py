@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
+import distributed
 import pytest
 
 from lanser_ops.common.errors import InputError
@@ -52,8 +52,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
                     [DASK, *command], cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
                 )
             )
-            while not scheduler_file.exists():
-                time.sleep(0.1)
+        with distributed.Client(scheduler_file=str(scheduler_file)) as client:  # which waits for the file
+            client.wait_for_workers(2, timeout=200)
         yield Cluster(
             ["--runner", "DaskRunner", "--dask_scheduler_file", str(scheduler_file)],
             {process.pid for process in started[1:]},
