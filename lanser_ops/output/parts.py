@@ -8,11 +8,12 @@ needs all units, and accounts for them; these files are removed then.
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
-from lanser_ops.output.directory import OutputDir
+from lanser_ops.output.directory import NULL, OutputDir
 from lanser_ops.output.files import is_of_unit, records
 from schemas.units import FileRecord, Part, UnitRun
 
@@ -48,7 +49,10 @@ def missing(out: OutputDir, job_hash: str, count: int, units: int) -> list[Part]
 def accounted(out: OutputDir, content: dict[str, Any], taxonomy: str | None) -> bool:
     """Whether ``content``, that of dataset.json, accounts for the files of all units as they are."""
     entry = content if taxonomy is None else content.get("taxonomies", {}).get(taxonomy, {})
-    existing = {name: size for name, size in out.names().items() if is_of_unit(name)}
+    # The scores of the empty premise are those of no unit, and not recorded.
+    existing = {
+        name: size for name, size in out.names().items() if is_of_unit(name) and posixpath.basename(name) != NULL
+    }
     return "accounts" in entry and existing == {record.name: record.bytes for record in records(content).values()}
 
 

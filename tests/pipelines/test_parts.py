@@ -113,17 +113,19 @@ def relabel(built: Path, lanser):
 
 
 def test_what_needs_no_other_unit_is_done_by_each_part(relabel, tmp_path: Path, digests):
-    whole, output = tmp_path / "whole", tmp_path / "parts"
-    relabel(whole, "--prior", "none")
-    last_line = relabel(output, "--prior", "none", "--part", "3/3").splitlines()[-1]
+    """With the prior of the empty premise, which each part that needs it scores."""
+    whole, output, options = tmp_path / "whole", tmp_path / "parts", ("--prior", "null")
+    relabel(whole, *options)
+    last_line = relabel(output, *options, "--part", "3/3").splitlines()[-1]
     assert last_line == "part 3/3: done; of 3 parts 2 are not: 1/3, 2/3"
     assert list(digests(output / "shards")) == ["ekman/train-00002-of-00004.tar"]
-    relabel(output, "--prior", "none", "--part", "1/3")
+    relabel(output, *options, "--part", "1/3")
     shards = {path: path.stat().st_mtime_ns for path in output.rglob("*.tar")}
     assert sorted(path.name[:-13] for path in shards) == ["train-00000", "train-00002", "val-00003"]
-    relabel(output, "--prior", "none", "--part", "2/3")
+    relabel(output, *options, "--part", "2/3")
     assert {path: path.stat().st_mtime_ns for path in shards} == shards
     assert digests(output) == digests(whole)
+    assert relabel(output, *options, "--part", "2/3") == "part 2/3: nothing is left to do\n"
     assert temporary_names(output) == []
 
 
