@@ -183,6 +183,7 @@ def _write_preparation(
     sections: resume.Sections,
     plan: _Plan | None,
 ) -> Preparation:
+    """The part of `_prepare` that reads and writes what the jobs for parts share."""
     before = dataset.read_dataset(out)
     check_order(out, job, before)
     content = resume.merge(resume.check(out, before, sections, overwrite), sections)

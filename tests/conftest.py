@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -161,22 +160,6 @@ def serve(command: list[str], port: int) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
-
-
-@pytest.fixture(scope="session")
-def job_metrics():
-    """What a job's Beam metrics in the namespace ``lanser`` say, by name: sums of counters, counts of distributions."""
-
-    def of(result) -> dict[str, int]:
-        totals: Counter[str] = Counter()
-        queried = result.metrics().query()
-        for row in queried["counters"]:
-            totals[row.key.metric.name] += row.result if row.key.metric.namespace == "lanser" else 0
-        for row in queried["distributions"]:
-            totals[row.key.metric.name] += row.result.count if row.key.metric.namespace == "lanser" else 0
-        return dict(totals)
-
-    return of
 
 
 @pytest.fixture(scope="session")

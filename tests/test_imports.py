@@ -27,8 +27,7 @@ FOR_EVERY_BACKEND = {f"lanser_ops.asr.{name}" for name in ASR_TOOLS}
 FOR_EVERY_BACKEND |= {f"lanser_ops.labelling.{name}" for name in LABELLER_TOOLS}
 # The command line has a table of its commands' modules, the only ones that are imported by name.
 LOADS_BY_NAME = "lanser_ops.command_table"
-GUARDED = ("apache_beam", "botocore")
-PRIVATE_INTERFACES = ("lanser_ops.beam_compat", "lanser_ops.beam_dask")
+GUARDED, PRIVATE_INTERFACES = ("apache_beam", "botocore"), ("lanser_ops.beam_compat", "lanser_ops.beam_dask")
 
 
 @dataclass(frozen=True)
@@ -350,6 +349,7 @@ def test_a_backend_on_another_is_reported(tmp_path: Path, line: str, broken: lis
     ],
 )
 def test_a_private_interface_is_reported(tmp_path: Path, text: str, broken: str | None):
-    files = {"pipelines/a.py": text, "lanser_ops/beam_compat.py": text, "lanser_ops/beam_dask.py": text}
-    source = tree(tmp_path, files)
+    source = tree(
+        tmp_path, dict.fromkeys(("pipelines/a.py", "lanser_ops/beam_compat.py", "lanser_ops/beam_dask.py"), text)
+    )
     assert private_interfaces(source) == ([broken] if broken else [])

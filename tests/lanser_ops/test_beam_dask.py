@@ -54,7 +54,7 @@ def flags() -> Iterator[list[str]]:
         yield ["--runner", "DaskRunner", "--dask_client_address", cluster.scheduler_address]
 
 
-def test_a_step_with_side_inputs_of_the_same_elements_runs_once(flags: list[str], tmp_path: Path, job_metrics):
+def test_a_step_with_side_inputs_of_the_same_elements_runs_once(flags: list[str], tmp_path: Path):
     options = PipelineOptions(flags)
     with beam.Pipeline(runner=beam_dask.DaskRunner(5), options=options) as pipeline:
         numbers = pipeline | beam.Create(range(5), reshuffle=False) | beam.Reshuffle()
@@ -76,9 +76,10 @@ def test_a_step_with_side_inputs_of_the_same_elements_runs_once(flags: list[str]
     lines = (tmp_path / "log").read_text().splitlines()
     assert sorted(line for line in lines if line.isdigit()) == ["0", "1", "2", "3", "4"]
     assert 1 <= lines.count("setup") == lines.count("teardown") <= 2
-    assert job_metrics(pipeline.result) == {"elements": 5, "sizes": 5}
-    (sizes,) = pipeline.result.metrics().query()["distributions"]
-    assert (sizes.result.sum, sizes.result.min, sizes.result.max) == (10, 0, 4)
+    metrics = pipeline.result.metrics().query()
+    (elements,), (sizes,) = metrics["counters"], metrics["distributions"]
+    assert (elements.key.metric.name, elements.result) == ("elements", 5)
+    assert (sizes.result.count, sizes.result.sum, sizes.result.min, sizes.result.max) == (5, 10, 0, 4)
 
 
 def test_an_error_of_a_step_is_raised_as_it_is(flags: list[str]):
