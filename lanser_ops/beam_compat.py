@@ -26,9 +26,10 @@ from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability import prism_runner
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
+from apache_beam.runners.runner import PipelineRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-__all__ = ["ModelHandler", "RunInference"]
+__all__ = ["ModelHandler", "PipelineRunner", "RunInference"]
 
 # Loggers that print the traces of an error that ends the job, which the command itself reports in one line.
 TRACE_LOGGERS = ("apache_beam.runners.common", "apache_beam.runners.portability", "apache_beam.runners.worker")

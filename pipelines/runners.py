@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from apache_beam.version import __version__ as beam_version
+import apache_beam as beam
 
 from lanser_ops import beam_compat
 from lanser_ops.common.errors import InputError, first_line
@@ -13,12 +13,11 @@ from pipelines.beam_options import is_dask, is_direct, is_prism
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
-    from apache_beam.runners.runner import PipelineRunner
 
 PRISM_RELEASES = "https://github.com/apache/beam/releases"
 
 
-def runner_of(options: PipelineOptions, units: int, workers: int, verbose: bool) -> PipelineRunner | None:
+def runner_of(options: PipelineOptions, units: int, workers: int, verbose: bool) -> beam_compat.PipelineRunner | None:
     """The runner for a job of so many units; None where the choice is Beam's.
 
     ``workers`` are processes of the direct runner. Raises InputError where Dask has no cluster or Prism no binary.
@@ -36,7 +35,7 @@ def runner_of(options: PipelineOptions, units: int, workers: int, verbose: bool)
         except (RuntimeError, ValueError, OSError) as error:
             raise InputError(
                 f"{RUNNER} PrismRunner: its binary was not found and could not be downloaded "
-                f"({first_line(error).split('. ')[0]}); get apache_beam-v{beam_version}-prism-….zip from "
+                f"({first_line(error).split('. ')[0]}); get apache_beam-v{beam.__version__}-prism-….zip from "
                 f"{PRISM_RELEASES}, and give its path to --prism_location"
             ) from None
     return None

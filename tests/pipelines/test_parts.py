@@ -90,7 +90,7 @@ def test_four_parts_at_once_one_of_them_killed_write_the_bytes_of_one_job(
     again.join(300)
     assert again.exitcode == 0, logs[1].read_text()
     assert "part 2/4: done, as are all others; what needs all units follows" in logs[1].read_text()
-    assert "10 utterances: 10 transcripts, 10 samples" in logs[1].read_text()
+    assert "12 utterances: 10 transcripts, 10 samples, 2 rejects" in logs[1].read_text()
     assert digests(output) == digests(built)
     assert temporary_names(output) == []
     now, before = accounts(output), accounts(built)

@@ -32,7 +32,7 @@ def test_prism_without_its_binary_is_one_line(
     monkeypatch.setattr(prism_runner, "urlopen", no_network)  # where there is one, Beam would download the binary
     monkeypatch.setattr(prism_runner.PrismJobServer, "BIN_CACHE", str(tmp_path))
     monkeypatch.setattr(prism_runner, "beam_version", "2.77.0")
-    monkeypatch.setattr("pipelines.runners.beam_version", "2.77.0")
+    monkeypatch.setattr("apache_beam.__version__", "2.77.0")
     options = parse_beam_flags(["--runner", "PrismRunner", *flags])
     with pytest.raises(InputError) as error:
         runner_of(options, units=1, workers=1, verbose=False)
