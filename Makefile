@@ -13,7 +13,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bundled,train,export,gcp,aws,docs,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bundled,train,export,gcp,aws,dask,docs,dev]"
 	touch $(STAMP)
 
 demo: $(STAMP)

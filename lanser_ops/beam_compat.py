@@ -21,16 +21,19 @@ from apache_beam.internal import cloudpickle_pickler
 from apache_beam.internal.cloudpickle import cloudpickle
 from apache_beam.internal.gcp import auth
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PrismRunnerOptions
 from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.runners.portability import prism_runner
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
+from apache_beam.runners.runner import PipelineRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-__all__ = ["ModelHandler", "RunInference"]
+__all__ = ["ModelHandler", "PipelineRunner", "RunInference"]
 
 # Loggers that print the traces of an error that ends the job, which the command itself reports in one line.
 TRACE_LOGGERS = ("apache_beam.runners.common", "apache_beam.runners.portability", "apache_beam.runners.worker")
+TRACE_LOGGERS += ("distributed", "distributed.client")
 # Beam's names of the threads that serve a worker process.
 WORKER_THREADS = frozenset({"run_worker", "beam_control_read", "read_grpc_client_inputs"})
 WORKER_DIED = "Channel closed prematurely"
@@ -74,6 +77,15 @@ def direct_runner(options: PipelineOptions, workers: int, verbose: bool) -> fn_r
     encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
     info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
     return fn_runner.FnApiRunner(environment, provision_info=fn_runner.ExtendedProvisionInfo(info))
+
+
+def find_prism(options: PipelineOptions) -> None:
+    """Find Prism's binary, or download it where --prism_location does not name a file, and make that its location.
+
+    Raises RuntimeError, ValueError or OSError where there is none: of Beam's own attempt, no type tells what failed.
+    """
+    location = prism_runner.PrismJobServer(options)._get_executable_path()
+    options.view_as(PrismRunnerOptions).prism_location = location
 
 
 def pickle_relative_paths() -> None:

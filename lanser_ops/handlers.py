@@ -124,7 +124,7 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LazyScorer]):
             if run.unit.index == self._null_unit:
                 pairs += score_null(self._worker.out, self._sets, model.score)
             release_memory()
-            yield replace(record(run, "score", start, StageCounts(pairs=pairs)), pairs_scored=pairs)
+            yield replace(record(run, "score", start, StageCounts(pairs=pairs)), pairs_scored=run.pairs_scored + pairs)
 
     def get_metrics_namespace(self) -> str:
         return "lanser_score"

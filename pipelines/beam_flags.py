@@ -12,8 +12,10 @@ from lanser_ops.common.parser import Parser
 from schemas.suggestions import did_you_mean
 
 RUNNER = "--runner"
-# Beam's options for the workers of a service, which the runners that lanser starts itself ignore.
-SERVICE_OPTIONS = ("WorkerOptions", "TestOptions")
+# The runner that Beam itself finds by its full name alone, and where the options of its own are.
+DASK_RUNNER, DASK_SOURCE = "DaskRunner", ("runners", "dask", "dask_runner.py")
+# Beam's options for the workers of a service or a cluster, which the runners that lanser starts itself ignore.
+SERVICE_OPTIONS = ("WorkerOptions", "TestOptions", "DaskOptions")
 # What they are called where lanser has an option for the same.
 OURS = {"--num_workers": "--workers", "--max_num_workers": "--workers"}
 # Actions of argparse with which an option takes no value.
@@ -72,7 +74,7 @@ def beam_options() -> dict[str, BeamOption]:
     """Every option that Beam's own source adds to its command line, by name, such as ``--temp_location``."""
     return {
         option.name: option
-        for node in _source().body
+        for node in (*_source().body, *read_module("apache_beam", *DASK_SOURCE).body)
         if isinstance(node, ast.ClassDef)
         for call in ast.walk(node)
         if isinstance(call, ast.Call)
@@ -85,7 +87,7 @@ def runners() -> tuple[str, ...]:
     """The names that ``--runner`` takes, such as ``DirectRunner``, beside the full name of a class."""
     (options,) = (node for node in _source().body if isinstance(node, ast.ClassDef) and node.name == "StandardOptions")
     paths = ast.literal_eval(assigned(options.body, "ALL_KNOWN_RUNNERS"))
-    return tuple(path.rsplit(".", 1)[-1] for path in paths)
+    return (*(path.rsplit(".", 1)[-1] for path in paths), DASK_RUNNER)
 
 
 def _options_of(owner: str, call: ast.Call) -> Iterator[BeamOption]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from typing import NoReturn
 
 from apache_beam.options.pipeline_options import (
@@ -16,6 +17,7 @@ from apache_beam.options.pipeline_options import (
 
 from lanser_ops import beam_compat, stores
 from lanser_ops.common.errors import InputError
+from pipelines.beam_flags import DASK_RUNNER, RUNNER
 
 DIRECT_RUNNERS = (None, "DirectRunner", "direct")
 
@@ -32,10 +34,14 @@ def parse_beam_flags(flags: list[str]) -> PipelineOptions:
     Their names have passed `pipelines.beam_flags.check_flags`. Raises InputError for a value that Beam refuses: Beam
     itself would print its usage.
     """
+    options = PipelineOptions(flags)
+    if is_dask(options):
+        if not importlib.util.find_spec("distributed"):
+            raise InputError(f"{RUNNER} {DASK_RUNNER}: Dask is not installed; pip install 'lanser[dask]'")
+        from lanser_ops import beam_dask  # noqa: F401  # has options of its own
     parser = _BeamParser(add_help=False, allow_abbrev=False)
     beam_compat.known_flags(parser)
     parser.parse_known_args(flags)
-    options = PipelineOptions(flags)
     stores.set_options(options)
     # On Dataflow Beam would pickle __main__ too; everything that a worker needs lies in the package.
     options.view_as(SetupOptions).save_main_session = False
@@ -49,6 +55,20 @@ def direct_workers(options: PipelineOptions) -> int:
 
 def is_direct(options: PipelineOptions) -> bool:
     return options.view_as(StandardOptions).runner in DIRECT_RUNNERS
+
+
+def is_dask(options: PipelineOptions) -> bool:
+    return _runner_class(options) == DASK_RUNNER.lower()
+
+
+def is_prism(options: PipelineOptions) -> bool:
+    return _runner_class(options) == "prismrunner"
+
+
+def _runner_class(options: PipelineOptions) -> str:
+    """The runner's class in lower case, of whichever form the name has that Beam takes."""
+    name = (options.view_as(StandardOptions).runner or "").rpartition(".")[2].lower()
+    return name if name.endswith("runner") else f"{name}runner"
 
 
 def runs_elsewhere(options: PipelineOptions) -> bool:

@@ -7,34 +7,34 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lanser_ops import storage
-from lanser_ops.backends import BUNDLED, PRODUCTION_ASR, PRODUCTION_NLI
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.signals import stops
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_units
 from lanser_ops.corpus.sources import read_sources
 from lanser_ops.labelling import score_store
-from lanser_ops.output import attempts, dataset, files, lock, repair, resume, summary
+from lanser_ops.output import attempts, dataset, files, lock, parts, repair, resume, summary
 from lanser_ops.output.directory import PLAN, OutputDir
 from lanser_ops.output.progress import watch
 from lanser_ops.output.statistics import UnitCounts, total
 from lanser_ops.report.documents import write_documents
 from lanser_ops.shards import relabel
 from lanser_ops.shards.relabel import ShardSource
-from lanser_ops.speech_labelling.classes import class_labels
 from lanser_ops.verification import directory
 from pipelines.checks import check_order, check_origin, check_places, check_voices
 from pipelines.job_spec import JobSpec
 from pipelines.options import RunOptions
+from pipelines.remarks import remarks
 from schemas.specs import ScoreSet
-from schemas.units import UnitRun
+from schemas.units import Part, Unit, UnitRun
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -52,12 +52,22 @@ class _Plan:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is known before the job runs: its units, dataset.json's content, the score sets, what is done already."""
+    """What is known before the job runs: its units, dataset.json's content, the score sets, what is done already.
+
+    ``stages`` are those of `JobSpec.stages` that run. A job for a ``part`` has only units of that part; ``units`` is
+    the number of all units, ``job_hash`` a hash of the options that decide outputs, and ``accounted`` says whether
+    nothing is left to do.
+    """
 
     runs: list[UnitRun]
     content: dict
     sets: tuple[ScoreSet, ...]
     done: resume.Done
+    stages: list[str]
+    part: Part | None
+    units: int
+    job_hash: str
+    accounted: bool
 
 
 def run_job(job: JobSpec, options: RunOptions, test_pipeline: beam.Pipeline | None = None) -> None:
@@ -68,29 +78,68 @@ def run_job(job: JobSpec, options: RunOptions, test_pipeline: beam.Pipeline | No
 
         if runs_elsewhere(options.beam):
             check_places(job, OutputDir(options.output))
+    part = options.part
+    if part and options.overwrite:
+        raise InputError(f"--part {part}: parts would remove each other's files with --overwrite; leave out one")
+    if part and not job.stages_by_unit:
+        raise InputError(f"--part {part}: a selection needs the labels of all units at once; leave out --part")
     with contextlib.ExitStack() as stack:
         try:
-            out = stack.enter_context(lock.hold(options.output))
+            out = stack.enter_context(lock.hold(options.output, part.name if part else None))
         except OSError as error:
             raise InputError(f"--output {options.output}: cannot be written to ({_reason(error)})") from None
-        _run(job, options, out, test_pipeline)
+        if part:
+            _run_part(job, options, part, out, test_pipeline)
+        else:
+            _run_all(job, options, out, test_pipeline)
 
 
-def _run(
-    job: JobSpec,
-    options: RunOptions,
-    out: OutputDir,
-    test_pipeline: beam.Pipeline | None,
-) -> None:
-    preparation = _prepare(job, out, options.overwrite)
-    for line in [*_bundled_lines(job), *_silent_labels(job), *preparation.done.lines()]:
-        print(line, flush=True)
+def _run_all(job: JobSpec, options: RunOptions, out: OutputDir, test_pipeline: beam.Pipeline | None) -> None:
+    preparation = _prepare(job, options, out, None)
     start = time.monotonic()
+    if _run_stages(job, options, out, preparation, test_pipeline):
+        summary.print_closing_lines(out, job.taxonomy, time.monotonic() - start)
+        if options.verify:
+            directory.check(out)
+            print("verified: everything is as recorded")
+
+
+def _run_part(
+    job: JobSpec, options: RunOptions, part: Part, out: OutputDir, test_pipeline: beam.Pipeline | None
+) -> None:
+    """Do the part's units, and what is left for all units unless another part has still to do its own.
+
+    Of parts that end at the same time, the second finds the work of the first (`lock.turn`).
+    """
+    preparation = _prepare(job, options, out, part)
+    if preparation.accounted:
+        print(f"part {part}: nothing is left to do")
+        return
+    if preparation.runs and not _run_stages(job, options, out, preparation, test_pipeline):
+        return
+    with lock.turn(out.root) as shared:
+        missing = parts.missing(out, preparation.job_hash, part.count, preparation.units)
+        if parts.accounted(out, dataset.read_dataset(out), job.taxonomy):
+            print(f"part {part}: done, as are all others")
+        elif missing:
+            print(f"part {part}: done; of {part.count} parts {len(missing)} are not: {', '.join(map(str, missing))}")
+        else:
+            print(f"part {part}: done, as are all others; what needs all units follows", flush=True)
+            _run_all(job, options, shared, test_pipeline)
+
+
+def _run_stages(
+    job: JobSpec, options: RunOptions, out: OutputDir, preparation: Preparation, test_pipeline: beam.Pipeline | None
+) -> bool:
+    """Run the stages on the units; False where that is only described, and somebody else is to start it."""
+    for line in [*remarks(job), *preparation.done.lines()]:
+        print(line, flush=True)
     import apache_beam as beam
 
     from lanser_ops import beam_compat
     from lanser_ops.handlers import Worker
     from pipelines.beam_options import direct_workers, is_described_only, is_direct, parse_beam_flags, runs_elsewhere
+    from pipelines.runners import runner_of
 
     beam_compat.quiet_beam(options.verbose)
     beam_options = options.beam or parse_beam_flags([])
@@ -100,35 +149,48 @@ def _run(
     cores = (os.cpu_count() or 1) // workers if is_direct(beam_options) else 1
     roots = dataset.read_roots(out) if job.reads_audio else ()
     worker = Worker(out, roots, options.device, options.threads or max(1, cores))
-    # Without a runner of ours the choice is Beam's --runner.
-    runner = beam_compat.direct_runner(beam_options, workers, options.verbose) if is_direct(beam_options) else None
+    runner = runner_of(beam_options, len(preparation.runs), workers, options.verbose)
+    units = [run.unit for run in preparation.runs]
     with (
-        _interrupted(out),
-        watch(out, [run.unit for run in preparation.runs], job.stages[-1], job.taxonomy),
+        _interrupted(out, units),
+        watch(out, units, preparation.stages[-1], job.taxonomy),
         test_pipeline or beam.Pipeline(runner=runner, options=beam_options) as pipeline,
     ):
         _add_stages(pipeline, _as_workers_see(job), preparation, worker, options.hints)
-    if is_described_only(beam_options):
+    is_described = is_described_only(beam_options)
+    if is_described:
         print("the job is described, not run")
-    else:
-        summary.print_closing_lines(out, job.taxonomy, time.monotonic() - start)
-        if options.verify:
-            directory.check(out)
-            print("verified: everything is as recorded")
+    return not is_described
 
 
-def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
+def _prepare(job: JobSpec, options: RunOptions, out: OutputDir, part: Part | None) -> Preparation:
     """Check options against the files that exist, plan, and write what the workers read."""
-    before = dataset.read_dataset(out)
-    check_origin(out, job, before)
+    check_origin(out, job, dataset.read_dataset(out))
     source = relabel.read_source(job.shards, out, job.label.context) if job.shards and job.label else None
     if source:
         check_voices(job, source)
     sections, plan = _sections(job, out, source)
+    with lock.turn(out.root) if part else contextlib.nullcontext():
+        return _write_preparation(job, options.overwrite, out, part, source, sections, plan)
+
+
+def _write_preparation(
+    job: JobSpec,
+    overwrite: bool,
+    out: OutputDir,
+    part: Part | None,
+    source: ShardSource | None,
+    sections: resume.Sections,
+    plan: _Plan | None,
+) -> Preparation:
+    """The part of `_prepare` that reads and writes what the jobs for parts share."""
+    before = dataset.read_dataset(out)
     check_order(out, job, before)
     content = resume.merge(resume.check(out, before, sections, overwrite), sections)
+    accounted = content == before and parts.accounted(out, before, job.taxonomy)
     if overwrite:
         attempts.clear(out)
+        parts.clear(out)
     recorded = files.records(before)
     for line in repair.remove_damaged(out, recorded, job.stages, job.taxonomy):
         print(line, flush=True)
@@ -140,13 +202,17 @@ def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
         out.write_bytes(PLAN, plan.content)
     unchanged = files.unchanged(out, recorded, job.stages, job.taxonomy)
     dataset.write_dataset(out, {**content, "files": files.section(unchanged)})
-    runs = [UnitRun(tar.unit, tar) for tar in source.tars] if source else [UnitRun(unit) for unit in read_units(out)]
+    all_runs = [UnitRun(tar.unit, tar) for tar in source.tars] if source else list(map(UnitRun, read_units(out)))
+    job_hash = hashlib.sha256(json.dumps([job.stages, job.taxonomy, sections.by_stage]).encode()).hexdigest()
+    runs = parts.with_earlier(out, job_hash, part.of(all_runs) if part else all_runs)
+    units = [run.unit for run in runs]
+    stages = job.stages_by_unit if part else job.stages
     for key, sentences in source.stored if source else ():
         score_store.add_set(out, key, sentences)
     sets = score_store.needed_sets(out, job.label) if job.label and job.score else ()
-    done = resume.finished(out, [run.unit for run in runs], job.stages, job.taxonomy, sets, job.speech)
-    attempts.forget_unconfirmed(out)
-    return Preparation(runs, content, sets, done)
+    done = resume.finished(out, units, stages, job.taxonomy, sets, job.speech)
+    attempts.forget_unconfirmed(out, units)
+    return Preparation(runs, content, sets, done, stages, part, len(all_runs), job_hash, accounted)
 
 
 def _add_stages(
@@ -157,7 +223,7 @@ def _add_stages(
 
     from pipelines import transforms
 
-    content = preparation.content
+    content, stages = preparation.content, preparation.stages
     sharded = resume.stored(content, "shard", job.taxonomy) is not None
     null_unit = preparation.runs[0].unit.index
     runs = pipeline | "Units" >> beam.Create(preparation.runs, reshuffle=False) | "Spread" >> beam.Reshuffle()
@@ -167,18 +233,23 @@ def _add_stages(
         runs |= "Unpack" >> transforms.Unpack(worker)
     if job.speech and job.speech_name and not preparation.done.all("speech"):
         runs |= "ScoreSpeech" >> transforms.ScoreSpeech(worker, job.speech_name, job.speech, hints)
-    if job.label and job.score:
+    if job.label and "score" in stages:
         if job.labels_from:
             runs |= "Score" >> transforms.ImportScores(worker, job.labels_from, job.label, preparation.sets)
         else:
             runs |= "Score" >> transforms.Score(worker, job.nli_name, job.label, preparation.sets, null_unit, hints)
+    if job.label and "label" in stages:
         runs |= "Label" >> transforms.Label(worker, job.label, preparation.sets, null_unit)
-    if job.label and job.shard and job.shards:
+    if job.label and job.shard and "shard" in stages and job.shards:
         runs |= "Shard" >> transforms.RewriteShards(worker, job.label, job.shard)
-    elif job.label and job.shard:
+    elif job.label and job.shard and "shard" in stages:
         runs |= "Shard" >> transforms.WriteShards(
             worker, job.label, job.shard, content["transcribe"]["asr_model"]["id"]
         )
+    if preparation.part:
+        taxonomy = job.taxonomy if "shard" in stages else None
+        _ = runs | "ReportPart" >> transforms.ReportPart(worker, preparation.part, preparation.job_hash, taxonomy)
+        return
     (
         runs
         | "Count" >> transforms.CountUnits(worker, job.taxonomy, sharded, preparation.sets, job.speech)
@@ -187,7 +258,7 @@ def _add_stages(
 
 
 @contextlib.contextmanager
-def _interrupted(out: OutputDir) -> Iterator[None]:
+def _interrupted(out: OutputDir, units: Sequence[Unit]) -> Iterator[None]:
     """What Ctrl-C or SIGTERM interrupts is not counted as an attempt; and a worker's death is said in words.
 
     Of a worker that died, Beam says only that its channel is closed.
@@ -196,14 +267,14 @@ def _interrupted(out: OutputDir) -> Iterator[None]:
         with stops():  # before Beam's errors are looked at: of a signal it makes one of its own
             yield
     except KeyboardInterrupt:
-        attempts.forget_unconfirmed(out)
+        attempts.forget_unconfirmed(out, units)
         raise
     except RuntimeError as error:
         from lanser_ops import beam_compat
 
         if beam_compat.WORKER_DIED not in str(error):
             raise
-        attempts.confirm(out)
+        attempts.confirm(out, units)
         raise RuntimeError(
             "a worker process died; the same command continues where it stopped, and sets a unit aside "
             f"that was begun {attempts.MAX_TRIES} times"
@@ -226,6 +297,7 @@ def _write_statistics(
     write_documents(out)
     # Here and not after the job, since whoever started it may not wait for its end.
     attempts.clear(out)
+    parts.clear(out)
 
 
 def _as_workers_see(job: JobSpec) -> JobSpec:
@@ -260,23 +332,6 @@ def _sections(job: JobSpec, out: OutputDir, source: ShardSource | None) -> tuple
         by_stage["shard"] = dataset.shard_section(job.shard)
     written = by_stage.keys() if job.score else by_stage.keys() - {"label"}
     return resume.Sections(job.taxonomy, by_stage, frozenset(written)), plan
-
-
-def _bundled_lines(job: JobSpec) -> Iterator[str]:
-    advice = "small and bundled for a quick start; for production"
-    if job.transcribe and job.asr_name == BUNDLED:
-        yield f"ASR: {job.transcribe.asr_model.id}, {advice} --asr-model {PRODUCTION_ASR}"
-    if job.label and job.score and not job.labels_from and job.nli_name == BUNDLED:
-        yield f"NLI: {job.label.nli_model.id}, {advice} --nli-model {PRODUCTION_NLI}"
-
-
-def _silent_labels(job: JobSpec) -> Iterator[str]:
-    if not (job.label and job.shard and job.shard.agree and job.speech):
-        return
-    labels = tuple(label.name for label in job.label.taxonomy.labels)
-    known = class_labels(job.speech.classes, labels).values()
-    if unknown := [label for label in labels if label not in known]:
-        yield f"--agree: {job.speech.model.id} has no class for {', '.join(unknown)}; such utterances are left out"
 
 
 def _reason(error: OSError) -> str:

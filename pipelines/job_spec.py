@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from lanser_ops.backends import BUNDLED
-from schemas.specs import LabelSpec, PlanSpec, ShardSpec, SpeechSpec, TranscribeSpec
+from schemas.specs import CORPUS_PRIOR, LabelSpec, PlanSpec, ShardSpec, SpeechSpec, TranscribeSpec
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,18 @@ class JobSpec:
             "shard": self.shard,
         }
         return [name for name, stage in active.items() if stage]
+
+    @property
+    def stages_by_unit(self) -> list[str]:
+        """The stages that need no more than their own unit, and none that does: those that a part of the job can do.
+
+        A prior of the corpus needs the scores of all units, a selection their labels.
+        """
+        needs_all = {
+            "label": self.label is not None and self.label.prior == CORPUS_PRIOR,
+            "shard": self.shard is not None and self.shard.selects,
+        }
+        return list(itertools.takewhile(lambda stage: not needs_all.get(stage), self.stages))
 
     @property
     def reads_audio(self) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lanser_ops import storage
 from lanser_ops.asr.base import MAX_CLIP_S
 from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, SPEECH, backend_of, resolve
-from lanser_ops.common.command import between, positive, warn
+from lanser_ops.common.command import between, part, positive, warn
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
@@ -24,6 +24,7 @@ from lanser_ops.speech_labelling.classes import check_classes
 from pipelines.beam_flags import check_flags
 from schemas.specs import CutSpec, LabelSpec, PlanSpec, ShardSpec, SpeechSpec, TranscribeSpec
 from schemas.taxonomy import Taxonomy
+from schemas.units import Part
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -42,12 +43,13 @@ RAM_FORM = re.compile(r"[1-9][0-9]*(\.[0-9]+)?[KMGT]i?B")
 class RunOptions:
     """How a job runs, none of which decides an output.
 
-    ``workers`` and ``threads`` are None where the user gave none. ``hints`` are Beam's resource hints for the inference
-    steps, by name; empty where no GPU is asked for. ``beam`` is None where no option goes to Beam, so that Beam is not
-    imported before everything else is checked.
+    ``part`` is None for a job that does all units; ``workers`` and ``threads`` are None where the user gave none.
+    ``hints`` are Beam's resource hints for the inference steps, by name; empty where no GPU is asked for. ``beam`` is
+    None where no option goes to Beam, so that Beam is not imported before everything else is checked.
     """
 
     output: str
+    part: Part | None
     overwrite: bool
     verify: bool
     device: str
@@ -68,6 +70,12 @@ def job_parser(command: str, description: str, example: str) -> Parser:
     )
     output = parser.add_argument_group("output")
     output.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
+    output.add_argument(
+        "--part",
+        type=part,
+        metavar="K/N",
+        help="do the K-th of N parts of the units, beside jobs for the others; the last one to end accounts for all",
+    )
     add_flag(output, "--overwrite", "remove what lanser wrote there and no longer fits")
     add_flag(output, "--verify", "read everything at the end and check it, as lanser verify does")
     machine = parser.add_argument_group("running")
@@ -234,6 +242,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunO
     hints = {"accelerator": args.accelerator, "min_ram": args.min_ram or (args.accelerator and MIN_RAM)}
     return args, RunOptions(
         output=storage.absolute(args.output),
+        part=args.part,
         overwrite=args.overwrite,
         verify=args.verify,
         device=args.device,

@@ -22,12 +22,14 @@ from lanser_ops.common.label_scores import mean_log_scores
 from lanser_ops.handlers import ScoreHandler, SpeechHandler, TranscribeHandler, Worker
 from lanser_ops.labelling.label import corpus_sums, label_unit, null_sums
 from lanser_ops.labelling.label_file import import_scores
+from lanser_ops.output import parts
+from lanser_ops.output.directory import OutputDir
 from lanser_ops.output.files import new_records
 from lanser_ops.output.statistics import UnitCounts, count_unit
 from lanser_ops.shards import relabel, select
 from lanser_ops.shards.write import shard_unit
 from schemas.specs import CORPUS_PRIOR, NO_PRIOR, NULL_PRIOR, LabelSpec, ScoreSet, ShardSpec, SpeechSpec, TranscribeSpec
-from schemas.units import ShardTar, StageCounts, UnitRun
+from schemas.units import Part, ShardTar, StageCounts, UnitRun
 
 # `select.left_out` as Beam looks it up by unit: nothing for a unit that loses nothing.
 LeftOut = Mapping[int, Iterable[bytes]]
@@ -227,6 +229,26 @@ class CountUnits(beam.PTransform):
         return counted | beam.combiners.ToList()
 
 
+@beam.typehints.with_input_types(UnitRun)
+class ReportPart(beam.PTransform):
+    """What a part of a job leaves behind once all of its units are done; ``job_hash`` is that of `parts.write_runs`.
+
+    The run of every unit gets the record of the shard of ``taxonomy`` that this job has written, if any.
+    """
+
+    def __init__(self, worker: Worker, part: Part, job_hash: str, taxonomy: str | None):
+        super().__init__()
+        self._worker, self._part, self._job_hash, self._taxonomy = worker, part, job_hash, taxonomy
+
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
+        return (
+            units
+            | "RecordShard" >> beam.Map(_record_shard, worker=self._worker, taxonomy=self._taxonomy)
+            | "GatherRuns" >> beam.combiners.ToList()
+            | "WriteRuns" >> beam.Map(_write_runs, out=self._worker.out, part=self._part, job_hash=self._job_hash)
+        )
+
+
 def _prior_part(
     run: UnitRun, worker: Worker, spec: LabelSpec, sets: tuple[ScoreSet, ...], null_unit: int
 ) -> Iterator[tuple[int, int, tuple[float, ...]]]:
@@ -309,4 +331,13 @@ def _count(
     names = [out.transcripts(unit), out.rejects(unit), *(out.scores(score_set, unit) for score_set in sets)]
     names += [out.speech_scores(speech.model, unit)] if speech else []
     names += [out.labels(taxonomy, unit), out.shard(taxonomy, unit)] if taxonomy else []
-    return count_unit(out, unit, taxonomy, sharded), replace(run, files=new_records(out, names))
+    return count_unit(out, unit, taxonomy, sharded), replace(run, files=new_records(out, names, run.files))
+
+
+def _record_shard(run: UnitRun, worker: Worker, taxonomy: str | None) -> UnitRun:
+    names = [worker.out.shard(taxonomy, run.unit)] if taxonomy else []
+    return replace(run, files=new_records(worker.out, names, run.files))
+
+
+def _write_runs(runs: Iterable[UnitRun], out: OutputDir, part: Part, job_hash: str) -> None:
+    parts.write_runs(out, part, job_hash, runs)

@@ -6,7 +6,11 @@ A module with few imports: the first step of a job handles units alone, and work
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,29 @@ class UnitRun:
     def timed(self, stage: str, start: float) -> UnitRun:
         """This run with the time since ``start`` (of `time.monotonic`) entered for ``stage``."""
         return replace(self, seconds=(*self.seconds, (stage, time.monotonic() - start)))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part ``number`` of the ``count`` parts, from 1, that a job's units are dealt to.
+
+    >>> Part(2, 3).of(["a", "b", "c", "d", "e"])
+    ['b', 'e']
+    >>> str(Part(2, 3))
+    '2/3'
+    """
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    @property
+    def name(self) -> str:
+        """As files are named: ``00002-of-00003``."""
+        return f"{self.number:05d}-of-{self.count:05d}"
+
+    def of(self, items: Sequence[Item]) -> list[Item]:
+        """The items of this part, dealt by index."""
+        return list(items[self.number - 1 :: self.count])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import socket
 import uuid
 from collections.abc import Iterable, Iterator
@@ -54,16 +55,16 @@ def forget(out: OutputDir, unit: Unit) -> None:
     _remove(out, out.names(_folder(unit)))
 
 
-def confirm(out: OutputDir) -> None:
-    """Make the existing marks count for later jobs too: a worker has died, and its job is about to end."""
-    for mark in _unconfirmed(out):
+def confirm(out: OutputDir, units: Iterable[Unit]) -> None:
+    """Make the units' marks count for later jobs too: a worker has died, and its job is about to end."""
+    for mark in _unconfirmed(out, units):
         out.write_bytes(mark + DIED, out.read_bytes(mark))
         _remove(out, [mark])
 
 
-def forget_unconfirmed(out: OutputDir) -> None:
-    """Remove the marks of jobs that did not see a worker die: before a job, and when Ctrl-C ends one."""
-    _remove(out, _unconfirmed(out))
+def forget_unconfirmed(out: OutputDir, units: Iterable[Unit]) -> None:
+    """Remove the units' marks of jobs that did not see a worker die: before a job, and when Ctrl-C ends one."""
+    _remove(out, _unconfirmed(out, units))
 
 
 def clear(out: OutputDir) -> None:
@@ -71,8 +72,9 @@ def clear(out: OutputDir) -> None:
     _remove(out, out.names(ATTEMPTS))
 
 
-def _unconfirmed(out: OutputDir) -> list[str]:
-    return [mark for mark in out.names(ATTEMPTS) if not mark.endswith(DIED)]
+def _unconfirmed(out: OutputDir, units: Iterable[Unit]) -> list[str]:
+    folders = {_folder(unit) for unit in units}
+    return [mark for mark in out.names(ATTEMPTS) if posixpath.dirname(mark) in folders and not mark.endswith(DIED)]
 
 
 def _folder(unit: Unit) -> str:

@@ -36,15 +36,15 @@ def remember(out: OutputDir, record: FileRecord) -> None:
     _written[out.job, record.name] = record
 
 
-def new_records(out: OutputDir, names: Iterable[str]) -> tuple[FileRecord, ...]:
-    """Records of those files among ``names`` that exist and that dataset.json does not record."""
+def new_records(out: OutputDir, names: Iterable[str], known: Iterable[FileRecord] = ()) -> tuple[FileRecord, ...]:
+    """Records of those files among ``names`` that exist and that dataset.json does not record.
+
+    ``known`` are the records of an earlier job; if a file was made again since, it has the same bytes.
+    """
+    of_name = {record.name: record for record in known}
     unrecorded = [name for name in names if name not in _recorded(out) and out.exists(name)]
-    return tuple(_new_record(out, name) for name in unrecorded)
-
-
-def _new_record(out: OutputDir, name: str) -> FileRecord:
-    written = (out.job, name)
-    return _written.pop(written) if written in _written else read_record(out, name)
+    written = {name: _written.pop((out.job, name), None) for name in unrecorded}
+    return tuple(written[name] or of_name.get(name) or read_record(out, name) for name in unrecorded)
 
 
 @lru_cache(maxsize=1)

@@ -5,13 +5,16 @@ stores and does not outlive a job that was killed. On the machine that the owner
 and a dead owner's lock is taken over at once.
 
 A job for all units holds `LOCK`; a job for a part of them holds a lock of its own in `PART_LOCKS`, so that those of
-different parts run at the same time, and none beside a job for all units.
+different parts run at the same time, and none beside a job for all units. Where such jobs write what they share, they
+take turns (`turn`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import logging
 import os
 import socket
 import threading
@@ -24,14 +27,24 @@ from lanser_ops import storage
 from lanser_ops.common.errors import InputError
 from lanser_ops.output.directory import OutputDir
 
+log = logging.getLogger(__name__)
 LOCK = "job.lock"
 PART_LOCKS = "locks"
+# The lock of what the jobs for parts share: the plan and dataset.json.
+SHARED = "shared"
+WAIT_S = 0.5
+# So many refusals later something is said of it.
+PATIENCE = 20
 EXPIRY_S = 300.0
 # No store offers a link that one of two jobs can create: the later of two locks wins, and is looked at after this time.
 SETTLE_S = 2.0
 # The jobs of this process that hold a lock; one that could not remove its lock is over all the same.
 _running: set[str] = set()
 RENEW_S = 60.0
+
+
+class Held(InputError):
+    """Another job holds the lock."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ def hold(root: str, part: str | None = None) -> Iterator[OutputDir]:
     Temporary files of this job, and of a dead one whose lock it takes over, are removed.
 
     Raises:
-        InputError: another job for all units, for the same part, or (where ``part`` is None) for any part runs there.
+        Held: another job for all units, for the same part, or (where ``part`` is None) for any part runs there.
         OSError: nothing can be written there.
     """
     storage.check_writable(root)
@@ -73,6 +86,24 @@ def hold(root: str, part: str | None = None) -> Iterator[OutputDir]:
         stop.set()
         thread.join(timeout=RENEW_S)
         _release(out, name, own)
+
+
+@contextlib.contextmanager
+def turn(root: str) -> Iterator[OutputDir]:
+    """Hold the lock of what the jobs for parts share during the block, once no other job does; yields the directory.
+
+    The caller holds the lock of its part, so that there is no job for all units meanwhile.
+    """
+    with contextlib.ExitStack() as stack:
+        for refusals in itertools.count():
+            try:
+                out = stack.enter_context(hold(root, SHARED))
+                break
+            except Held:
+                if refusals == PATIENCE:
+                    log.warning("waiting for another part, which prepares or does what needs all units")
+                time.sleep(WAIT_S)
+        yield out
 
 
 def _release(out: OutputDir, name: str, own: _Owner) -> None:
@@ -116,10 +147,10 @@ def _conflicting(out: OutputDir, name: str) -> list[str]:
     return [rival for rival in (LOCK, *parts) if out.exists(rival)]
 
 
-def _refusal(out: OutputDir, other: _Owner | None) -> InputError:
+def _refusal(out: OutputDir, other: _Owner | None) -> Held:
     if other is None:
-        return InputError(f"--output {out.root}: another lanser job has just started there; wait until it has ended")
-    return InputError(
+        return Held(f"--output {out.root}: another lanser job has just started there; wait until it has ended")
+    return Held(
         f"--output {out.root}: another lanser job writes there (process {other.pid} on {other.host}); wait "
         "until it has ended, or choose another --output. The lock of a job that was killed on another machine "
         f"expires by itself, this one in {max(1, round(other.expires - time.time()))} s"

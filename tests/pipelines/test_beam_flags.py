@@ -23,7 +23,7 @@ def test_the_options_and_runners_are_those_of_beam():
     with_value = {name for action in parser._actions if action.nargs is None for name in action.option_strings}
     taking = {name for name, option in beam_options().items() if option.takes_value}
     assert with_value <= taking and not switches & taking
-    assert list(runners()) == StandardOptions.KNOWN_RUNNER_NAMES
+    assert list(runners()) == [*StandardOptions.KNOWN_RUNNER_NAMES, "DaskRunner"]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,8 @@ def test_the_options_and_runners_are_those_of_beam():
         ["--runner", "DataflowRunner", "--num_workers", "3", "--region=europe-west4", "--dry_run=True"],
         ["--runner", "direct", "--direct_num_workers", "2", "--direct_running_mode", "multi_processing"],
         ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner"],
+        ["--runner", "DaskRunner", "--dask_client_address", "tcp://head:8786", "--dask_npartitions=8"],
+        ["--runner", "PrismRunner", "--prism_location", "/opt/prism"],
         ["--no_auth", "--s3_endpoint_url", "http://localhost:9000"],
         ["--experiments", "a", "--experiments", "b", "--streaming"],
     ],
@@ -47,6 +49,8 @@ def test_options_for_beam_pass(flags):
          "--runner, or leave it out"),
         (["--max_num_workers=2"], "--max_num_workers is an option of Beam's and has no effect without --runner; use "
          "--workers"),
+        (["--dask_client_address", "tcp://head:8786"], "--dask_client_address is an option of Beam's and has no effect "
+         "without --runner; give --runner, or leave it out"),
         (["--runner"], "--runner is an option of Beam's and needs a value"),
         (["--runner", "Dataflw"], "--runner Dataflw: Beam has no such runner"),
         (["stray"], "unexpected argument 'stray'"),

@@ -17,6 +17,7 @@ VALUES = {
     "input": ("gs://corpus/podcasts/*.mp3", "/data/podcasts"),
     "output": ("gs://corpus/out", "out"),
     "taxonomy": ("goemotions", "gs://corpus/mine.yaml"),
+    "part": ("3/16", "0/16"),
     "overwrite": ("true", "yes"),
     "verify": ("true", "yes"),
     "device": ("cuda", "gpu"),

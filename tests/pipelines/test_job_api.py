@@ -15,9 +15,13 @@ import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import apache_beam as beam
 import psutil
 import pyarrow.parquet as pq
 import pytest
+
+from pipelines import build
+from pipelines.beam_options import parse_beam_flags
 
 REPOSITORY = Path(__file__).parents[2]
 FLAGS = ["--taxonomy", "ekman", "--num-shards", "4", "--val-fraction", "0.2", "--threads", "1"]
@@ -141,14 +145,19 @@ def temporary_files(output: Path) -> list[Path]:
     return [path for name in (".tmp", "attempts") if (path := output / name).exists()]
 
 
-def test_two_pools_with_the_staged_package_share_the_units(
-    serving, built: Path, small_corpus: Path, tmp_path: Path, lanser, digests
+def test_two_pools_with_the_staged_package_share_the_units_and_count_what_they_do(
+    serving, built: Path, small_corpus: Path, tmp_path: Path, digests, job_metrics
 ):
     with serving(pools=2) as (runner, pools):
-        done = lanser("build", "--input", small_corpus, "--output", tmp_path / "out", *FLAGS, *runner)
-        assert done.returncode == 0, done.stderr
+        pipeline = beam.Pipeline(options=parse_beam_flags(runner))
+        build.run(["--input", str(small_corpus), "--output", str(tmp_path / "out"), *FLAGS, *runner], pipeline)
         workers = [child for pool in pools for child in pool.children()]
         assert len(workers) == 2
+        metrics = job_metrics(pipeline.result)
+    assert (metrics["utterances"], metrics["pairs"], metrics["samples"]) == (12, 70, 10)
+    assert metrics["rejects/no_speech"] == metrics["rejects/truncated"] == 1
+    stages = ("transcribe", "score", "label", "shard")
+    assert {stage: metrics[f"{stage}_milliseconds"] for stage in stages} == dict.fromkeys(stages, 4)
     assert digests(tmp_path / "out") == digests(built)
     assert temporary_files(tmp_path / "out") == []
 

@@ -56,9 +56,9 @@ def test_a_mark_counts_for_later_jobs_where_a_worker_was_seen_to_die(tmp_path: P
     out = OutputDir(str(tmp_path))
     for seen in (1, 2, 3):
         subprocess.run([sys.executable, "-c", DIES, tmp_path])
-        attempts.confirm(out)
+        attempts.confirm(out, [UNIT])
         subprocess.run([sys.executable, "-c", DIES, tmp_path])  # and a job that was killed as a whole
-        attempts.forget_unconfirmed(out)
+        attempts.forget_unconfirmed(out, [UNIT])
         assert marks(tmp_path) == seen
     assert attempts.used_up(out, UNIT)
     attempts.forget(out, UNIT)
@@ -139,8 +139,8 @@ def test_ctrl_c_keeps_the_deaths_that_were_seen(tmp_path: Path):
     out = OutputDir(str(tmp_path))
     for _ in range(2):
         subprocess.run([sys.executable, "-c", DIES, tmp_path])
-    attempts.confirm(out)
-    with pytest.raises(KeyboardInterrupt), job._interrupted(out):
+    attempts.confirm(out, [UNIT])
+    with pytest.raises(KeyboardInterrupt), job._interrupted(out, [UNIT]):
         with contextlib.suppress(RuntimeError), attempts.attempt(out, UNIT):
             raise RuntimeError("stopped in the middle")
         assert marks(tmp_path) == 3

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,3 +152,22 @@ def test_a_job_whose_lock_was_taken_over_leaves_it_alone(tmp_path: Path, monkeyp
         time.sleep(0.2)
         assert json.loads(out.read_bytes(lock.LOCK))["host"] == "elsewhere"
     assert out.exists(lock.LOCK)
+
+
+def test_jobs_for_parts_take_turns_at_what_they_share(root: str, monkeypatch: pytest.MonkeyPatch):
+    refused, order = threading.Event(), []
+    refusal = lock._refusal
+    monkeypatch.setattr(lock, "_refusal", lambda *given: refused.set() or refusal(*given))
+
+    def second() -> None:
+        with lock.turn(root):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with lock.turn(root):
+        thread.start()
+        assert refused.wait(30)
+        order.append("first")
+    thread.join(30)
+    assert order == ["first", "second"]
+    assert storage.list_files(root) == {}

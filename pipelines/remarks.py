@@ -1,0 +1,32 @@
+"""What is said of a job's options before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lanser_ops.backends import BUNDLED, PRODUCTION_ASR, PRODUCTION_NLI
+from lanser_ops.speech_labelling.classes import class_labels
+from pipelines.job_spec import JobSpec
+
+
+def remarks(job: JobSpec) -> Iterator[str]:
+    """A line for each model that is no production model, and for labels that --agree leaves out."""
+    yield from _bundled_lines(job)
+    yield from _silent_labels(job)
+
+
+def _bundled_lines(job: JobSpec) -> Iterator[str]:
+    advice = "small and bundled for a quick start; for production"
+    if job.transcribe and job.asr_name == BUNDLED:
+        yield f"ASR: {job.transcribe.asr_model.id}, {advice} --asr-model {PRODUCTION_ASR}"
+    if job.label and job.score and not job.labels_from and job.nli_name == BUNDLED:
+        yield f"NLI: {job.label.nli_model.id}, {advice} --nli-model {PRODUCTION_NLI}"
+
+
+def _silent_labels(job: JobSpec) -> Iterator[str]:
+    if not (job.label and job.shard and job.shard.agree and job.speech):
+        return
+    labels = tuple(label.name for label in job.label.taxonomy.labels)
+    known = class_labels(job.speech.classes, labels).values()
+    if unknown := [label for label in labels if label not in known]:
+        yield f"--agree: {job.speech.model.id} has no class for {', '.join(unknown)}; such utterances are left out"
