@@ -162,6 +162,7 @@ def main() -> None:
         case for case in cases(args.folder, args.kills, args.seed) if args.only is None or case.kind in args.only
     ]
     waiting = [case for case in planned if (case.kind, case.job, case.number) not in known]
+    waiting.sort(key=lambda case: case.kind == "kill")  # the others are fewer, and show more
     while waiting and time.monotonic() < start + 60 * args.minutes:
         case = waiting.pop(0)
         result = run_case(case, args.folder)

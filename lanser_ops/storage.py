@@ -216,9 +216,11 @@ def atomic_writer(root: str, name: str, job: str = "") -> Iterator[BinaryIO]:
         with _create(temporary) as stream:
             yield stream
         _replace(temporary, final)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(temporary)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = final  # the system does not say which file has no room on the disk
         raise
 
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import tempfile
@@ -175,10 +176,11 @@ def disk_full(job: Job, output: Path, expected: dict[str, str], size: int) -> st
     with mounted(disk, size):
         outcome = run(job.command(output))
         assert_one_line(outcome, 1, "No space left on device")
-        reached = milestone(output)
         assert remount(disk, "size=100m")
         complete(job, output, expected)
-    return f"{reached}: {outcome.errors()[0]}"
+    line = outcome.errors()[0]
+    name = re.search(f"'{output}/(.*)'", line)
+    return f"no room for {name[1]}" if name else line
 
 
 def read_only_before(job: Job, output: Path, expected: dict[str, str]) -> str:

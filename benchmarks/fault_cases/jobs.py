@@ -39,13 +39,16 @@ RECORDINGS = (
 PROGRESS = re.compile(r"(shard|transcribe|label): \d+/\d+ units|step \d+/\d+: |epoch \d+: |\d+ (train|val)")
 # What the jobs import, loaded once for all of them.
 LIBRARIES = (
-    *("apache_beam", "torch", "transformers", "accelerate", "ctranslate2", "faster_whisper", "pipelines.job"),
-    *("pipelines.transforms", "lanser_ops.asr.whisper_recognizer", "lanser_ops.labelling.nli_scorer"),
-    *("lanser_ops.shards.write", "training.pretrain", "training.trainer", "training.prepare"),
+    *("apache_beam", "torch", "transformers", "accelerate", "ctranslate2", "faster_whisper"),
+    *("apache_beam.runners.portability.fn_api_runner.fn_runner", "apache_beam.runners.worker.sdk_worker"),
+    *("pipelines.build", "pipelines.relabel", "pipelines.job", "pipelines.transforms", "pipelines.beam_options"),
+    *("lanser_ops.asr.whisper_recognizer", "lanser_ops.labelling.nli_scorer", "lanser_ops.commands.verify"),
+    *("lanser_ops.report.card", "lanser_ops.report.page"),
+    *("training.pretrain", "training.trainer", "training.prepare", "training.blocks", "training.summaries"),
 )
 STARTED = "started\n"  # the first line of a process on its stderr
 LIMIT_S = 600.0
-POLL_S = 0.005
+POLL_S = 0.01
 
 
 @dataclass(frozen=True)

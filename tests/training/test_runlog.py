@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +10,6 @@ from accelerate import Accelerator
 from training.runlog import LOG, RunLog
 
 LINES = '{"step": 1, "val_loss": 0.5}\n' * 1000
-
-
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file of this process can grow beyond 100 bytes."""
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
 @pytest.fixture
