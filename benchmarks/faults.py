@@ -36,7 +36,7 @@ KILLS = {"build": 20, "relabel": 15, "pretrain": 15}
 FULL = {
     "build": ("plan.parquet", "transcripts", "scores", "labels", "shards", "report.html"),
     "relabel": ("transcripts", "shards"),
-    "pretrain": ("run.json", "checkpoints", "model"),
+    "pretrain": ("best", "optimizer.pt"),
 }
 
 

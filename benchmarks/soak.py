@@ -72,7 +72,7 @@ def write_corpus(folder: Path, sources: Iterator[Path], first: int) -> list[str]
         source = next(sources)
         copy = folder / f"{number:05}-{source.name}"
         shutil.copy(source, copy)
-        if number % BAD_EVERY == BAD_EVERY // 4:
+        if number % BAD_EVERY == BAD_EVERY // 10:
             bad.append(BAD_KINDS[number // BAD_EVERY % len(BAD_KINDS)])
             copy.write_bytes(bad_content(bad[-1], copy, number))
     return bad

@@ -97,7 +97,7 @@ def test_a_build_on_a_full_disk(name: str, built: Clean, output: Path):
 
 @needs_mount
 def test_a_pretrain_on_a_full_disk(trained: Clean, output: Path):
-    size = injections.size_without_room(trained.output, "model")
+    size = injections.size_without_room(trained.output, "optimizer.pt")
     injections.disk_full(trained.job, output, trained.digests, size)
 
 
