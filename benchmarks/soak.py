@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import statistics
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ import numpy as np
 import soundfile
 
 from benchmarks.fault_cases.injections import milestone
-from benchmarks.fault_cases.jobs import EXAMPLES, POLL_S, Job, Process, build, relabel, run, wait_until
+from benchmarks.fault_cases.jobs import EXAMPLES, POLL_S, Job, Process, build, relabel, run
 
 FILES = 8
 BAD_EVERY = 100
@@ -78,23 +79,31 @@ def write_corpus(folder: Path, sources: Iterator[Path], first: int) -> list[str]
     return bad
 
 
+def observe(process: Process, kill_s: float | None) -> tuple[float, float]:
+    """Wait for the end of ``process``, or kill it after that much processor time: seconds of it, and peak MB."""
+    seconds = peak_mb = 0.0
+    while process.status() is None:
+        seconds, peak_mb = max(seconds, process.processor_s()), max(peak_mb, process.peak_mb())
+        if kill_s is not None and seconds >= kill_s:
+            process.kill()
+        time.sleep(2 * POLL_S)
+    return seconds, peak_mb
+
+
 def run_job(job: Job, output: Path, kill_s: float | None) -> JobRun:
     """Run ``job`` to its end, after a kill at that much processor time if ``kill_s`` is given, and verify it."""
     killed = ""
-    if kill_s is not None:
-        process = Process(job.command(output))
-        if wait_until(lambda: process.processor_s() >= kill_s, process):
-            process.kill()
-            killed = milestone(output)
-    process = Process(job.rerun(output))
-    seconds = peak = 0.0
-    while process.status() is None:
-        seconds, peak = max(seconds, process.processor_s()), max(peak, process.peak_mb())
-        time.sleep(4 * POLL_S)
+    process = Process(job.command(output))
+    seconds, peak_mb = observe(process, kill_s)
+    if process.status() == -signal.SIGKILL:
+        killed = milestone(output)
+        process = Process(job.rerun(output))
+        resumed_s, resumed_mb = observe(process, None)
+        seconds, peak_mb = seconds + resumed_s, max(peak_mb, resumed_mb)
     outcome = process.wait()
     if outcome.status != 0:
         raise SystemExit(f"{job.name} ended with {outcome.status}: {outcome.stderr}")
-    return JobRun(job.name, killed, seconds, peak, run(["verify", str(output)]).status == 0)
+    return JobRun(job.name, killed, seconds, peak_mb, run(["verify", str(output)]).status == 0)
 
 
 def counts(output: Path) -> str:
@@ -106,8 +115,8 @@ def counts(output: Path) -> str:
 def summary(runs: list[JobRun], files: int, bad: list[str], minutes: float) -> Iterator[str]:
     kills = sum(bool(each.killed) for each in runs)
     verified = sum(each.verified for each in runs)
-    yield f"{minutes:.0f} minutes: {len(runs)} jobs, {kills} kills, {files} files, {len(bad)} of them bad; "
-    yield f"{verified} of {len(runs)} verified"
+    counted = f"{len(runs)} jobs, {kills} kills, {files} files, {len(bad)} of them bad ({', '.join(bad)})"
+    yield f"{minutes:.0f} minutes: {counted}; {verified} of {len(runs)} verified"
     for name in ("build", "relabel"):
         peaks = [each.peak_mb for each in runs if each.name == name]
         quarter = max(1, len(peaks) // 4)
@@ -134,7 +143,7 @@ def main() -> None:
         files, bad = files + FILES, bad + kinds
         built = args.folder / "build"
         for job, output in ((build(args.folder / "corpus"), built), (relabel(built), args.folder / "relabel")):
-            usual_s = max((each.processor_s for each in runs if each.name == job.name), default=1.0)
+            usual_s = min((each.processor_s for each in runs if each.name == job.name), default=1.0)
             runs.append(run_job(job, output, moments.uniform(0, usual_s) if moments.random() < 0.5 else None))
             last = runs[-1]
             line = f"job {len(runs)}: {last.name}, {f'killed at {last.killed}' if last.killed else 'not killed'}"
