@@ -32,11 +32,15 @@ from benchmarks.fault_cases.jobs import Job, build, pretrain, relabel, write_cor
 RESULTS, CLEAN = "results.jsonl", "clean.json"
 # How many of 50 kills hit each job.
 KILLS = {"build": 20, "relabel": 15, "pretrain": 15}
-# The folder or file of the output whose last file has no room on the disk.
+# The last file that matches has no room on the disk. Of the labels it is the first: later ones need no more than the
+# mark of an attempt, which has gone by then.
 FULL = {
-    "build": ("plan.parquet", "transcripts", "scores", "labels", "shards", "report.html"),
-    "relabel": ("transcripts", "shards"),
-    "pretrain": ("best", "optimizer.pt"),
+    "build": (
+        *("plan.parquet", "transcripts/*.parquet", "scores/*/*.parquet", "labels/*/part-00000*"),
+        *("shards/*/*.tar", "report.html"),
+    ),
+    "relabel": ("transcripts/*.parquet", "shards/*/*.tar"),
+    "pretrain": ("best/*", "checkpoints/*/optimizer.pt"),
 }
 
 
@@ -99,8 +103,8 @@ def cases(folder: Path, kills: int, seed: int) -> Iterator[Case]:
         for number, stop in enumerate((signal.SIGINT, signal.SIGTERM)):
             inject = partial(injections.stopped, number=stop, moment=at_processor_time(middle))
             yield Case(stop.name, name, number, partial(_inject, inject, job, run))
-        for number, part in enumerate(FULL[name]):
-            size = injections.size_without_room(folder / "clean" / name, part)
+        for number, pattern in enumerate(FULL[name]):
+            size = injections.size_without_room(folder / "clean" / name, pattern)
             inject = partial(injections.disk_full, size=size)
             yield Case("disk full", name, number, partial(_inject, inject, job, run))
         for number, read_only in enumerate((injections.read_only_before, injections.read_only_meanwhile)):

@@ -33,6 +33,7 @@ from benchmarks.fault_cases.jobs import (
 )
 from lanser_ops.output import lock
 from lanser_ops.output.attempts import ATTEMPTS
+from lanser_ops.output.directory import CARD, DATASET
 from lanser_ops.output.lock import LOCK
 from lanser_ops.storage import TMP_DIR
 
@@ -157,17 +158,17 @@ def pages(path: Path) -> int:
     return -(-path.stat().st_size // PAGE)
 
 
-def size_without_room(clean: Path, part: str) -> int:
-    """Bytes of a disk that lacks a page for the last file that the job in ``clean`` wrote to ``part``.
+def size_without_room(clean: Path, pattern: str) -> int:
+    """Bytes of a disk that lacks a page for the last file of the output ``clean`` that matches ``pattern``.
 
-    ``part`` is a folder or a file of its output. All that it wrote before has room, and so have the lock and
-    dataset.json.
+    All that the job wrote before has room, and so have the lock, dataset.json as it is at first, and in stages that
+    decode the mark of an attempt, a page each.
     """
-    paths = [path for path in clean.rglob("*") if path.is_file() and path.name not in ("dataset.json", "README.md")]
+    paths = [path for path in clean.rglob("*") if path.is_file() and path.name not in (DATASET, CARD)]
     paths.sort(key=lambda path: path.stat().st_mtime_ns)
-    last = [path for path in paths if part in path.relative_to(clean).parts][-1]
-    overhead = 1 + (pages(clean / "dataset.json") if (clean / "dataset.json").exists() else 0)
-    return PAGE * (sum(map(pages, paths[: paths.index(last) + 1])) + overhead - 1)
+    last = [path for path in paths if path.match(pattern)][-1]
+    beside = 3 if pattern.startswith(("transcripts/", "shards/")) else 2
+    return PAGE * (sum(map(pages, paths[: paths.index(last) + 1])) + beside - 1)
 
 
 def disk_full(job: Job, output: Path, expected: dict[str, str], size: int) -> str:

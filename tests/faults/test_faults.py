@@ -89,16 +89,24 @@ def test_a_worker_that_is_killed_while_it_scores(relabelled: Clean, output: Path
 
 
 @needs_mount
-@pytest.mark.parametrize("name", ["transcripts", "labels", "shards", "report.html"])
-def test_a_build_on_a_full_disk(name: str, built: Clean, output: Path):
-    size = injections.size_without_room(built.output, name)
-    injections.disk_full(built.job, output, built.digests, size)
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("transcripts/*.parquet", "transcripts/part-00002-of-00003.parquet"),
+        ("labels/*/part-00000*", "labels/ekman/part-00000-of-00003.parquet"),
+        ("shards/*/*.tar", "shards/ekman/val-00002-of-00003.tar"),
+    ],
+)
+def test_a_build_on_a_full_disk_names_the_file_and_goes_on(pattern: str, name: str, built: Clean, output: Path):
+    size = injections.size_without_room(built.output, pattern)
+    assert injections.disk_full(built.job, output, built.digests, size) == f"no room for {name}"
 
 
 @needs_mount
 def test_a_pretrain_on_a_full_disk(trained: Clean, output: Path):
-    size = injections.size_without_room(trained.output, "optimizer.pt")
-    injections.disk_full(trained.job, output, trained.digests, size)
+    size = injections.size_without_room(trained.output, "checkpoints/*/optimizer.pt")
+    detail = injections.disk_full(trained.job, output, trained.digests, size)
+    assert "No space left on device: '" in detail
 
 
 @needs_mount
