@@ -138,13 +138,14 @@ def run_case(case: Case, folder: Path) -> Result:
 
 
 def table(results: list[Result]) -> Iterator[str]:
-    yield "| fault | job | times | verified and equal after the rerun | how far the job was, or what it said |"
+    yield "| fault | job | times | whole after the rerun | the last that had been written, or when |"
     yield "|---|---|---|---|---|"
     for kind, job in dict.fromkeys((result.kind, result.job) for result in results):
         group = [result for result in results if (result.kind, result.job) == (kind, job)]
         whole = sum(not result.fault for result in group)
-        reached = Counter(result.detail.partition(" at ")[0].partition(":")[0] for result in group)
-        yield f"| {kind} | {job} | {len(group)} | {whole} | {', '.join(f'{n} {name}' for name, n in reached.items())} |"
+        reached = Counter(result.detail.partition(" at ")[0] for result in group)
+        details = ", ".join(f"{name} ({number})" if number > 1 else name for name, number in reached.items())
+        yield f"| {kind} | {job} | {len(group)} | {whole} | {details} |"
 
 
 def main() -> None:
