@@ -39,8 +39,8 @@ from lanser_ops.storage import TMP_DIR
 
 # What a job writes, in that order: how far it was when it was killed.
 MILESTONES = (
-    *("plan.parquet", "transcripts", "scores", "labels", "shards", "report.html"),
-    *("run.json", "checkpoints", "best", "model"),
+    *("plan.parquet", "transcripts/*", "scores/*/part-*", "labels/*/*", "shards/*/*", "report.html"),
+    *("run.json", "checkpoints/step-*", "best/*", "model/*"),
 )
 PAGE = 4096  # of a tmpfs, whose files take whole pages
 CONTINUES = "continue"  # in the line of every job that was stopped
@@ -75,8 +75,9 @@ def run_clean(job: Job, output: Path) -> CleanRun:
 
 
 def milestone(output: Path) -> str:
-    """The last of MILESTONES that ``output`` has."""
-    return next((name for name in reversed(MILESTONES) if (output / name).exists()), "nothing")
+    """The file or folder of the last of MILESTONES that ``output`` has."""
+    reached = [pattern for pattern in MILESTONES if any(output.glob(pattern))]
+    return reached[-1].partition("/")[0] if reached else "nothing"
 
 
 def killed(job: Job, output: Path, expected: dict[str, str], moment: Moment) -> str | None:
