@@ -31,7 +31,7 @@ from benchmarks.fault_cases.jobs import Job, build, pretrain, relabel, write_cor
 
 RESULTS, CLEAN = "results.jsonl", "clean.json"
 # How many of 50 kills hit each job.
-KILLS = {"build": 20, "relabel": 15, "pretrain": 15}
+KILLS = {"build": 16, "relabel": 17, "pretrain": 17}
 # The last file that matches has no room on the disk. Of the labels it is the first: later ones need no more than the
 # mark of an attempt, which has gone by then.
 FULL = {

@@ -120,6 +120,7 @@ def worker_killed(job: Job, output: Path, expected: dict[str, str], stage: str) 
     assert wait_until(in_stage, process), f"ended before {stage}"
     children = psutil.Process(process.pid).children(recursive=True)
     workers = [child for child in children if "apache_beam.runners.worker.sdk_worker_main" in child.cmdline()]
+    assert workers, "there are no worker processes"
     busiest = max(workers, key=lambda worker: worker.cpu_times().user)
     busiest.kill()
     assert_one_line(process.wait(), 1, "a worker process died; the same command continues where it stopped")
