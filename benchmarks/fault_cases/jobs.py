@@ -36,7 +36,7 @@ RECORDINGS = (
     "broken/truncated.flac",
 )
 # Lines of progress, which a job that ends in one line of error may have written before it.
-PROGRESS = re.compile(r"(shard|transcribe|label): \d+/\d+ units|step \d+/\d+: |epoch \d+: |\d+ (train|val)")
+PROGRESS = re.compile(r"(shard|transcribe|label): \d+/\d+ units|step \d+/\d+: |epoch \d+: |.*: \d+ of \d+ samples: ")
 # What the jobs import, loaded once for all of them.
 LIBRARIES = (
     *("apache_beam", "torch", "transformers", "accelerate", "ctranslate2", "faster_whisper"),

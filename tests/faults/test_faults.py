@@ -61,17 +61,12 @@ def at_file(output: Path, pattern: str) -> injections.Moment:
     return lambda _: any(output.glob(pattern))
 
 
-@pytest.mark.parametrize("pattern", ["scores/*/part-00001*", "shards/*/*.tar"])
-def test_a_killed_build_ends_with_the_same_bytes(pattern: str, built: Clean, output: Path):
-    assert injections.killed(built.job, output, built.digests, at_file(output, pattern))
+def test_a_killed_build_ends_with_the_same_bytes(built: Clean, output: Path):
+    assert injections.killed(built.job, output, built.digests, at_file(output, "shards/*/*.tar"))
 
 
 def test_a_killed_relabel_ends_with_the_same_bytes(relabelled: Clean, output: Path):
     assert injections.killed(relabelled.job, output, relabelled.digests, at_file(output, "labels/*/*"))
-
-
-def test_a_killed_pretrain_ends_with_the_same_weights(trained: Clean, output: Path):
-    assert injections.killed(trained.job, output, trained.digests, at_file(output, "checkpoints/step-*3"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -92,7 +87,6 @@ def test_a_worker_that_is_killed_while_it_scores(relabelled: Clean, output: Path
 @pytest.mark.parametrize(
     ("pattern", "name"),
     [
-        ("transcripts/*.parquet", "transcripts/part-00002-of-00003.parquet"),
         ("labels/*/part-00000*", "labels/ekman/part-00000-of-00003.parquet"),
         ("shards/*/*.tar", "shards/ekman/val-00002-of-00003.tar"),
     ],
