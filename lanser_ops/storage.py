@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from lanser_ops.common.errors import InputError
+from lanser_ops.common.errors import InputError, naming
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -213,9 +213,10 @@ def atomic_writer(root: str, name: str, job: str = "") -> Iterator[BinaryIO]:
             yield stream
         return
     try:
-        with _create(temporary) as stream:
-            yield stream
-        _replace(temporary, final)
+        with naming(final):
+            with _create(temporary) as stream:
+                yield stream
+            _replace(temporary, final)
     except BaseException:
         with contextlib.suppress(OSError):
             os.remove(temporary)

@@ -8,6 +8,7 @@ import http.client
 import io
 import json
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -108,6 +109,15 @@ def built(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory, lanser) 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return output
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file of this process grows beyond 100 bytes: writing more fails as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture

@@ -41,12 +41,22 @@ def save_checkpoint(run: Path, model: EmotionModel, state: dict[str, Any], posit
     temporary = folder.with_name("." + folder.name)
     shutil.rmtree(temporary, ignore_errors=True)
     save_model(model, temporary)
-    torch.save(state, temporary / OPTIMIZER)
+    _save_state(state, temporary / OPTIMIZER)
     (temporary / POSITION).write_text(json.dumps(asdict(position)) + "\n", encoding="utf-8")
     temporary.rename(folder)
     for old in list_checkpoints(run)[:-MAX_CHECKPOINTS]:
         shutil.rmtree(old)
     return folder
+
+
+def _save_state(state: dict[str, Any], path: Path) -> None:
+    try:
+        with path.open("wb") as stream:
+            torch.save(state, stream)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):  # PyTorch's own says "unexpected pos", whatever the disk said
+            raise error.__context__ from None
+        raise
 
 
 def list_checkpoints(run: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import io
 import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +36,9 @@ from lanser_ops.common.errors import InputError
 from training.features import Augment, crop, draw, draw_size, generator_for, pad
 from training.mixture import Pass, SampleSet, copies, passes
 from training.stores import open_read
+
+# How long a loader's process outlives SIGTERM: a step and a checkpoint of a large model on a slow disk.
+LOADER_GRACE_S = 120
 
 
 @dataclass(frozen=True)
@@ -230,4 +234,13 @@ def make_loader(reader: ShardReader, processes: bool, pin: bool) -> DataLoader:
     if not processes and reader.layout.workers > 1:
         raise ValueError("several workers need worker processes")
     workers = reader.layout.workers if processes else 0
-    return DataLoader(reader, batch_size=None, num_workers=workers, pin_memory=pin)
+    return DataLoader(reader, batch_size=None, num_workers=workers, pin_memory=pin, worker_init_fn=_outlive_sigterm)
+
+
+def _outlive_sigterm(_: int) -> None:
+    """End a loader's process some time after SIGTERM, and not at once.
+
+    Batch systems send it to all processes of a job. The run then takes a last step and writes a checkpoint, and a
+    loader that is gone would end it with an error before; one that is not needed any more ends with the run.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LOADER_GRACE_S))

@@ -231,7 +231,10 @@ def save_model(model: EmotionModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = {"format": FORMAT, "features": asdict(LOG_MEL), **asdict(model.spec)}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
+    try:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
+    except SafetensorError as error:
+        raise RuntimeError(f"{folder / WEIGHTS}: {error}") from None
 
 
 def load_model(folder: str | Path) -> EmotionModel:

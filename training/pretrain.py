@@ -20,7 +20,7 @@ from typing import Any
 
 from lanser_ops.common.command import between, guarded, positive, warn
 from lanser_ops.common.device import DEVICES, resolve_device
-from lanser_ops.common.errors import InputError
+from lanser_ops.common.errors import InputError, naming
 from lanser_ops.common.parser import Parser
 from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
 from schemas.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
@@ -236,7 +236,8 @@ def run(argv: Sequence[str]) -> None:
         validation_summaries=validation_summaries,
     )
     try:
-        metrics = train(plan, accelerator, network, checkpoints[-1] if checkpoints else None)
+        with naming(str(args.output)):
+            metrics = train(plan, accelerator, network, checkpoints[-1] if checkpoints else None)
     finally:
         end_processes(accelerator)
     if metrics is not None and accelerator.is_main_process:
@@ -330,11 +331,17 @@ def _check_output(output: Path, options: dict[str, Any]) -> bool:
 
 
 def _write_options(output: Path, options: dict[str, Any]) -> None:
-    """Write ``options`` to RUN/run.json, under a temporary name first, so that the file is complete if it exists."""
-    output.mkdir(parents=True, exist_ok=True)
+    """Write ``options`` to RUN/run.json, under a temporary name first, so that the file is complete if it exists.
+
+    Raises InputError where nothing can be written.
+    """
     temporary = output / f".{OPTIONS}"
-    temporary.write_text(json.dumps(options, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.rename(output / OPTIONS)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(options, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.rename(output / OPTIONS)
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written to ({error.strerror})") from None
 
 
 if __name__ == "__main__":

@@ -23,7 +23,10 @@ class RunLog:
     def __init__(self, run: Path, accelerator: Accelerator, total: int, done: int):
         self._path, self._accelerator = run / LOG, accelerator
         lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True) if self._path.exists() else []
-        self._path.write_text("".join(line for line in lines if _belongs(line, done)), encoding="utf-8")
+        # Renamed into place, so that a process that is killed here leaves the figures of the steps before.
+        temporary = run / f".{LOG}"
+        temporary.write_text("".join(line for line in lines if _belongs(line, done)), encoding="utf-8")
+        temporary.rename(self._path)
         self._file = self._path.open("a", encoding="utf-8")
         self._progress = StepProgress(total, done)
         self._start, self._samples = time.monotonic(), 0

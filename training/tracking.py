@@ -35,7 +35,7 @@ def tracker_options(names: Sequence[str], run: Path) -> dict[str, Any]:
         if name not in available:
             raise InputError(f"--tracker {name}: its package is not installed; pip install {name}")
     return {
-        "log_with": list(names),
+        "log_with": list(names) or None,
         "project_config": ProjectConfiguration(project_dir=str(run), logging_dir=str(run / FOLDER)),
     }
 

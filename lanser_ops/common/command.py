@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import math
 import os
 import re
@@ -16,6 +17,12 @@ from lanser_ops.common.signals import Stopped, stops
 from schemas.units import Part
 
 Number = TypeVar("Number", int, float)
+# What to do about errors of the disk, by the system's words: of an error in a worker, Beam passes on the text alone.
+DISK_FAULTS = {
+    os.strerror(errno.ENOSPC): "; make room on that disk, and run the command again",
+    os.strerror(errno.EDQUOT): "; raise the quota or make room, and run the command again",
+    os.strerror(errno.EROFS): "; mount that disk for writing, and run the command again",
+}
 
 
 def guarded(
@@ -52,7 +59,9 @@ def guarded(
             return _fail(name, f"{str(error.name).split('.')[0]} is not installed; pip install 'lanser[{extra}]'", 2)
         if "--verbose" in argv:
             raise
-        return _fail(name, f"{root_cause(error)} (--verbose shows the whole trace)", 1)
+        message = root_cause(error)
+        remedies = [remedy for fault, remedy in DISK_FAULTS.items() if fault in message]
+        return _fail(name, f"{message}{remedies[0] if remedies else ' (--verbose shows the whole trace)'}", 1)
     return 0
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+from collections.abc import Iterator
+
 
 class InputError(ValueError):
     """Bad arguments or bad input, exit status 2: the text says what was wrong, where, and what to do."""
@@ -13,6 +17,17 @@ class Interrupted(RuntimeError):
 
 class Inconsistent(RuntimeError):
     """What was checked is not as it should be, exit status 1: the text has a line for each difference."""
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Say in an error about room on the disk that it is ``path`` that has none; the system does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and error.filename is None:
+            error.filename = path
+        raise
 
 
 def first_line(error: BaseException) -> str:

@@ -27,6 +27,12 @@ def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path):
     assert (tmp_path / "a" / "b.bin").read_bytes() == b"half, whole"
 
 
+def test_an_error_of_the_disk_names_the_file(tmp_path: Path, small_files: None):
+    with pytest.raises(OSError, match="File too large") as error:
+        storage.write_bytes(str(tmp_path), "sub/x", bytes(1000))
+    assert error.value.filename == f"{tmp_path}/sub/x"
+
+
 def test_the_second_of_two_writers_replaces_the_first_whole(tmp_path: Path):
     with storage.atomic_writer(str(tmp_path), "x") as first:
         first.write(b"first")

@@ -80,6 +80,15 @@ def test_the_root_cause_of_a_worker_error_is_its_last_error_line():
     assert root_cause(RuntimeError(message)) == "OSError: no space left"
 
 
+def test_what_to_do_about_a_full_disk_is_said_also_of_an_error_in_a_worker(capsys):
+    def run(_):
+        raise RuntimeError("RuntimeError: OSError: [Errno 28] No space left on device: '/o/x' [while running 'Write']")
+
+    assert guarded(run, [], "stage") == 1
+    line = "OSError: [Errno 28] No space left on device: '/o/x'; make room on that disk, and run the command again\n"
+    assert capsys.readouterr().err == f"lanser stage: {line}"
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "inf", "nan"])
 def test_positive_numbers_are_finite(text):
     with pytest.raises(argparse.ArgumentTypeError, match="is not a positive number"):
