@@ -32,8 +32,10 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 __all__ = ["ModelHandler", "PipelineRunner", "RunInference"]
 
 # Loggers that print the traces of an error that ends the job, which the command itself reports in one line.
-TRACE_LOGGERS = ("apache_beam.runners.common", "apache_beam.runners.portability", "apache_beam.runners.worker")
-TRACE_LOGGERS += ("distributed", "distributed.client")
+TRACE_LOGGERS = (
+    *("apache_beam.runners.common", "apache_beam.runners.portability", "apache_beam.runners.worker"),
+    *("distributed", "distributed.client"),
+)
 # Beam's names of the threads that serve a worker process.
 WORKER_THREADS = frozenset({"run_worker", "beam_control_read", "read_grpc_client_inputs"})
 WORKER_DIED = "Channel closed prematurely"

@@ -65,10 +65,6 @@ def test_a_killed_build_ends_with_the_same_bytes(built: Clean, output: Path):
     assert injections.killed(built.job, output, built.digests, at_file(output, "shards/*/*.tar"))
 
 
-def test_a_killed_relabel_ends_with_the_same_bytes(relabelled: Clean, output: Path):
-    assert injections.killed(relabelled.job, output, relabelled.digests, at_file(output, "labels/*/*"))
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_pretrain_in_one_line(number: signal.Signals, trained: Clean, output: Path):
     injections.stopped(trained.job, output, trained.digests, number, at_file(output, "checkpoints/step-*2"))
@@ -87,35 +83,34 @@ def test_a_worker_that_is_killed_while_it_scores(relabelled: Clean, output: Path
 @pytest.mark.parametrize(
     ("pattern", "name"),
     [
-        ("labels/*/part-00000*", "labels/ekman/part-00000-of-00003.parquet"),
-        ("shards/*/*.tar", "shards/ekman/val-00002-of-00003.tar"),
+        ("labels/*/part-00000*", "labels/plutchik/part-00000-of-00003.parquet"),
+        ("shards/*/*.tar", "shards/plutchik/val-00002-of-00003.tar"),
     ],
 )
-def test_a_build_on_a_full_disk_names_the_file_and_goes_on(pattern: str, name: str, built: Clean, output: Path):
-    size = injections.size_without_room(built.output, pattern)
-    assert injections.disk_full(built.job, output, built.digests, size) == f"no room for {name}"
+def test_a_relabel_on_a_full_disk_names_the_file_and_goes_on(pattern: str, name: str, relabelled: Clean, output: Path):
+    size = injections.size_without_room(relabelled.output, pattern)
+    assert injections.disk_full(relabelled.job, output, relabelled.digests, size) == f"no room for {name}"
 
 
 @needs_mount
-def test_a_pretrain_on_a_full_disk(trained: Clean, output: Path):
+def test_a_pretrain_on_a_full_disk_goes_on(trained: Clean, output: Path):
     size = injections.size_without_room(trained.output, "checkpoints/*/optimizer.pt")
-    detail = injections.disk_full(trained.job, output, trained.digests, size)
-    assert "No space left on device: '" in detail
+    injections.disk_full(trained.job, output, trained.digests, size)
 
 
 @needs_mount
 @pytest.mark.parametrize("inject", [injections.read_only_before, injections.read_only_meanwhile])
-def test_a_build_on_a_read_only_disk(inject: Callable[..., str], built: Clean, output: Path):
-    inject(built.job, output, built.digests)
+def test_a_relabel_on_a_read_only_disk(inject: Callable[..., str], relabelled: Clean, output: Path):
+    inject(relabelled.job, output, relabelled.digests)
 
 
-def test_a_clock_that_jumps(built: Clean, output: Path):
-    injections.clock_jumps(built.job, output, built.digests)
+def test_a_clock_that_jumps(relabelled: Clean, output: Path):
+    injections.clock_jumps(relabelled.job, output, relabelled.digests)
 
 
 def test_truncated_temporary_files_are_removed(built: Clean, output: Path):
     injections.truncated_temporary_files(built.job, built.output, output, built.digests)
 
 
-def test_of_two_jobs_one_is_refused(built: Clean, output: Path):
-    injections.two_jobs(built.job, output, built.digests)
+def test_of_two_jobs_one_is_refused(relabelled: Clean, output: Path):
+    injections.two_jobs(relabelled.job, output, relabelled.digests)
