@@ -34,18 +34,21 @@ from pipelines.checks import check_order, check_origin, check_places, check_voic
 from pipelines.job_spec import JobSpec
 from pipelines.options import RunOptions
 from schemas.specs import ScoreSet
-from schemas.units import UnitRun
+from schemas.units import Unit, UnitRun
 
 if TYPE_CHECKING:
     import apache_beam as beam
+    import pyarrow as pa
 
     from lanser_ops.handlers import Worker
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """The content of plan.parquet, and the folders that its rows index."""
+class Plan:
+    """The rows of plan.parquet and its units, its content, and the folders that its rows index."""
 
+    rows: pa.Table
+    units: list[Unit]
     content: bytes
     roots: tuple[str, ...]
 
@@ -124,10 +127,12 @@ def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
     source = relabel.read_source(job.shards, out, job.label.context) if job.shards and job.label else None
     if source:
         check_voices(job, source)
-    sections, plan = _sections(job, out, source)
+    sections, plan = job_sections(job, out, source)
     check_order(out, job, before)
-    content = resume.merge(resume.check(out, before, sections, overwrite), sections)
+    start = resume.check(out, before, sections, overwrite)
+    content = resume.merge(start.content, sections)
     if overwrite:
+        out.delete(start.removed)
         attempts.clear(out)
     recorded = files.records(before)
     for line in repair.remove_damaged(out, recorded, job.stages, job.taxonomy):
@@ -144,7 +149,7 @@ def _prepare(job: JobSpec, out: OutputDir, overwrite: bool) -> Preparation:
     for key, sentences in source.stored if source else ():
         score_store.add_set(out, key, sentences)
     sets = score_store.needed_sets(out, job.label) if job.label and job.score else ()
-    done = resume.finished(out, [run.unit for run in runs], job.stages, job.taxonomy, sets, job.speech)
+    done = resume.finished(out, out.names(), [run.unit for run in runs], job.stages, job.taxonomy, sets, job.speech)
     attempts.forget_unconfirmed(out)
     return Preparation(runs, content, sets, done)
 
@@ -241,13 +246,13 @@ def _as_workers_see(job: JobSpec) -> JobSpec:
     )
 
 
-def _sections(job: JobSpec, out: OutputDir, source: ShardSource | None) -> tuple[resume.Sections, _Plan | None]:
+def job_sections(job: JobSpec, out: OutputDir, source: ShardSource | None) -> tuple[resume.Sections, Plan | None]:
     """dataset.json's sections for the stages of this command, and the plan where it makes one."""
     by_stage, plan = {}, None
     if job.inputs:
         sources = read_sources(job.inputs.names, out.root)
         table, units = make_plan(sources, job.inputs.plan)
-        plan = _Plan(encode_plan(table, units), sources.roots)
+        plan = Plan(table, units, encode_plan(table, units), sources.roots)
         digest = hashlib.sha256(plan.content).hexdigest()
         by_stage["plan"] = dataset.plan_section(job.inputs.plan, job.inputs.names, len(table), digest)
     if job.transcribe:

@@ -17,11 +17,12 @@ from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, SPEECH, backend_of
 from lanser_ops.common.command import between, positive, warn
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
-from lanser_ops.common.parser import Parser
+from lanser_ops.common.parser import Parser, add_flag
 from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
 from lanser_ops.labelling.options import calibrated, label_spec, read_calibration
 from lanser_ops.speech_labelling.classes import check_classes
 from pipelines.beam_flags import check_flags
+from pipelines.estimate_options import DryRun, read_dry_run
 from schemas.specs import CutSpec, LabelSpec, PlanSpec, ShardSpec, SpeechSpec, TranscribeSpec
 from schemas.taxonomy import Taxonomy
 
@@ -42,9 +43,9 @@ RAM_FORM = re.compile(r"[1-9][0-9]*(\.[0-9]+)?[KMGT]i?B")
 class RunOptions:
     """How a job runs, none of which decides an output.
 
-    ``workers`` and ``threads`` are None where the user gave none. ``hints`` are Beam's resource hints for the inference
-    steps, by name; empty where no GPU is asked for. ``beam`` is None where no option goes to Beam, so that Beam is not
-    imported before everything else is checked.
+    ``dry_run`` is None where the job is to run; ``workers`` and ``threads`` are None where the user gave none.
+    ``hints`` are Beam's resource hints for the inference steps, by name; empty where no GPU is asked for. ``beam`` is
+    None where no option goes to Beam, so that Beam is not imported before everything else is checked.
     """
 
     output: str
@@ -55,6 +56,7 @@ class RunOptions:
     threads: int | None
     verbose: bool
     hints: dict[str, str]
+    dry_run: DryRun | None
     beam: PipelineOptions | None
 
 
@@ -97,14 +99,6 @@ def job_parser(command: str, description: str, example: str) -> Parser:
     )
     add_flag(machine, "--verbose", "show Beam's log, and whole traces")
     return parser
-
-
-def add_flag(container: argparse._ActionsContainer, name: str, what: str) -> None:
-    """A switch, also with a value: a Flex Template gives every option one (``--exact=true``)."""
-    values = {"true": True, "false": False}
-    container.add_argument(
-        name, nargs="?", type=_one_of(values), const=True, default=False, metavar="true|false", help=what
-    )
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -241,6 +235,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunO
         threads=args.threads,
         verbose=args.verbose,
         hints={name: value for name, value in hints.items() if value},
+        dry_run=read_dry_run(args),
         beam=beam,
     )
 
@@ -311,15 +306,6 @@ def shard_spec(args: argparse.Namespace, speech: SpeechSpec | None = None) -> Sh
         agree=args.agree,
         redact=args.redact,
     )
-
-
-def _one_of(values: dict[str, bool]) -> Callable[[str], bool]:
-    def value(text: str) -> bool:
-        if text not in values:
-            raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(values)}")
-        return values[text]
-
-    return value
 
 
 def _of_form(form: re.Pattern[str], example: str) -> Callable[[str], str]:

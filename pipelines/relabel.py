@@ -10,6 +10,7 @@ from lanser_ops.common.command import guarded
 from lanser_ops.common.parser import Parser
 from lanser_ops.labelling.options import add_label_options, label_spec
 from pipelines import options
+from pipelines.estimate_options import add_dry_run_options
 from pipelines.job_spec import JobSpec
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def build_parser() -> Parser:
     )
     add_label_options(parser)
     options.add_shard_options(parser)
+    add_dry_run_options(parser, ["--pair-rate"])
     return parser
 
 
@@ -44,6 +46,11 @@ def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None =
         score=True,
         shard=options.shard_spec(args),
     )
+    if run_options.dry_run:
+        from pipelines.dry_run import dry_run
+
+        dry_run(job, run_options)
+        return
     from pipelines.job import run_job  # imports Beam: not for --help or a mistyped option
 
     run_job(job, run_options, test_pipeline)
