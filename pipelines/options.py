@@ -17,6 +17,7 @@ from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, SPEECH, backend_of
 from lanser_ops.common.command import between, positive, warn
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
+from lanser_ops.common.events import add_log_format, set_format
 from lanser_ops.common.parser import Parser, add_flag
 from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
 from lanser_ops.labelling.options import calibrated, label_spec, read_calibration
@@ -97,6 +98,7 @@ def job_parser(command: str, description: str, example: str) -> Parser:
         metavar="SIZE",
         help=f"memory of a machine for the inference steps; default: {MIN_RAM} with --accelerator",
     )
+    add_log_format(machine)
     add_flag(machine, "--verbose", "show Beam's log, and whole traces")
     return parser
 
@@ -215,6 +217,7 @@ def add_speech_options(parser: argparse.ArgumentParser) -> None:
 def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
     """Parse ``argv``; what our parser does not know must be an option of Beam's."""
     args, flags = parser.parse_known_args(argv)
+    set_format(args.log_format)  # which a file of options may have chosen
     beam = None
     if flags:
         check_flags(parser, flags)
