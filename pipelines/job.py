@@ -21,6 +21,7 @@ from lanser_ops.common.signals import stops
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_units
 from lanser_ops.corpus.sources import read_sources
 from lanser_ops.labelling import score_store
+from lanser_ops.labelling.weak_labels import hypothesis_count
 from lanser_ops.output import attempts, dataset, files, lock, repair, resume, summary
 from lanser_ops.output.directory import PLAN, OutputDir
 from lanser_ops.output.progress import watch
@@ -222,7 +223,8 @@ def _write_statistics(
     seconds = [spent for run in runs for spent in run.seconds]
     entry = content if taxonomy is None else content["taxonomies"][taxonomy]
     templates = [] if taxonomy is None else entry["label"]["templates"]
-    entry = {**entry, "accounts": total(counts, seconds, [run.pairs_scored for run in runs], templates)}
+    hypotheses = 0 if taxonomy is None else hypothesis_count(entry["label"])
+    entry = {**entry, "accounts": total(counts, seconds, [run.pairs_scored for run in runs], templates, hypotheses)}
     if taxonomy is not None:
         entry = {**content, "taxonomies": {**content["taxonomies"], taxonomy: entry}}
     recorded = files.records(dataset.read_dataset(out)).values()
