@@ -170,8 +170,8 @@ def _result_lines(
     largest = ", ".join(f"{folder} {size / 1e6:,.1f} MB" for folder, size in sorted(result.sizes.items()))
     yield f"disk: about {sum(result.sizes.values()) / 1e6:,.1f} MB ({largest}){free}"
     if any(stores):
-        reads, writes = result.requests
-        yield f"requests: about {reads:,} reads, {writes:,} writes, copies, deletions and listings"
+        reads, others = result.requests
+        yield f"requests: about {reads:,} reads and listings, {others:,} writes, copies and deletions"
     if hourly_price is not None:
         cost = result.machine_hours * hourly_price
         yield f"cost: about {cost:,.2f} ({result.machine_hours:,.2f} machine hours at {hourly_price:g})"

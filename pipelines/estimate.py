@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pipelines.estimate_options import DryRun
 from pipelines.trial import Trial
 
-# Requests to a store, (reads, writes), as `python benchmarks/scale.py requests` counts them on GCS: for a recording
-# each time that a stage reads its audio, for a unit, for a job. A listing counts as a write, as it does on an invoice.
+# Requests to a store, (reads, others), as `python benchmarks/scale.py requests` counts them on GCS: for a recording each
+# time that a stage reads its audio, for a unit, for a job. Listings are among the reads.
 PER_READING = (1, 0)
-PER_UNIT = (84, 30)
-PER_JOB = (59, 29)
+PER_UNIT = (57, 31)
+PER_JOB = (54, 40)
 # Which stage writes the files of a folder.
 WRITERS = {
     "transcripts": ("transcribe", "unpack"),
@@ -64,7 +64,7 @@ class Machines:
 class Estimate:
     """``seconds`` of all workers together, by stage; ``wall_s`` from start to end; ``sizes`` in bytes, by folder.
 
-    ``requests`` are (reads, writes).
+    ``requests`` are (reads, others).
     """
 
     audio_s: float
@@ -131,7 +131,7 @@ def different(trial: Trial, transcripts: float) -> float:
 
 
 def requests(work: Work, stores: tuple[bool, bool]) -> tuple[int, int]:
-    """(reads, writes) of a job whose input, and whose output, lies in a store, as ``stores`` says."""
+    """(reads, others) of a job whose input, and whose output, lies in a store, as ``stores`` says."""
     of_input, of_output = stores
     readings = sum(work.recordings[unit] for stage in READERS for unit in work.left.get(stage, ()))
     times = (readings * of_input, work.units * of_output, of_output)

@@ -11,7 +11,7 @@ import pytest
 from lanser_ops.corpus.lengths import DEFAULT_BYTES_PER_S, pieces_of, row_lengths, sample_rows
 from lanser_ops.corpus.plan import make_plan
 from lanser_ops.corpus.sources import read_sources
-from pipelines.estimate import Machines, Work, different, estimate
+from pipelines.estimate import Machines, Work, different, estimate, requests
 from pipelines.estimate_options import DryRun
 from pipelines.trial import Trial
 from schemas.specs import PlanSpec
@@ -50,6 +50,9 @@ def test_the_arithmetic_of_an_estimate():
         "transcripts": 5_000, "rejects": 500, "scores": 7_500, "labels": 17_500, "shards": 20_000_000,
     }  # fmt: skip
     assert result.requests == (0, 0)
+    # The audio of one unit for its transcripts, and that of all three for their shards.
+    assert requests(WORK, (True, False)) == (50 + 250, 0)
+    assert requests(WORK, (True, True)) == (300 + 3 * 57 + 54, 3 * 31 + 40)
 
 
 def test_workers_get_whole_units_and_share_the_cores():
