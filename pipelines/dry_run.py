@@ -100,7 +100,7 @@ def _recordings(plan: Plan) -> tuple[_Corpus, Sample]:
     corpus = _Corpus(
         plan.units, np.bincount(unit_of_row, pieces, count), np.bincount(unit_of_row, minlength=count), line
     )
-    return corpus, Sample(rows, plan.roots)
+    return corpus, Sample(rows, plan.roots, per_unit=float(pieces.sum()) / count)
 
 
 def _tar_sample(source: ShardSource) -> Sample:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pipelines.estimate_options import DryRun
 from pipelines.trial import Trial
 
-# Requests to a store, (reads, others), as `python benchmarks/scale.py requests` counts them on GCS: for a recording each
-# time that a stage reads its audio, for a unit, for a job. Listings are among the reads.
+# Requests to a store, (reads, others), as `python benchmarks/scale.py requests` counts them on GCS: for a recording
+# each time that a stage reads its audio, for a unit, for a job. Listings are among the reads.
 PER_READING = (1, 0)
 PER_UNIT = (57, 31)
 PER_JOB = (54, 40)
@@ -94,7 +94,7 @@ def estimate(
     texts = sum(
         different(trial, transcripts * work.pieces[unit]) * work.missing[unit] for unit in work.left.get("score", ())
     )
-    pairs = texts * trial.pairs / max(1, trial.texts)
+    pairs = texts * trial.pairs / max(1, trial.scored)
     if given.pair_rate:
         seconds["score"] = seconds.get("score", 0.0) + pairs / given.pair_rate
     elif trial.pairs:

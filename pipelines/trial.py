@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -45,22 +46,7 @@ WARM_UP = 2
 TAR_SAMPLES = 200
 # What a stand-in for a recogniser makes of a second of speech: 150 words a minute.
 WORDS_PER_S = 2.5
-WORDS = (
-    "the",
-    "weather",
-    "was",
-    "so",
-    "lovely",
-    "that",
-    "nobody",
-    "wanted",
-    "to",
-    "go",
-    "home",
-    "before",
-    "it",
-    "rained",
-)
+PASSAGE = "the weather was so lovely that nobody wanted to go home before it rained"
 
 
 @dataclass(frozen=True)
@@ -69,7 +55,8 @@ class Trial:
 
     ``seconds`` and ``loading_s`` (models, and what else happens once in a process) are by stage, ``sizes`` in bytes by
     folder. ``transcripts`` counts transcripts, ``texts`` the different ones among them and ``single`` those that occur
-    once. ``pairs`` were scored in ``seconds["score"]``. ``stored`` are the score sets that came with a shard.
+    once. ``pairs`` were scored in ``seconds["score"]``, for ``scored`` texts. ``stored`` are the score sets that came
+    with a shard.
     """
 
     pieces: int
@@ -78,6 +65,7 @@ class Trial:
     transcripts: int
     texts: int
     single: int
+    scored: int
     pairs: int
     seconds: Mapping[str, float]
     loading_s: Mapping[str, float]
@@ -89,11 +77,13 @@ class Trial:
 class Sample:
     """What a trial runs on: rows of the plan, whose paths lie below ``roots``, or one of the shards to relabel.
 
+    The rows are taken ``per_unit`` at a time, as many as a unit of the job has: small units batch less well.
     ``stored`` are the scores that come with the shards, as in `ShardSource`.
     """
 
     rows: Sequence[SourceRow] = ()
     roots: tuple[str, ...] = ()
+    per_unit: float = 1.0
     tar: ShardTar | None = None
     stored: tuple[tuple[ScoringKey, tuple[str, ...]], ...] = ()
 
@@ -113,14 +103,14 @@ class SpokenWords:
     pool_seconds = 120.0
 
     def __init__(self) -> None:
-        self._clips = 0
+        self._clips, self._words = 0, PASSAGE.split()
 
     def recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         hypotheses = []
         for clip in clips:
             self._clips += 1
             count = max(1, round(len(clip.samples) / SAMPLE_RATE * WORDS_PER_S))
-            words = [WORDS[position % len(WORDS)] for position in range(self._clips, self._clips + count)]
+            words = [self._words[position % len(self._words)] for position in range(self._clips, self._clips + count)]
             hypotheses.append(Hypothesis(f"{' '.join(words)} {self._clips}", avg_logprob=-0.1))
         return hypotheses
 
@@ -142,34 +132,36 @@ def run_trial(
     ``given`` are the stages whose rates are known (``transcribe``, ``score``). Returns the score sets of the job, too.
     """
     models = _models(job, device, threads, given)
+    few = [sample.rows[index] for index in evenly(len(sample.rows), WARM_UP)]
+    count = max(1, round(len(sample.rows) / sample.per_unit))
+    edges = [len(sample.rows) * number // count for number in range(count + 1)]
+    parts = [replace(sample, rows=sample.rows[first:last]) for first, last in pairwise(edges)]
     with tempfile.TemporaryDirectory(prefix="lanser-") as folder:
-        warm_out, trial_out = OutputDir(f"{folder}/warm"), OutputDir(f"{folder}/trial")
-        few = [sample.rows[index] for index in evenly(len(sample.rows), WARM_UP)]
-        warm = _run(job, replace(sample, rows=few), out, warm_out, models)
-        run = _run(job, sample, out, trial_out, models)
-        pieces = len(sample.rows) or run.utterances
-        texts = Counter(run.texts)
+        warm = _run(job, replace(sample, rows=few), out, OutputDir(f"{folder}/warm"), models)
+        outs = [OutputDir(f"{folder}/{number}") for number in range(count)]
+        runs = [_run(job, part, out, trial_out, models) for part, trial_out in zip(parts, outs, strict=True)]
         sizes: Counter[str] = Counter()
-        for name, size in trial_out.names().items():
-            if name != PLAN:
-                sizes[name.split("/")[0]] += size
-        trial = Trial(
-            pieces=pieces,
-            whole=run.whole,
-            audio_s=run.audio_s,
-            transcripts=len(run.texts),
-            texts=len(texts),
-            single=sum(count == 1 for count in texts.values()),
-            pairs=run.pairs,
-            seconds=run.seconds,
-            loading_s={
-                stage: max(0.0, spent - run.seconds[stage] * (len(few) or pieces) / max(1, pieces))
-                for stage, spent in warm.seconds.items()
-            },
-            sizes=sizes,
-            stored=run.stored,
-        )
-    return trial, run.sets
+        for name, size in chain(*(trial_out.names().items() for trial_out in outs)):
+            sizes[name.split("/")[0]] += size * (name != PLAN)
+    pieces = len(sample.rows) or runs[0].utterances
+    seconds = {stage: sum(run.seconds[stage] for run in runs) for stage in warm.seconds}
+    texts = Counter(chain(*(run.texts for run in runs)))
+    warm_share = (len(few) or pieces) / max(1, pieces)
+    trial = Trial(
+        pieces=pieces,
+        whole=sum(run.whole for run in runs),
+        audio_s=sum(run.audio_s for run in runs),
+        transcripts=texts.total(),
+        texts=len(texts),
+        single=sum(occurrences == 1 for occurrences in texts.values()),
+        scored=sum(len(set(run.texts)) for run in runs),
+        pairs=sum(run.pairs for run in runs),
+        seconds=seconds,
+        loading_s={stage: max(0.0, spent - seconds[stage] * warm_share) for stage, spent in warm.seconds.items()},
+        sizes=sizes,
+        stored=runs[0].stored,
+    )
+    return trial, runs[0].sets
 
 
 @dataclass(frozen=True)

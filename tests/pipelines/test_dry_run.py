@@ -24,6 +24,7 @@ TRIAL = Trial(
     transcripts=8,
     texts=6,
     single=4,
+    scored=6,
     pairs=42,
     seconds={"transcribe": 2.0, "score": 0.5, "label": 0.1, "shard": 0.4},
     loading_s={"transcribe": 3.0, "score": 1.0},
@@ -94,15 +95,15 @@ def test_lengths_and_a_sample_of_them(small_corpus: Path, tmp_path: Path):
         for path, start in zip(*plan.select(["path", "start_s"]).to_pydict().values(), strict=True)
     ]
     seconds = dict(zip(names, lengths.seconds.round(1).tolist(), strict=True))
-    assert seconds["best_day.wav None"] == pytest.approx(2.2, abs=0.5)
+    assert seconds["best_day.wav None"] == 3.2
     assert seconds["thank_you.flac 0.5"] == 1.0
-    assert seconds["two_minutes.opus None"] == pytest.approx(120, abs=2)
+    assert seconds["two_minutes.opus None"] == 122.9
     assert seconds["two_minutes.opus 0.0"] == 100
     assert (lengths.headers, lengths.estimated, seconds["missing.wav None"]) == (3, 0, 0)
     pieces = pieces_of(lengths.seconds, np.zeros(len(plan), bool))
-    assert int(pieces.sum()) == 1 + 1 + 2 + 1 + 2 + 1
+    assert int(pieces.sum()) == 1 + 1 + 3 + 1 + 2 + 1
     everything = sample_rows(plan, lengths.seconds, pieces, 100)
-    assert len({(row.source, row.start_s) for row in everything}) == 8
+    assert len({(row.source, row.start_s, row.end_s) for row in everything}) == 9
     assert sum((row.end_s or 0) - (row.start_s or 0) for row in everything if "two_minutes" in row.source) == (
         pytest.approx(seconds["two_minutes.opus None"] + 100, abs=0.1)
     )
