@@ -135,5 +135,8 @@ def requests(work: Work, stores: tuple[bool, bool]) -> tuple[int, int]:
     of_input, of_output = stores
     readings = sum(work.recordings[unit] for stage in READERS for unit in work.left.get(stage, ()))
     times = (readings * of_input, work.units * of_output, of_output)
-    costs = (PER_READING, PER_UNIT, PER_JOB)
-    return tuple(sum(count * cost[kind] for count, cost in zip(times, costs, strict=True)) for kind in (0, 1))
+    reads, others = (
+        sum(count * cost for count, cost in zip(times, costs, strict=True))
+        for costs in zip(PER_READING, PER_UNIT, PER_JOB, strict=True)
+    )
+    return reads, others

@@ -250,9 +250,8 @@ def _run(job: JobSpec, sample: Sample, out: OutputDir, trial: OutputDir, models:
         with timed("shard"):
             if sample.tar:
                 relabel.rewrite_unit(trial, sample.tar, job.label, job.shard)
-            else:
-                model = job.transcribe.asr_model.id
-                shard_unit(trial, unit, sample.roots, job.label, job.shard, model)
+            elif job.transcribe:
+                shard_unit(trial, unit, sample.roots, job.label, job.shard, job.transcribe.asr_model.id)
     return _Run(seconds, texts, counts.utterances, whole, counts.audio_s, pairs, sets, stored)
 
 
