@@ -127,20 +127,23 @@ def _work(
     sets: tuple[ScoreSet, ...],
     stored: frozenset[str],
 ) -> Work:
+    """What the units lack. ``stored`` are the score sets that come with the shards to relabel."""
     left = {
         stage: [number for number, unit in enumerate(corpus.units) if unit.index not in done.by_stage[stage]]
         for stage in job.stages
     }
     to_unpack = set(left.get("unpack", ()))
-    total = sum(len(each.hypotheses) for each in sets)
+    total = sum(len(score_set.hypotheses) for score_set in sets)
+
+    def is_scored(score_set: ScoreSet, number: int) -> bool:
+        """Whether a unit has the scores of ``score_set``, or gets them from its shard."""
+        if out.scores(score_set, corpus.units[number]) in existing:
+            return True
+        return number in to_unpack and score_set.name in stored
+
     missing = [
-        sum(
-            len(each.hypotheses)
-            for each in sets
-            if out.scores(each, unit) not in existing and not (number in to_unpack and each.name in stored)
-        )
-        / max(1, total)
-        for number, unit in enumerate(corpus.units)
+        sum(len(score_set.hypotheses) for score_set in sets if not is_scored(score_set, number)) / max(1, total)
+        for number in range(len(corpus.units))
     ]
     return Work(corpus.pieces.tolist(), corpus.recordings.tolist(), missing, left)
 
@@ -159,16 +162,16 @@ def _result_lines(
         return
     loading_s = sum(trial.loading_s.values())
     spent = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in trial.seconds.items())
-    yield f"trial: {trial.pieces} pieces, {trial.audio_s:.0f} s of audio: {spent}; {loading_s:.1f} s to load models"
+    yield f"trial: {trial.pieces} clips, {trial.audio_s:.0f} s of audio: {spent}; {loading_s:.1f} s to load models"
     seconds = ", ".join(f"{stage} {_duration(spent)}" for stage, spent in result.seconds.items())
     yield f"left to do: {result.audio_s / 3600:,.2f} h to transcribe, {result.pairs:,} pairs to score"
     yield f"stages, all workers together: {seconds}"
     host = "on this machine, as busy as it is now" if machines.cores else "on machines like this one"
     workers = f"{machines.workers} worker{'s' * (machines.workers > 1)} of {machines.threads} threads"
     yield f"time: about {_duration(result.wall_s)} with {workers}, {host}"
-    free = "" if storage.is_remote(out.root) else f", {_free_bytes(out.root) / 1e9:,.1f} GB are free"
-    largest = ", ".join(f"{folder} {size / 1e6:,.1f} MB" for folder, size in sorted(result.sizes.items()))
-    yield f"disk: about {sum(result.sizes.values()) / 1e6:,.1f} MB ({largest}){free}"
+    free = "" if storage.is_remote(out.root) else f"; {_free_bytes(out.root) / 1e9:,.1f} GB are free"
+    shards_mb = result.sizes.get("shards", 0) / 1e6
+    yield f"disk: about {sum(result.sizes.values()) / 1e6:,.1f} MB, of which shards {shards_mb:,.1f} MB{free}"
     if any(stores):
         reads, others = result.requests
         yield f"requests: about {reads:,} reads and listings, {others:,} writes, copies and deletions"

@@ -41,8 +41,9 @@ class Lengths:
 def row_lengths(plan: pa.Table, roots: Sequence[str]) -> Lengths:
     """The lengths of the rows of ``plan`` (columns of SOURCE_SCHEMA): stated ends, then headers, then estimates."""
     starts = pc.fill_null(plan.column("start_s"), 0.0).to_numpy()
-    seconds = pc.fill_null(plan.column("end_s"), math.nan).to_numpy() - starts
-    seconds[np.isinf(seconds) | (seconds < 0)] = 0.0  # becomes a reject
+    with np.errstate(invalid="ignore"):  # a manifest may state any times
+        seconds = pc.fill_null(plan.column("end_s"), math.nan).to_numpy() - starts
+    seconds[(seconds < 0) | (seconds > guarded.MAX_RECORDING_S)] = 0.0  # becomes a reject
     sizes = plan.column("bytes").to_numpy()
     unknown = np.flatnonzero(np.isnan(seconds))
     limit = STORE_HEADERS if any(map(storage.is_store, roots)) else LOCAL_HEADERS

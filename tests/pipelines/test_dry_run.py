@@ -132,7 +132,7 @@ def test_a_build_is_estimated_and_nothing_is_written(lanser, small_corpus: Path,
     assert (done.returncode, done.stderr) == (0, "")
     assert not (tmp_path / "out").exists()
     assert "4 units, 12 recordings, 0.01 h of audio (headers of 12 recordings)" in done.stdout
-    assert numbers(r"trial: (\d+) pieces", done.stdout) == (12,)
+    assert numbers(r"trial: (\d+) clips", done.stdout) == (12,)
     assert numbers(r"left to do: ([\d.]+) h to transcribe, (\d+) pairs", done.stdout) == (0.01, 70)
     (wall_s,) = numbers(r"time: about ([\d.]+) s with 1 worker of 1 threads", done.stdout)
     assert numbers(r"cost: about ([\d.]+) ", done.stdout)[0] == pytest.approx(wall_s, abs=0.1)
