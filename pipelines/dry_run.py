@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lanser_ops import storage
-from lanser_ops.corpus.lengths import pieces_of, row_lengths, sample_rows
+from lanser_ops.audio.lengths import pieces_of, row_lengths, sample_rows
 from lanser_ops.output import dataset, resume
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.shards import relabel

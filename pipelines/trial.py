@@ -22,9 +22,9 @@ import pyarrow as pa
 from lanser_ops.asr.base import Clip, Hypothesis, Recognizer
 from lanser_ops.asr.transcribe import transcribe_unit
 from lanser_ops.audio.decode import SAMPLE_RATE
+from lanser_ops.audio.lengths import evenly
 from lanser_ops.backends import ASR, LABELLERS, SPEECH, backend_of
 from lanser_ops.common.label_scores import mean_log_scores
-from lanser_ops.corpus.lengths import evenly
 from lanser_ops.corpus.plan import encode_plan
 from lanser_ops.labelling.base import Labeller, Scores
 from lanser_ops.labelling.label import corpus_sums, label_unit, null_sums, score_null, score_unit
