@@ -164,7 +164,12 @@ def resolve_paths(paths: pa.ChunkedArray, home: str) -> pa.Array:
         local = [_local_path(url) for url in paths.filter(urls).to_pylist()]
         paths = pc.replace_with_mask(paths, urls, pa.array(local, paths.type))
     rooted = pc.or_(pc.starts_with(paths, "/"), pc.match_substring_regex(paths, r"^[a-zA-Z][a-zA-Z0-9+.-]*://"))
-    full = pc.if_else(rooted, paths, joined([home, paths], "/"))
+    if pc.all(rooted).as_py():
+        full = paths
+    elif not pc.any(rooted).as_py():  # each column of paths that need not be made counts: they may take gigabytes
+        full = joined([home, paths], "/")
+    else:
+        full = pc.if_else(rooted, paths, joined([home, paths], "/"))
     dotted = pc.match_substring_regex(full, r"(^|/)\.\.?(/|$)|[^:/]//")
     if not pc.any(dotted).as_py():
         return full

@@ -214,9 +214,10 @@ def _manifest_listings(path: str) -> list[_Listing]:
     table = table.set_column(0, "path", manifests.resolve_paths(table.column("path"), home))
     at_home = pc.starts_with(table.column("path"), home + "/")
     listings = []
+    whole = pc.all(at_home).as_py()  # as most manifests are: nothing is copied
     for part, root in (
-        (table.filter(at_home), home),
-        (table.filter(pc.invert(at_home)), None),
+        (table if whole else table.filter(at_home), home),
+        (table.slice(0, 0) if whole else table.filter(pc.invert(at_home)), None),
     ):
         if len(part):
             paths = part.column("path").combine_chunks()
