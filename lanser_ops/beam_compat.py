@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import logging
 import os
 import shlex
 import sys
 import threading
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, wraps
 from typing import Any, cast
 
 from apache_beam.internal import cloudpickle_pickler
@@ -28,6 +29,7 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.runners.runner import PipelineRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
+from apache_beam.utils import retry
 
 __all__ = ["ModelHandler", "PipelineRunner", "RunInference"]
 
@@ -39,6 +41,9 @@ TRACE_LOGGERS = (
 # Beam's names of the threads that serve a worker process.
 WORKER_THREADS = frozenset({"run_worker", "beam_control_read", "read_grpc_client_inputs"})
 WORKER_DIED = "Channel closed prematurely"
+# The clients of this thread by the scheme of their store, each with what it was created for: neither Google nor Amazon
+# promises that threads can share one.
+_clients = threading.local()
 
 
 @contextlib.contextmanager
@@ -131,6 +136,69 @@ def share_botocore_loader() -> None:
     import botocore.session
 
     botocore.session.create_loader = cache(botocore.loaders.create_loader)
+
+
+def share_google_clients() -> None:
+    """Let the calls of a thread share one GCS client.
+
+    Beam makes a client for every call. A new one has to connect, and asks for the metadata of its bucket besides.
+    """
+    from apache_beam.io.gcp import gcsio
+
+    create = inspect.unwrap(gcsio.create_storage_client)
+
+    @wraps(create)
+    def create_once(pipeline_options: PipelineOptions, use_credentials: bool = True) -> Any:
+        return _client("gs" if use_credentials else "gs anonymous", pipeline_options, create, use_credentials)
+
+    gcsio.create_storage_client = create_once
+
+
+def _client(name: str, options: PipelineOptions, create: Callable[..., Any], *arguments: object) -> Any:
+    """The client ``name`` of this thread, created with ``options`` and ``arguments`` where there is none for them."""
+    purpose = (os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST"))
+    stored = getattr(_clients, name, None)
+    if stored is None or stored[0] != purpose or stored[1] is not options:
+        stored = purpose, options, create(options, *arguments)
+        setattr(_clients, name, stored)
+    return stored[2]
+
+
+def read_google_range(path: str, first: int, last: int) -> bytes:
+    """The bytes from ``first`` to ``last``, both included, or to the end of the file, with one request.
+
+    Beam's own reader asks for the metadata before the content. Raises the errors of Google's client.
+    """
+    from apache_beam.io.gcp import gcsio, gcsio_retry
+    from google.api_core.exceptions import RequestRangeNotSatisfiable
+
+    options = filesystem_options()
+    bucket, name = gcsio.parse_gcs_path(path)
+    blob = gcsio.create_storage_client(options).bucket(bucket).blob(name)
+    try:  # as the file is stored, like Beam's reader
+        return blob.download_as_bytes(
+            start=first, end=last, raw_download=True, checksum=None, retry=gcsio_retry.get_retry(options)
+        )
+    except RequestRangeNotSatisfiable:  # it ends before
+        return b""
+
+
+@retry.with_exponential_backoff(retry_filter=retry.retry_on_server_errors_and_timeout_filter)
+def read_amazon_range(path: str, first: int, last: int) -> bytes:
+    """`read_google_range` for s3://. Raises Beam's S3ClientError."""
+    from apache_beam.io.aws import s3io
+    from apache_beam.io.aws.clients.s3 import boto3_client, messages
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket, name = s3io.parse_s3_path(path)
+    client = _client("s3", filesystem_options(), boto3_client.Client).client
+    try:
+        return client.get_object(Bucket=bucket, Key=name, Range=f"bytes={first}-{last}")["Body"].read()
+    except (BotoCoreError, ClientError) as error:
+        status = boto3_client.get_http_error_code(error)
+        if status == 416:  # it ends before
+            return b""
+        raise messages.S3ClientError(str(error), status) from None
 
 
 def quiet_beam(verbose: bool) -> None:

@@ -148,15 +148,21 @@ def open_seekable(path: str) -> BinaryIO:
 
     A small file is fetched whole, with one request.
     """
-    stream = open_read(path)
     if not is_remote(path):
-        return stream
-    start = stream.read(WHOLE_BYTES + 1)
-    if len(start) > WHOLE_BYTES:
-        stream.seek(0)
-        return stream
-    stream.close()
-    return io.BytesIO(start)
+        return open_read(path)
+    start = read_range(path, 0, WHOLE_BYTES + 1)
+    return open_read(path) if len(start) > WHOLE_BYTES else io.BytesIO(start)
+
+
+def read_range(path: str, offset: int, size: int) -> bytes:
+    """Up to ``size`` bytes from ``offset`` on, fewer where the file ends; of a store with one request."""
+    if is_remote(path):
+        from lanser_ops import stores
+
+        return stores.read_range(path, offset, size)
+    with open_read(path) as stream:
+        stream.seek(offset)
+        return stream.read(size)
 
 
 @contextlib.contextmanager
@@ -178,7 +184,7 @@ def slices(path: str) -> Iterator[Callable[[int, int], bytes | memoryview]]:
 
 
 def read_bytes(path: str) -> bytes:
-    with open_read(path) as stream:
+    with open_seekable(path) as stream:
         return stream.read()
 
 

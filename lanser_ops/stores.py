@@ -43,8 +43,10 @@ def _connect(scheme: str) -> None:
         raise InputError(
             f"{scheme}://: no filesystem for that; pip install 'lanser[gcp]' for gs://, 'lanser[aws]' for s3://"
         ) from None
-    if scheme == "gs" and (os.environ.get("STORAGE_EMULATOR_HOST") or options.view_as(GoogleCloudOptions).no_auth):
-        beam_compat.skip_google_credentials()
+    if scheme == "gs":
+        if os.environ.get("STORAGE_EMULATOR_HOST") or options.view_as(GoogleCloudOptions).no_auth:
+            beam_compat.skip_google_credentials()
+        beam_compat.share_google_clients()
     if scheme == "s3":
         _connect_s3(options.view_as(S3Options))
 
@@ -120,6 +122,15 @@ def open_read(path: str) -> BinaryIO:
     """Open for reading, bytes as they are (Beam would unpack ``.gz`` by its name)."""
     with translated_errors(path):
         return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def read_range(path: str, offset: int, size: int) -> bytes:
+    """Up to ``size`` bytes from ``offset`` on, fewer where the file ends, with one request."""
+    if not size:
+        return b""
+    read = beam_compat.read_google_range if path.startswith("gs://") else beam_compat.read_amazon_range
+    with translated_errors(path):
+        return read(path, offset, offset + size - 1)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from lanser_ops.common.command import guarded
 from lanser_ops.common.parser import Parser
 from lanser_ops.labelling.options import add_label_options
 from pipelines import options
+from pipelines.estimate_options import RATES, add_dry_run_options
 from pipelines.job_spec import Inputs, JobSpec
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def build_parser() -> Parser:
     options.add_labels_from_option(parser)
     options.add_shard_options(parser)
     options.add_speech_options(parser)
+    add_dry_run_options(parser, list(RATES))
     return parser
 
 
@@ -46,6 +48,11 @@ def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None =
         shard=options.shard_spec(args, options.speech_spec(args, label.taxonomy)),
         speech_name=args.speech_model,
     )
+    if run_options.dry_run:
+        from pipelines.dry_run import dry_run
+
+        dry_run(job, run_options)
+        return
     from pipelines.job import run_job  # imports Beam: not for --help or a mistyped option
 
     run_job(job, run_options, test_pipeline)

@@ -21,6 +21,7 @@ from lanser_ops.common.signals import stops
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_units
 from lanser_ops.corpus.sources import read_sources
 from lanser_ops.labelling import score_store
+from lanser_ops.labelling.weak_labels import hypothesis_count
 from lanser_ops.output import attempts, dataset, files, lock, parts, repair, resume, summary
 from lanser_ops.output.directory import PLAN, OutputDir
 from lanser_ops.output.progress import watch
@@ -38,14 +39,17 @@ from schemas.units import Part, Unit, UnitRun
 
 if TYPE_CHECKING:
     import apache_beam as beam
+    import pyarrow as pa
 
     from lanser_ops.handlers import Worker
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """The content of plan.parquet, and the folders that its rows index."""
+class Plan:
+    """The rows of plan.parquet and its units, its content, and the folders that its rows index."""
 
+    rows: pa.Table
+    units: list[Unit]
     content: bytes
     roots: tuple[str, ...]
 
@@ -169,7 +173,7 @@ def _prepare(job: JobSpec, options: RunOptions, out: OutputDir, part: Part | Non
     source = relabel.read_source(job.shards, out, job.label.context) if job.shards and job.label else None
     if source:
         check_voices(job, source)
-    sections, plan = _sections(job, out, source)
+    sections, plan = job_sections(job, out, source)
     with lock.turn(out.root) if part else contextlib.nullcontext():
         return _write_preparation(job, options.overwrite, out, part, source, sections, plan)
 
@@ -181,14 +185,16 @@ def _write_preparation(
     part: Part | None,
     source: ShardSource | None,
     sections: resume.Sections,
-    plan: _Plan | None,
+    plan: Plan | None,
 ) -> Preparation:
     """The part of `_prepare` that reads and writes what the jobs for parts share."""
     before = dataset.read_dataset(out)
     check_order(out, job, before)
-    content = resume.merge(resume.check(out, before, sections, overwrite), sections)
+    start = resume.check(out, before, sections, overwrite)
+    content = resume.merge(start.content, sections)
     accounted = content == before and parts.accounted(out, before, job.taxonomy)
     if overwrite:
+        out.delete(start.removed)
         attempts.clear(out)
         parts.clear(out)
     recorded = files.records(before)
@@ -210,7 +216,7 @@ def _write_preparation(
     for key, sentences in source.stored if source else ():
         score_store.add_set(out, key, sentences)
     sets = score_store.needed_sets(out, job.label) if job.label and job.score else ()
-    done = resume.finished(out, units, stages, job.taxonomy, sets, job.speech)
+    done = resume.finished(out, out.names(), units, stages, job.taxonomy, sets, job.speech)
     attempts.forget_unconfirmed(out, units)
     return Preparation(runs, content, sets, done, stages, part, len(all_runs), job_hash, accounted)
 
@@ -288,7 +294,8 @@ def _write_statistics(
     seconds = [spent for run in runs for spent in run.seconds]
     entry = content if taxonomy is None else content["taxonomies"][taxonomy]
     templates = [] if taxonomy is None else entry["label"]["templates"]
-    entry = {**entry, "accounts": total(counts, seconds, [run.pairs_scored for run in runs], templates)}
+    hypotheses = 0 if taxonomy is None else hypothesis_count(entry["label"])
+    entry = {**entry, "accounts": total(counts, seconds, [run.pairs_scored for run in runs], templates, hypotheses)}
     if taxonomy is not None:
         entry = {**content, "taxonomies": {**content["taxonomies"], taxonomy: entry}}
     recorded = files.records(dataset.read_dataset(out)).values()
@@ -313,13 +320,13 @@ def _as_workers_see(job: JobSpec) -> JobSpec:
     )
 
 
-def _sections(job: JobSpec, out: OutputDir, source: ShardSource | None) -> tuple[resume.Sections, _Plan | None]:
+def job_sections(job: JobSpec, out: OutputDir, source: ShardSource | None) -> tuple[resume.Sections, Plan | None]:
     """dataset.json's sections for the stages of this command, and the plan where it makes one."""
     by_stage, plan = {}, None
     if job.inputs:
         sources = read_sources(job.inputs.names, out.root)
         table, units = make_plan(sources, job.inputs.plan)
-        plan = _Plan(encode_plan(table, units), sources.roots)
+        plan = Plan(table, units, encode_plan(table, units), sources.roots)
         digest = hashlib.sha256(plan.content).hexdigest()
         by_stage["plan"] = dataset.plan_section(job.inputs.plan, job.inputs.names, len(table), digest)
     if job.transcribe:

@@ -17,11 +17,13 @@ from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, SPEECH, backend_of
 from lanser_ops.common.command import between, part, positive, warn
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
-from lanser_ops.common.parser import Parser
+from lanser_ops.common.events import add_log_format, set_format
+from lanser_ops.common.parser import Parser, add_flag
 from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
 from lanser_ops.labelling.options import calibrated, label_spec, read_calibration
 from lanser_ops.speech_labelling.classes import check_classes
 from pipelines.beam_flags import check_flags
+from pipelines.estimate_options import DryRun, read_dry_run
 from schemas.specs import CutSpec, LabelSpec, PlanSpec, ShardSpec, SpeechSpec, TranscribeSpec
 from schemas.taxonomy import Taxonomy
 from schemas.units import Part
@@ -43,7 +45,8 @@ RAM_FORM = re.compile(r"[1-9][0-9]*(\.[0-9]+)?[KMGT]i?B")
 class RunOptions:
     """How a job runs, none of which decides an output.
 
-    ``part`` is None for a job that does all units; ``workers`` and ``threads`` are None where the user gave none.
+    ``part`` is None for a job that does all units, ``dry_run`` where the job is to run; ``workers`` and ``threads`` are
+    None where the user gave none.
     ``hints`` are Beam's resource hints for the inference steps, by name; empty where no GPU is asked for. ``beam`` is
     None where no option goes to Beam, so that Beam is not imported before everything else is checked.
     """
@@ -57,6 +60,7 @@ class RunOptions:
     threads: int | None
     verbose: bool
     hints: dict[str, str]
+    dry_run: DryRun | None
     beam: PipelineOptions | None
 
 
@@ -103,16 +107,9 @@ def job_parser(command: str, description: str, example: str) -> Parser:
         metavar="SIZE",
         help=f"memory of a machine for the inference steps; default: {MIN_RAM} with --accelerator",
     )
+    add_log_format(machine)
     add_flag(machine, "--verbose", "show Beam's log, and whole traces")
     return parser
-
-
-def add_flag(container: argparse._ActionsContainer, name: str, what: str) -> None:
-    """A switch, also with a value: a Flex Template gives every option one (``--exact=true``)."""
-    values = {"true": True, "false": False}
-    container.add_argument(
-        name, nargs="?", type=_one_of(values), const=True, default=False, metavar="true|false", help=what
-    )
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -229,6 +226,7 @@ def add_speech_options(parser: argparse.ArgumentParser) -> None:
 def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
     """Parse ``argv``; what our parser does not know must be an option of Beam's."""
     args, flags = parser.parse_known_args(argv)
+    set_format(args.log_format)  # which a file of options may have chosen
     beam = None
     if flags:
         check_flags(parser, flags)
@@ -240,6 +238,9 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunO
             if getattr(args, name):
                 warn(f"--{name.replace('_', '-')} does nothing without --runner, which names a service")
     hints = {"accelerator": args.accelerator, "min_ram": args.min_ram or (args.accelerator and MIN_RAM)}
+    dry_run = read_dry_run(args)
+    if dry_run and args.part:
+        raise InputError("--dry-run describes the job for all units; leave out --part, and divide by the number of parts")
     return args, RunOptions(
         output=storage.absolute(args.output),
         part=args.part,
@@ -250,6 +251,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunO
         threads=args.threads,
         verbose=args.verbose,
         hints={name: value for name, value in hints.items() if value},
+        dry_run=dry_run,
         beam=beam,
     )
 
@@ -320,15 +322,6 @@ def shard_spec(args: argparse.Namespace, speech: SpeechSpec | None = None) -> Sh
         agree=args.agree,
         redact=args.redact,
     )
-
-
-def _one_of(values: dict[str, bool]) -> Callable[[str], bool]:
-    def value(text: str) -> bool:
-        if text not in values:
-            raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(values)}")
-        return values[text]
-
-    return value
 
 
 def _of_form(form: re.Pattern[str], example: str) -> Callable[[str], str]:

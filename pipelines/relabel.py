@@ -11,6 +11,7 @@ from lanser_ops.common.command import guarded
 from lanser_ops.common.parser import Parser
 from lanser_ops.labelling.options import add_label_options, label_spec
 from pipelines import options
+from pipelines.estimate_options import add_dry_run_options
 from pipelines.job_spec import JobSpec
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def build_parser() -> Parser:
         action="store_true",
         help="write the labels alone, without the audio, to be read beside the shards that are relabelled",
     )
+    add_dry_run_options(parser, ["--pair-rate"])
     return parser
 
 
@@ -50,6 +52,11 @@ def run(argv: Sequence[str] | None = None, test_pipeline: beam.Pipeline | None =
         score=True,
         shard=replace(options.shard_spec(args), sidecar=args.sidecar),
     )
+    if run_options.dry_run:
+        from pipelines.dry_run import dry_run
+
+        dry_run(job, run_options)
+        return
     from pipelines.job import run_job  # imports Beam: not for --help or a mistyped option
 
     run_job(job, run_options, test_pipeline)

@@ -254,7 +254,7 @@ def stored_digests():
 
 
 class Front(ThreadingHTTPServer):
-    """Stands before the GCS emulator, answers in its place where ``fault`` says so, and gives listings in pages.
+    """Stands before an emulator, answers in its place where ``fault`` says so, and gives GCS listings in pages.
 
     ``fault`` gets the number of a request that writes (of any kind, from 1) and returns an HTTP status, or None.
     """
@@ -266,7 +266,7 @@ class Front(ThreadingHTTPServer):
         self.behind = urllib.parse.urlsplit(behind).netloc
         self.url = f"http://localhost:{self.server_port}"
         self.fault: Callable[[int], int | None] = lambda number: None
-        self.writes = self.faults = self.pages = self.contents = 0
+        self.requests = self.writes = self.faults = self.pages = 0
         self.lock = threading.Lock()
 
 
@@ -277,6 +277,7 @@ class _Front(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status = None
         with self.server.lock:
+            self.server.requests += 1
             if self.command != "GET":
                 self.server.writes += 1
                 status = self.server.fault(self.server.writes)
@@ -288,7 +289,6 @@ class _Front(BaseHTTPRequestHandler):
         answer = behind.getresponse()
         content = answer.read()
         asked = urllib.parse.urlsplit(self.path)
-        self.server.contents += asked.path.startswith("/download/")
         if self.command == "GET" and asked.path.endswith("/o") and answer.status == 200:
             content = self._page(content, urllib.parse.parse_qs(asked.query))
         self._answer(answer.status, content, dict(answer.getheaders()))
@@ -318,15 +318,27 @@ class _Front(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def front(gcs_url: str, gcs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
-    """A `Front` through which this process, and those that it starts, reach the folder ``gcs``."""
-    server = Front(gcs_url)
+@contextlib.contextmanager
+def _served(server: Front) -> Iterator[Front]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     yield server
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def front(gcs_url: str, gcs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """A `Front` through which this process, and those that it starts, reach the folder ``gcs``."""
+    with _served(Front(gcs_url)) as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        yield server
+
+
+@pytest.fixture
+def s3_front(s3_url: str) -> Iterator[Front]:
+    """A `Front` of the S3 emulator."""
+    with _served(Front(s3_url)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,13 @@ def transcribe_unit(
         return StageCounts()
     rows = read_unit(out, unit)
     if attempts.used_up(out, unit):
-        log.warning("unit %d is set aside after %d tries: %d rejects", unit.index, attempts.MAX_TRIES, len(rows))
+        log.warning(
+            "unit %d is set aside after %d tries: %d rejects",
+            unit.index,
+            attempts.MAX_TRIES,
+            len(rows),
+            extra={"stage": STAGE, "unit": unit.index, "reason": "gave_up"},
+        )
         rejects = set_aside(rows, attempts.GAVE_UP)
         write_transcripts(out, unit, to_table([], TRANSCRIPT_SCHEMA), rejects)
         attempts.forget(out, unit)

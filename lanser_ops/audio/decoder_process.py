@@ -12,10 +12,12 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from lanser_ops.audio import messages
 from lanser_ops.audio.decode import AudioError, decode
+from lanser_ops.audio.header import stated_seconds
 
 # Address space: some 0.5 GB are libraries, and a decoder holds a few blocks. What a header makes FFmpeg allocate beyond
 # that fails there instead of taking the memory of the models.
@@ -52,10 +54,11 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     """Decode one stream after the other, until the other process is gone (EOFError)."""
     messages.send(replies, messages.READY)
     while True:
-        _, job = messages.receive(requests)
+        kind, job = messages.receive(requests)
         size, seconds = messages.JOB.unpack(job)
         try:
-            end = _decode(requests, replies, size, seconds)
+            stream = cast(BinaryIO, _AskedStream(requests, replies, size))
+            end = _send(_length(stream) if kind == messages.MEASURE else _samples(stream), requests, replies, seconds)
         except EOFError:
             raise
         except AudioError as error:
@@ -68,11 +71,22 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
         messages.send(replies, end[0], end[1].encode("utf-8", "replace"))
 
 
-def _decode(requests: BinaryIO, replies: BinaryIO, size: int, seconds: float) -> tuple[bytes, str]:
+def _samples(stream: BinaryIO) -> Iterator[memoryview]:
+    for block in decode(stream):
+        yield block.data.cast("B")
+
+
+def _length(stream: BinaryIO) -> Iterator[bytes]:
+    yield messages.SECONDS.pack(stated_seconds(stream))
+
+
+def _send(
+    blocks: Iterator[bytes | memoryview], requests: BinaryIO, replies: BinaryIO, seconds: float
+) -> tuple[bytes, str]:
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    for block in decode(cast(BinaryIO, _AskedStream(requests, replies, size))):
+    for block in blocks:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        messages.send(replies, messages.BLOCK, block.data.cast("B"))
+        messages.send(replies, messages.BLOCK, block)
         kind, _ = messages.receive(requests)
         if kind == messages.STOP:
             break

@@ -7,11 +7,12 @@ where native code crashes it only takes itself along; the next recording gets a 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -95,24 +96,37 @@ def decode(
     AudioError ``timeout``: a block takes more than ``max_block_s`` to decode. ``too_large``: there are more than
     ``max_recording_s`` of audio, or decoding takes too much memory. ``decoder_died``: native code crashed.
     """
+    samples = 0
+    with contextlib.closing(_blocks(stream, messages.DECODE, max_block_s)) as blocks:
+        for content in blocks:
+            block = np.frombuffer(content, np.float32)
+            samples += len(block)
+            if samples > max_recording_s * SAMPLE_RATE:
+                raise AudioError("too_large", f"has more than {max_recording_s:g} s of audio")
+            yield block
+
+
+def stated_seconds(stream: BinaryIO, max_s: float = MAX_BLOCK_S) -> float:
+    """What `lanser_ops.audio.header.stated_seconds` gives for ``stream``; AudioError as for `decode`."""
+    (content,) = _blocks(stream, messages.MEASURE, max_s)
+    return float(messages.SECONDS.unpack(content)[0])
+
+
+def _blocks(stream: BinaryIO, kind: bytes, max_block_s: float) -> Generator[bytes, None, None]:
+    """The blocks that a decoder replies with to ``kind`` (DECODE or MEASURE) and ``stream``."""
     decoder = _idle.pop() if _idle else _Decoder()
     is_idle = False
     try:
-        decoder.send(messages.DECODE, messages.JOB.pack(stream.seek(0, os.SEEK_END), max_block_s))
-        samples = 0
+        decoder.send(kind, messages.JOB.pack(stream.seek(0, os.SEEK_END), max_block_s))
         while True:
-            kind, content = decoder.receive()
-            if kind == messages.READ:
+            reply, content = decoder.receive()
+            if reply == messages.READ:
                 position, size = messages.POSITION.unpack(content)
                 stream.seek(position)
                 decoder.send(messages.BYTES, stream.read(size))
-            elif kind == messages.BLOCK:
-                block = np.frombuffer(content, np.float32)
-                samples += len(block)
-                if samples > max_recording_s * SAMPLE_RATE:
-                    raise AudioError("too_large", f"has more than {max_recording_s:g} s of audio")
+            elif reply == messages.BLOCK:
                 try:
-                    yield block
+                    yield content
                 except GeneratorExit:
                     decoder.send(messages.STOP)
                     is_idle = decoder.receive()[0] == messages.END
@@ -120,7 +134,7 @@ def decode(
                 decoder.send(messages.NEXT)
             else:
                 is_idle = True
-                if kind == messages.ERROR:
+                if reply == messages.ERROR:
                     reason, _, detail = content.decode().partition("\0")
                     raise AudioError(cast(DecoderFault, reason), detail)
                 return

@@ -9,9 +9,12 @@ HEADER = struct.Struct("<cQ")
 POSITION = struct.Struct("<QQ")  # a position in the stream, and how many bytes from there
 JOB = struct.Struct("<Qd")  # the size of the stream in bytes, and the most seconds for a block
 
-# To the decoder: a stream to decode, bytes of it, go on, stop.
-DECODE, BYTES, NEXT, STOP = b"D", b"Y", b"N", b"S"
-# From the decoder: ready for the first stream, a request for bytes, a block, the end, an error (reason, NUL, detail).
+SECONDS = struct.Struct("<d")
+
+# To the decoder: a stream to decode, one whose length is to be read, bytes of it, go on, stop.
+DECODE, MEASURE, BYTES, NEXT, STOP = b"D", b"M", b"Y", b"N", b"S"
+# From the decoder: ready for the first stream, a request for bytes, a block (of samples, or the length), the end, an
+# error (reason, NUL, detail).
 READY, READ, BLOCK, END, ERROR = b"H", b"R", b"B", b"F", b"E"
 
 

@@ -50,9 +50,7 @@ def open_recording(row: SourceRow, roots: Sequence[str]) -> BinaryIO:
         raise IsADirectoryError(errno.EISDIR, "a folder that cannot be listed, or is named as a file", path)
     if row.offset is None:
         return storage.open_seekable(path)
-    with storage.open_read(path) as stream:
-        stream.seek(row.offset)
-        return io.BytesIO(stream.read(row.bytes))
+    return io.BytesIO(storage.read_range(path, row.offset, row.bytes))
 
 
 def decode_recording(row: SourceRow, roots: Sequence[str]) -> Iterator[np.ndarray]:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from lanser_ops.common import events
 from lanser_ops.common.errors import Inconsistent, InputError, Interrupted
 from lanser_ops.common.signals import Stopped, stops
 from schemas.units import Part
@@ -40,6 +41,7 @@ def guarded(
     optional dependency group that the command needs: a missing module then counts as bad input.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    events.set_format(events.asked_format(argv))
     try:
         with stops():
             run(argv)
@@ -67,11 +69,11 @@ def guarded(
 
 def warn(message: str) -> None:
     """Say on stderr, in one line, what the user may not have meant; the command goes on."""
-    print(f"warning: {message}", file=sys.stderr)
+    events.write("warning", message, text=f"warning: {message}")
 
 
 def _fail(name: str, message: str, status: int) -> int:
-    print(f"lanser {name}: {message}", file=sys.stderr)
+    events.write("error", message, text=f"lanser {name}: {message}", command=name, status=status)
     return status
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from lanser_ops.common.config_file import CONFIG, config_arguments
@@ -118,3 +118,20 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         error = MissingOptionError if message.startswith(MISSING) else InputError
         raise error(f"{message} (see lanser {self.command} --help)")
+
+
+def add_flag(container: argparse._ActionsContainer, name: str, what: str) -> None:
+    """A switch, also with a value: a Flex Template gives every option one (``--exact=true``)."""
+    values = {"true": True, "false": False}
+    container.add_argument(
+        name, nargs="?", type=_one_of(values), const=True, default=False, metavar="true|false", help=what
+    )
+
+
+def _one_of(values: dict[str, bool]) -> Callable[[str], bool]:
+    def value(text: str) -> bool:
+        if text not in values:
+            raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(values)}")
+        return values[text]
+
+    return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 from urllib.parse import unquote
 
@@ -32,6 +32,20 @@ COLUMNS = pa.schema(
         ("turn", pa.int64()),
     ]
 )
+
+
+def with_long_strings(schema: pa.Schema) -> pa.Schema:
+    """``schema`` with 64-bit offsets in its strings: an array of Arrow's ``string`` ends at 2 GiB, and the paths of
+    some 50 million recordings are longer."""
+    fields = [pa.field(field.name, pa.large_string()) if field.type == pa.string() else field for field in schema]
+    return pa.schema(fields)
+
+
+def joined(parts: Sequence[pa.Array | pa.ChunkedArray | str], separator: str) -> pa.Array | pa.ChunkedArray:
+    """``parts``, strings or arrays of one type, joined element by element."""
+    (kind, *_) = (part.type for part in parts if not isinstance(part, str))
+    scalars = [pa.scalar(part, kind) if isinstance(part, str) else part for part in (*parts, separator)]
+    return pc.binary_join_element_wise(*scalars)
 
 
 # The readers do not use Arrow's own threads; see `storage.read_table` for the reason.
@@ -76,10 +90,11 @@ READERS: dict[str, Callable[[BinaryIO, pa.Schema], pa.Table]] = {
 
 
 def read_manifest(path: str) -> pa.Table:
-    """The manifest as a table of COLUMNS; absent columns are null, but ``turn`` counts the rows where it is absent.
+    """The manifest as a table of COLUMNS, `with_long_strings`.
 
-    Only rows with a ``dialogue`` have a ``turn``. Raises InputError if the manifest cannot be read, has no rows or no
-    ``path`` column, or if a row has no path, or a dialogue without a turn.
+    Absent columns are null, but ``turn`` counts the rows where it is absent. Only rows with a ``dialogue`` have a
+    ``turn``. Raises InputError if the manifest cannot be read, has no rows or no ``path`` column, or if a row has no
+    path, or a dialogue without a turn.
     """
     extension = posixpath.splitext(path)[1].lower().lstrip(".")
     try:
@@ -91,6 +106,7 @@ def read_manifest(path: str) -> pa.Table:
         ) from None
     if "path" not in present:
         raise InputError(f"--input {path}: a manifest needs a column 'path' (it has: {', '.join(present)})")
+    table = table.cast(with_long_strings(COLUMNS))
     for name in ("start_s", "end_s"):
         index, column = COLUMNS.names.index(name), table.column(name)
         table = table.set_column(index, COLUMNS.field(name), pc.if_else(pc.is_nan(column), None, column))
@@ -133,7 +149,7 @@ def _with_turns(table: pa.Table, path: str) -> pa.Table:
     if missing >= 0:
         raise InputError(f"--input {path}: row {missing + 1} has a dialogue but no turn, which other rows have")
     for name, column in (("dialogue", dialogue), ("turn", pc.if_else(in_dialogue, turn, None))):
-        table = table.set_column(COLUMNS.names.index(name), COLUMNS.field(name), column)
+        table = table.set_column(COLUMNS.names.index(name), table.schema.field(name), column)
     return table
 
 
@@ -146,14 +162,19 @@ def resolve_paths(paths: pa.ChunkedArray, home: str) -> pa.Array:
     urls = pc.match_substring_regex(paths, r"^file:/", ignore_case=True)
     if pc.any(urls).as_py():
         local = [_local_path(url) for url in paths.filter(urls).to_pylist()]
-        paths = pc.replace_with_mask(paths, urls, pa.array(local, pa.string()))
+        paths = pc.replace_with_mask(paths, urls, pa.array(local, paths.type))
     rooted = pc.or_(pc.starts_with(paths, "/"), pc.match_substring_regex(paths, r"^[a-zA-Z][a-zA-Z0-9+.-]*://"))
-    full = pc.if_else(rooted, paths, pc.binary_join_element_wise(home, paths, "/"))
+    if pc.all(rooted).as_py():
+        full = paths
+    elif not pc.any(rooted).as_py():  # each column of paths that need not be made counts: they may take gigabytes
+        full = joined([home, paths], "/")
+    else:
+        full = pc.if_else(rooted, paths, joined([home, paths], "/"))
     dotted = pc.match_substring_regex(full, r"(^|/)\.\.?(/|$)|[^:/]//")
     if not pc.any(dotted).as_py():
         return full
     resolved = [_normalize(path) for path in full.filter(dotted).to_pylist()]
-    return pc.replace_with_mask(full, dotted, pa.array(resolved, pa.string()))
+    return pc.replace_with_mask(full, dotted, pa.array(resolved, full.type))
 
 
 def _local_path(url: str) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lanser_ops.corpus.sources import Sources
+from lanser_ops.corpus.manifests import joined
+from lanser_ops.corpus.sources import ROW_SCHEMA, Sources
 from lanser_ops.output.directory import PLAN, OutputDir
 from schemas.records import SOURCE_SCHEMA, SourceRow, from_table, without_empty
 from schemas.specs import PlanSpec
@@ -30,9 +31,9 @@ HASH_CHUNK_ROWS = 65_536
 def make_plan(sources: Sources, spec: PlanSpec) -> tuple[pa.Table, list[Unit]]:
     """Cut ``sources`` into units.
 
-    Returns the plan (SOURCE_SCHEMA, sorted by unit) and the units in order, train before val. A group is in val if the
-    hash of its name falls into the last ``val_fraction`` of the hash range, so it stays there when the corpus grows.
-    With two groups or more and a fraction above 0, at least one is in val.
+    Returns the plan (SOURCE_SCHEMA with the long strings of ``sources``, sorted by unit) and the units in order, train
+    before val. A group is in val if the hash of its name falls into the last ``val_fraction`` of the hash range, so it
+    stays there when the corpus grows. With two groups or more and a fraction above 0, at least one is in val.
     """
     table, names, hashes = _in_hash_order(sources.rows)
     starts = np.flatnonzero(_changes(names))  # the first row of every group
@@ -47,7 +48,7 @@ def make_plan(sources: Sources, spec: PlanSpec) -> tuple[pa.Table, list[Unit]]:
     units_of_group, splits = _cut(group_bytes, int(np.count_nonzero(~val)), _unit_count(group_bytes, spec))
     rows_of_group = np.diff(np.append(starts, len(table)))
     unit_of_row = np.repeat(units_of_group, rows_of_group).astype(np.int32)
-    plan = table.add_column(0, SOURCE_SCHEMA.field("unit"), pa.array(unit_of_row)).cast(SOURCE_SCHEMA)
+    plan = table.add_column(0, SOURCE_SCHEMA.field("unit"), pa.array(unit_of_row))
     rows = np.bincount(unit_of_row, minlength=len(splits))
     sizes = np.bincount(units_of_group, weights=group_bytes, minlength=len(splits))
     units = [Unit(index, len(splits), split, int(rows[index]), int(sizes[index])) for index, split in enumerate(splits)]
@@ -55,10 +56,13 @@ def make_plan(sources: Sources, spec: PlanSpec) -> tuple[pa.Table, list[Unit]]:
 
 
 def encode_plan(plan: pa.Table, units: list[Unit]) -> bytes:
-    """The plan as a Parquet file with one row group per unit, and the units themselves in its metadata."""
+    """The plan as a Parquet file with one row group per unit, and the units themselves in its metadata.
+
+    The file has the strings of SOURCE_SCHEMA: those of one unit are far from 2 GiB.
+    """
     described = [[unit.split, unit.sources, unit.bytes] for unit in units]
     plan = without_empty(plan)
-    schema = plan.schema.with_metadata({UNITS_KEY: json.dumps(described)})
+    schema = pa.schema([SOURCE_SCHEMA.field(name) for name in plan.column_names], {UNITS_KEY: json.dumps(described)})
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         first = 0
@@ -83,18 +87,20 @@ def read_unit(out: OutputDir, unit: Unit) -> list[SourceRow]:
 
 def _in_hash_order(rows: pa.Table) -> tuple[pa.Table, pa.Array, np.ndarray]:
     """The rows sorted by the hash of their group's name, then by their columns; that name and hash of every row."""
-    groups = _group_names(rows)
+    group = "source"
+    if rows.column("dialogue").null_count < len(rows):
+        group, rows = "group", rows.append_column("group", _group_names(rows))
     hashes = np.empty(len(rows), dtype=np.uint64)
     for first in range(0, len(rows), HASH_CHUNK_ROWS):
-        chunk = groups.slice(first, HASH_CHUNK_ROWS).to_pylist()
+        chunk = rows.column(group).slice(first, HASH_CHUNK_ROWS).to_pylist()
         digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in chunk)
         hashes[first : first + len(chunk)] = np.frombuffer(digests, dtype=">u8")
-    keyed = rows.append_column("hash", pa.array(hashes)).append_column("group", groups)
-    order = ["hash", "group", "source", "start_s", "end_s", "text", "speaker", "language", "dialogue", "turn"]
-    indices = pa.compute.sort_indices(keyed, sort_keys=[(name, "ascending") for name in order])
+    keyed = rows.append_column("hash", pa.array(hashes))
+    order = ["hash", group, "source", "start_s", "end_s", "text", "speaker", "language", "dialogue", "turn"]
+    indices = pa.compute.sort_indices(keyed, sort_keys=[(name, "ascending") for name in dict.fromkeys(order)])
     keyed = keyed.take(indices).combine_chunks()
-    table = keyed.drop_columns(["hash", "group"])
-    return table, keyed.column("group").combine_chunks(), keyed.column("hash").to_numpy()
+    table = keyed.select(ROW_SCHEMA.names)
+    return table, keyed.column(group).combine_chunks(), keyed.column("hash").to_numpy()
 
 
 def _group_names(rows: pa.Table) -> pa.ChunkedArray:
@@ -104,8 +110,6 @@ def _group_names(rows: pa.Table) -> pa.ChunkedArray:
     of that dialogue and on to their other dialogues, until no index changes.
     """
     source = rows.column("source")
-    if rows.column("dialogue").null_count == len(rows):
-        return source
     dialogues = rows.column("dialogue").drop_null().unique().sort()
     recordings = source.unique()
     recording_of_row = pa.compute.index_in(source, recordings).to_numpy()
@@ -125,7 +129,7 @@ def _group_names(rows: pa.Table) -> pa.ChunkedArray:
     group = of_recording[recording_of_row]
     name = dialogues.take(pa.array(np.minimum(group, len(dialogues) - 1)))
     # No path has a NUL, so that no recording has the name of a dialogue.
-    name = pa.compute.binary_join_element_wise("dialogue", name, "\0")
+    name = joined(["dialogue", name], "\0")
     return pa.chunked_array([pa.compute.if_else(group < len(dialogues), name, source.combine_chunks())])
 
 

@@ -1,6 +1,7 @@
 """Expand ``--input`` (folders, globs, manifests and tars of audio) to one table of source rows.
 
-The table has the columns of `schemas.records.SOURCE_SCHEMA` except ``unit``, which the plan adds. A manifest of
+The table has the columns of `schemas.records.SOURCE_SCHEMA` except ``unit``, which the plan adds, and strings with
+64-bit offsets. A manifest of
 millions of rows stays in Arrow columns; nothing here creates a Python object per row.
 """
 
@@ -26,7 +27,7 @@ from lanser_ops.corpus.folders import printable
 from lanser_ops.output.directory import DATASET
 from schemas.records import SOURCE_SCHEMA
 
-ROW_SCHEMA = SOURCE_SCHEMA.remove(0)
+ROW_SCHEMA = manifests.with_long_strings(SOURCE_SCHEMA.remove(0))
 STAT_THREADS = 16
 # The largest size of a row: a manifest may state any.
 MAX_BYTES = 1 << 40
@@ -84,10 +85,10 @@ def _check_dialogues(listings: list[_Listing]) -> None:
 
 def full_paths(rows: pa.Table, roots: tuple[str, ...]) -> pa.Array:
     """The full path of every row's file."""
-    prefix = pa.array([storage.join(root, "") if root else "" for root in roots]).take(
+    prefix = pa.array([storage.join(root, "") if root else "" for root in roots], pa.large_string()).take(
         rows.column("root").combine_chunks()
     )
-    return pc.binary_join_element_wise(prefix, rows.column("path").combine_chunks(), "")
+    return manifests.joined([prefix, rows.column("path").combine_chunks()], "")
 
 
 def _constant(value: int, listing: _Listing) -> pa.Array:
@@ -213,9 +214,10 @@ def _manifest_listings(path: str) -> list[_Listing]:
     table = table.set_column(0, "path", manifests.resolve_paths(table.column("path"), home))
     at_home = pc.starts_with(table.column("path"), home + "/")
     listings = []
+    whole = pc.all(at_home).as_py()  # as most manifests are: nothing is copied
     for part, root in (
-        (table.filter(at_home), home),
-        (table.filter(pc.invert(at_home)), None),
+        (table if whole else table.filter(at_home), home),
+        (table.slice(0, 0) if whole else table.filter(pc.invert(at_home)), None),
     ):
         if len(part):
             paths = part.column("path").combine_chunks()
@@ -287,11 +289,9 @@ def _distinct_names(rows: pa.Table, roots: tuple[str, ...]) -> pa.Table:
     shared = counts.filter(pc.greater(counts.column("root_count_distinct"), 1)).column("source")
     if not len(shared):
         return rows
-    prefixes = pa.array(_distinct_suffixes(roots)).take(rows.column("root").combine_chunks())
+    prefixes = pa.array(_distinct_suffixes(roots), pa.large_string()).take(rows.column("root").combine_chunks())
     source = rows.column("source").combine_chunks()
-    renamed = pc.if_else(
-        pc.is_in(source, shared.combine_chunks()), pc.binary_join_element_wise(prefixes, source, "/"), source
-    )
+    renamed = pc.if_else(pc.is_in(source, shared.combine_chunks()), manifests.joined([prefixes, source], "/"), source)
     return rows.set_column(rows.column_names.index("source"), ROW_SCHEMA.field("source"), renamed)
 
 

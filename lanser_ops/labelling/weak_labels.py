@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +32,14 @@ def sentences(taxonomy: Taxonomy, templates: Sequence[str]) -> list[list[str]]:
 def filled(words: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
     """For every template, the sentences that it makes of ``words``."""
     return [[template.replace("{}", word) for word in words] for template in templates]
+
+
+def hypothesis_count(section: Mapping[str, Any]) -> int:
+    """How many hypotheses each text is scored for, by a label section of dataset.json; 0 with labels from a file."""
+    if "label_source" in section:
+        return 0
+    words = [word for label in section["taxonomy"] for word in label["hypotheses"]]
+    return len(set(chain(*filled(words, section["templates"]))))
 
 
 def stack(scores: Mapping[str, np.ndarray], hypotheses: Sequence[Sequence[str]]) -> np.ndarray:

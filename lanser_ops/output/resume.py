@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,11 +56,19 @@ def stored(content: dict[str, Any], stage: str, taxonomy: str | None) -> dict[st
     return content.get("taxonomies", {}).get(taxonomy, {}).get(stage)
 
 
-def check(out: OutputDir, before: dict[str, Any], now: Sections, overwrite: bool) -> dict[str, Any]:
-    """Compare options with those that the files were made with; returns what of dataset.json still holds.
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from: what of dataset.json still holds, and the files that --overwrite removes before."""
+
+    content: dict[str, Any]
+    removed: list[str]
+
+
+def check(out: OutputDir, before: dict[str, Any], now: Sections, overwrite: bool) -> Start:
+    """Compare options with those that the files were made with; nothing is removed yet.
 
     Raises InputError that names what differs, unless ``overwrite``: then the files of the first stage that
-    differs, and of those after it, are removed (of all stages that the command runs if none differs).
+    differs, and of those after it, are to be removed (of all stages that the command runs if none differs).
     What the command only reads, it never removes.
     """
     if not before and not overwrite and (files := written_names(out, None, {"transcribe", "label", "shard"})):
@@ -88,11 +96,11 @@ def check(out: OutputDir, before: dict[str, Any], now: Sections, overwrite: bool
             "Give --overwrite to rebuild what that affects, or another --output"
         )
     if not overwrite:
-        return before
+        return Start(before, [])
     first = first or next(stage for stage in now.by_stage if stage in now.written)
     stages = set(ORDER[ORDER.index(first) :])
     shared = first in SHARED_STAGES
-    out.delete(written_names(out, None if shared else now.taxonomy, stages))
+    removed = written_names(out, None if shared else now.taxonomy, stages)
     remaining = {key: value for key, value in before.items() if key in ORDER and key not in stages}
     taxonomies = {} if shared else dict(before.get("taxonomies", {}))
     if not shared and now.taxonomy in taxonomies:
@@ -101,7 +109,7 @@ def check(out: OutputDir, before: dict[str, Any], now: Sections, overwrite: bool
             for stage, section in taxonomies[now.taxonomy].items()
             if stage in ORDER and stage not in stages
         }
-    return {**remaining, "taxonomies": taxonomies}
+    return Start({**remaining, "taxonomies": taxonomies}, removed)
 
 
 def merge(before: dict[str, Any], now: Sections) -> dict[str, Any]:
@@ -118,14 +126,14 @@ def merge(before: dict[str, Any], now: Sections) -> dict[str, Any]:
 
 def finished(
     out: OutputDir,
+    existing: Collection[str],
     units: Sequence[Unit],
     stages: Sequence[str],
     taxonomy: str | None,
     sets: Sequence[ScoreSet],
     speech: SpeechSpec | None,
 ) -> Done:
-    """Which units have the files of ``stages``, names of `JobSpec.stages`."""
-    existing = out.names()
+    """Which units have the files of ``stages``, names of `JobSpec.stages`, among the ``existing`` files of ``out``."""
 
     def is_done(stage: str, unit: Unit) -> bool:
         if stage == "score":

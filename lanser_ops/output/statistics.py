@@ -122,10 +122,12 @@ def total(
     seconds: Iterable[tuple[str, float]],
     pairs_scored: Iterable[int],
     templates: Sequence[str],
+    hypotheses: int,
 ) -> dict[str, Any]:
     """The statistics of a whole run, as dataset.json holds them. Order of the arguments does not matter.
 
-    ``seconds`` and ``pairs_scored`` are those of this run; everything else is that of the files.
+    ``seconds`` and ``pairs_scored`` are those of this run; everything else is that of the files. ``hypotheses`` is how
+    many a labelled utterance was scored for.
     """
     counts = sorted(counts, key=lambda unit: unit.unit)
     rejects: Counter[str] = Counter()
@@ -158,6 +160,8 @@ def total(
             "audio": round(sum(unit.audio_s for unit in counts) / 3600, 4),
             "samples": round(sum(unit.sample_s for unit in counts) / 3600, 4),
         },
+        "audio_seconds": round(math.fsum(unit.audio_s for unit in counts), 3),
+        "pairs": hypotheses * sum(unit.labelled for unit in counts),
         "pairs_scored": sum(pairs_scored),
         "seconds": {stage: round(duration, 1) for stage, duration in sorted(spent.items())},
     }

@@ -75,7 +75,13 @@ def shard_unit(
         shard_spec = replace(shard_spec, agree=False)
     samples, rejects = choose_samples(out, unit, spec, shard_spec, with_asr_model(table, asr_model), not_selected)
     if is_set_aside:
-        log.warning("unit %d is set aside after %d tries: %d rejects", unit.index, attempts.MAX_TRIES, len(samples))
+        log.warning(
+            "unit %d is set aside after %d tries: %d rejects",
+            unit.index,
+            attempts.MAX_TRIES,
+            len(samples),
+            extra={"stage": shard_stage(taxonomy), "unit": unit.index, "reason": "gave_up"},
+        )
         rejects += [_reject(sample, spec, "gave_up", attempts.GAVE_UP) for sample in samples]
         write_shard_rejects(out, unit, taxonomy, rejects)
         attempts.forget(out, unit)

@@ -249,11 +249,12 @@ def _account_faults(out: OutputDir, units: Sequence[Unit], content: dict[str, An
                 yield DATASET, f"has no counts of {taxonomy}", "run the command that makes it again"
             continue
         templates = [] if taxonomy is None else entry["label"]["templates"]
+        hypotheses = 0 if taxonomy is None else weak_labels.hypothesis_count(entry["label"])
         try:
             counts = [count_unit(out, unit, taxonomy, "shard" in entry) for unit in units]
         except (InputError, FileNotFoundError, KeyError):  # reported with its unit
             continue
-        for fault in checks.account_faults(entry["accounts"], total(counts, [], [], templates)):
+        for fault in checks.account_faults(entry["accounts"], total(counts, [], [], templates, hypotheses)):
             yield DATASET, f"{taxonomy or 'transcripts'}: {fault}", RERUN
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from apache_beam.internal.gcp import auth
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.gcp import gcsio
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from lanser_ops import beam_compat
@@ -56,3 +58,21 @@ def test_botocore_clients_share_a_loader(monkeypatch: pytest.MonkeyPatch):
     beam_compat.share_botocore_loader()
     loaders = [botocore.session.get_session().get_component("data_loader") for _ in range(2)]
     assert loaders[0] is loaders[1]
+
+
+def test_a_thread_has_one_gcs_client(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gcsio, "create_storage_client", gcsio.create_storage_client)
+    monkeypatch.setattr(auth._Credentials, "_credentials_init", True)  # so that none are looked for
+    monkeypatch.setattr(auth._Credentials, "_credentials", None)
+    beam_compat.share_google_clients()
+    options = PipelineOptions([])
+
+    def client() -> object:
+        return gcsio.GcsIO(pipeline_options=options).client
+
+    first = client()
+    assert client() is first
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(client).result() is not first
+    options = PipelineOptions([])
+    assert client() is not first

@@ -124,18 +124,41 @@ def test_an_attempt_that_comes_late_removes_nothing(planned, stored_digests):
     ]
 
 
-def test_a_small_recording_takes_one_request_for_its_content(front, gcs: str):
+def test_a_small_recording_takes_one_request(front, gcs: str):
     """A decoder seeks in its file; in a long one it does so in the store."""
     taken = {}
     for name in ("slt/best_day.wav", "slt/love_you.mp3", "long.wav"):
         content = long_wav(storage.WHOLE_BYTES) if name == "long.wav" else (EXAMPLES / name).read_bytes()
         storage.write_bytes(gcs, name, content)
-        front.contents = 0
+        front.requests = 0
         row = SourceRow(0, 0, name, name, None, len(content), None, None, None, None, None)
         assert sum(map(len, recordings.decode_recording(row, [gcs]))) > 16000
-        taken[name] = front.contents
+        taken[name] = front.requests
     assert taken["slt/best_day.wav"] == taken["slt/love_you.mp3"] == 1
     assert taken["long.wav"] > 1
+
+
+def test_a_range_takes_one_request_on_every_store(front, gcs: str, s3_front, s3_client):
+    stores.set_options(
+        PipelineOptions(
+            ["--s3_endpoint_url", s3_front.url, "--s3_access_key_id", "id", "--s3_secret_access_key", "key"]
+        )
+    )
+    s3_client.create_bucket(Bucket="ranges")
+    s3_client.put_object(Bucket="ranges", Key="x", Body=b"0123456789")
+    s3_client.put_object(Bucket="ranges", Key="empty", Body=b"")
+    storage.write_bytes(gcs, "x", b"0123456789")
+    storage.write_bytes(gcs, "empty", b"")
+    for server, root in ((front, gcs), (s3_front, "s3://ranges")):
+        server.requests = 0
+        assert storage.read_range(f"{root}/x", 2, 3) == b"234"
+        assert storage.read_range(f"{root}/x", 8, 5) == b"89"
+        assert storage.read_bytes(f"{root}/x") == b"0123456789"
+        assert storage.read_range(f"{root}/x", 10, 5) == b""
+        assert storage.read_bytes(f"{root}/empty") == b""
+        with pytest.raises(FileNotFoundError):
+            storage.read_bytes(f"{root}/y")
+        assert server.requests == 6
 
 
 def long_wav(size: int) -> bytes:

@@ -25,6 +25,7 @@ VALUES = {
     "threads": ("4", "-1"),
     "accelerator": ("type:nvidia-l4;count:1;machine_type:g2-standard-4;install-nvidia-driver", "nvidia-l4"),
     "min-ram": ("16GB", "16"),
+    "log-format": ("json", "yaml"),
     "verbose": ("false", "1"),
     "num-shards": ("1000", "1.5"),
     "shard-size-mb": ("0.5", "0"),
@@ -56,6 +57,10 @@ VALUES = {
     "per-label": ("5000", "0.5"),
     "balance": ("2.5", "0.5"),
     "speech-model": ("lanser:/models/voice", ""),
+    "dry-run": ("true", "yes"),
+    "hourly-price": ("0.71", "-1"),
+    "asr-rate": ("200", "0"),
+    "pair-rate": ("0.5", "0.0"),
 }
 
 

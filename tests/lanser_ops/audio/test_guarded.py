@@ -126,3 +126,15 @@ def test_a_decoder_that_does_not_start_is_no_fault_of_the_file(monkeypatch: pyte
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(RuntimeError, match="the decoder's process does not start: it ended at once"):
         length(LOVE)
+
+
+def test_the_length_that_a_header_states():
+    names = ("slt/best_day.wav", "slt/thank_you.flac", "slt/love_you.mp3", "rms/grandfather.opus", "rms/hilarious.mp4")
+    for name in names:
+        content = (EXAMPLES / name).read_bytes()
+        seconds = sum(map(len, guarded.decode(io.BytesIO(content)))) / decode.SAMPLE_RATE
+        assert guarded.stated_seconds(io.BytesIO(content)) == pytest.approx(seconds, abs=0.1)
+    for content in (b"", b"no audio at all, but some text", LOVE[:3]):
+        with pytest.raises(AudioError):
+            guarded.stated_seconds(io.BytesIO(content))
+    assert length(LOVE) > 16_000

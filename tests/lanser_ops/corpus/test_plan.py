@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_unit, read_units
-from lanser_ops.corpus.sources import ROW_SCHEMA, Sources
+from lanser_ops.corpus.sources import ROW_SCHEMA, Sources, read_sources
 from lanser_ops.output.directory import PLAN, OutputDir
+from schemas.records import SOURCE_SCHEMA
 from schemas.specs import PlanSpec
 
 
@@ -161,3 +165,21 @@ def test_a_unit_reads_its_dialogues(tmp_path):
     out.write_bytes(PLAN, encode_plan(plan, units))
     with out.open_read(PLAN) as stream:
         assert pq.read_schema(stream).names[-1] == "text"
+
+
+def test_texts_have_64_bit_offsets_until_they_are_written(tmp_path: Path):
+    """An array of Arrow's ``string`` ends at 2 GiB: every step of planning has to keep the longer offsets."""
+    manifest = tmp_path / "list.csv"
+    rows = ["a/../x.wav,one,d1,0,1", "file:///y.wav,two,d1,,", "z.wav,,,,", "/elsewhere/z.wav,,,,"]
+    manifest.write_text("path,text,dialogue,start_s,end_s\n" + "\n".join(rows))
+    other = tmp_path / "b" / "list.csv"
+    other.parent.mkdir()
+    other.write_text("path\nz.wav\n")
+    sources = read_sources([str(manifest), str(other)], str(tmp_path / "out"))
+    plan, units = make_plan(sources, PlanSpec(num_shards=2))
+    texts = {field.name for field in SOURCE_SCHEMA if field.type == pa.string()}
+    for table in (sources.rows, plan):
+        assert {field.name for field in table.schema if field.type == pa.large_string()} == texts
+    written = pq.read_table(io.BytesIO(encode_plan(plan, units)))
+    assert written.schema.remove_metadata() == SOURCE_SCHEMA
+    assert sorted(written.column("source").to_pylist()) == sorted(plan.column("source").to_pylist())
