@@ -35,7 +35,9 @@ from pathlib import Path
 
 import jiwer
 import numpy as np
+import torch
 from faster_whisper import BatchedInferencePipeline, WhisperModel
+from peers import Recognise, batched_pipeline, transformers_pipeline
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from wer import RAVDESS
 
@@ -54,7 +56,6 @@ from schemas.specs import TranscribeSpec
 
 BATCH_SIZES = (1, 4, 16)
 PEER, SPREAD = "BatchedInferencePipeline", "one core each"
-Recognise = Callable[[list[np.ndarray]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -157,21 +158,9 @@ def recognisers(recognizer: WhisperRecognizer, args: argparse.Namespace) -> Iter
 
         return run
 
-    def together(clips: list[np.ndarray], batch_size: int) -> list[str]:
-        ends = np.cumsum([len(clip) for clip in clips]) / SAMPLE_RATE
-        starts = [0.0, *ends[:-1]]
-        stretches = [{"start": start, "end": end} for start, end in zip(starts, ends, strict=True)]
-        parts, _ = batched.transcribe(
-            np.concatenate(clips), clip_timestamps=stretches, batch_size=batch_size, vad_filter=False, **common
-        )
-        texts = [""] * len(clips)
-        for part in parts:
-            texts[int(np.searchsorted(starts, part.start + 0.001, side="right")) - 1] += part.text
-        return texts
-
     yield "LanSER", lambda clips: [output.text for output in recognizer.recognize(as_clips(clips, language))]
     yield "LanSER --exact", lambda clips: [output.text for output in exact.recognize(as_clips(clips, language))]
-    yield f"{PEER}, 16 clips at once by clip_timestamps", lambda clips: together(clips, 16)
+    yield f"{PEER}, 16 clips at once by clip_timestamps", batched_pipeline(batched, 16, **common)
     yield f"{PEER}, clip by clip, no VAD", one_by_one(batched.transcribe, vad_filter=False)
     yield f"{PEER}, clip by clip, VAD (its default)", one_by_one(batched.transcribe)
     yield (
@@ -180,27 +169,9 @@ def recognisers(recognizer: WhisperRecognizer, args: argparse.Namespace) -> Iter
     )
     yield "WhisperModel.transcribe", one_by_one(model.transcribe)
     if args.transformers:
-        yield "transformers, 16 clips at once", transformers_pipeline(args)
-
-
-def transformers_pipeline(args: argparse.Namespace) -> Recognise:
-    import torch
-    from transformers import pipeline
-
-    torch.set_num_threads(args.threads)
-    kind = torch.float16 if args.device == "cuda" else torch.float32
-    recognise = pipeline(
-        "automatic-speech-recognition", str(args.transformers), device=args.device, dtype=kind, batch_size=16
-    )
-    settings = {"num_beams": args.beam_size}
-    if recognise.model.generation_config.is_multilingual:
-        settings |= {"language": args.language, "task": "transcribe"}
-
-    def run(clips: list[np.ndarray]) -> list[str]:
-        inputs = [{"raw": clip, "sampling_rate": SAMPLE_RATE} for clip in clips]
-        return [output["text"] for output in recognise(inputs, generate_kwargs=settings)]
-
-    return run
+        torch.set_num_threads(args.threads)
+        peer = transformers_pipeline(str(args.transformers), args.device, 16, beam_size, language)
+        yield "transformers, 16 clips at once", peer
 
 
 def compare(rows: list[tuple[str, Recognise]], clips: list[Sample], slice_s: float) -> None:
