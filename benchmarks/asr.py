@@ -48,8 +48,8 @@ from lanser_ops.asr.whisper_recognizer import (
     POOL_SECONDS,
     WhisperRecognizer,
     load_recognizer,
-    window_of,
 )
+from lanser_ops.asr.whisper_windows import window_of
 from lanser_ops.audio.decode import SAMPLE_RATE, read_all
 from lanser_ops.backends import BUNDLED
 from schemas.specs import TranscribeSpec
@@ -70,12 +70,7 @@ class Sample:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--ravdess", action="store_true", help="the texts are in the file names")
-    parser.add_argument("--references", type=Path, help="lines of name<TAB>text")
-    parser.add_argument("--clips", type=int, help="how many, spread evenly over the folder; default: all")
-    parser.add_argument("--join", action="store_true", help="join clips to utterances of 25 to 30 s")
-    parser.add_argument("--model", default=BUNDLED)
+    add_clip_options(parser)
     parser.add_argument("--transformers", type=Path)
     parser.add_argument("--language", default="en")
     parser.add_argument("--beam-size", type=int, default=TranscribeSpec.beam_size)
@@ -102,11 +97,22 @@ def main() -> None:
         compare(rows, clips, POOL_SECONDS[args.device])
 
 
+def add_clip_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `read_clips`, and the model."""
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--ravdess", action="store_true", help="the texts are in the file names")
+    parser.add_argument("--references", type=Path, help="lines of name<TAB>…<TAB>text")
+    parser.add_argument("--clips", type=int, help="how many, spread evenly over the folder; default: all")
+    parser.add_argument("--join", action="store_true", help="join clips to utterances of 25 to 30 s")
+    parser.add_argument("--model", default=BUNDLED)
+
+
 def read_clips(args: argparse.Namespace) -> list[Sample]:
     references = None
     if args.references:
         with args.references.open(newline="", encoding="utf-8") as stream:
-            references = dict(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+            rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+            references = {row[0]: row[-1] for row in rows}
     elif not args.ravdess:
         raise SystemExit("one of --ravdess and --references is needed")
     files = sorted(path for path in args.folder.rglob("*") if path.suffix in (".flac", ".wav", ".mp3", ".ogg"))

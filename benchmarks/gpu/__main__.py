@@ -23,7 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.gpu.packages import install, missing
+from benchmarks.gpu.packages import cublas_folders, install, missing
 
 # The parts in their order, and the seconds that each may take.
 PARTS = {"chip": 30, "models": 90, "recognition": 220, "scoring": 70, "memory": 70, "pretraining": 50}
@@ -49,6 +49,9 @@ def main() -> None:
     parts = {}
     with tempfile.TemporaryDirectory(dir=args.output) as folder:
         settings = Settings(args.device, folder, args.quick)
+        if args.device == "cuda":
+            libraries = [*cublas_folders(sys.path, Path(folder, "cublas")), os.environ.get("LD_LIBRARY_PATH")]
+            os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
         for part in PARTS:
             if part != NEEDED and part not in args.parts:
                 continue

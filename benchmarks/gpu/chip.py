@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import glob
 import importlib.metadata
 import os
 import platform
-import site
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 
+import ctranslate2
 import psutil
 import torch
 
 from benchmarks.gpu.settings import Row, Settings, run_part
 
 VERSIONS = ("torch", "ctranslate2", "faster-whisper", "transformers", "accelerate", "numpy")
-CUBLAS = "libcublas.so.12"  # CTranslate2 4 loads it by this name
 TYPES = {"cpu": (torch.float32,), "cuda": (torch.bfloat16, torch.float16, torch.float32)}
 # The type that LanSER scores in.
 SCORING_TYPE = {"cpu": torch.float32, "cuda": torch.bfloat16}
@@ -37,6 +33,8 @@ def measure(settings: Settings) -> Iterator[Row]:
             "chip's memory, GiB": round(properties.total_memory / 2**30, 1),
             "driver": _driver(),
             "CUDA of torch": torch.version.cuda,
+            "GPUs that CTranslate2 sees": ctranslate2.get_cuda_device_count(),
+            "cuBLAS for CTranslate2": os.environ.get("LD_LIBRARY_PATH") or "the system's",
         }
     for name in VERSIONS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -93,15 +91,6 @@ def used_memory(device: str) -> int:
         free, total = torch.cuda.mem_get_info()
         return total - free
     return psutil.Process().memory_info().rss
-
-
-def find_cublas() -> None:
-    """Load cuBLAS from the package nvidia-cublas-cu12 where the system has none: CTranslate2 then finds it loaded."""
-    folders = [*sys.path, *site.getsitepackages()]
-    for path in (path for folder in folders for path in glob.glob(f"{folder}/nvidia/cublas/lib/{CUBLAS}")):
-        with contextlib.suppress(OSError):
-            ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
-            return
 
 
 def _processor() -> str:

