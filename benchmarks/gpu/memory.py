@@ -26,7 +26,7 @@ def measure(settings: Settings) -> Iterator[Row]:
             recognizer.batch_seconds = batch_seconds
             clips = cut(speech, CLIP_S, int(sizes.audio_s / CLIP_S))
             with peak_memory(settings.device) as peak:
-                count, spent = pace(lambda part, model=recognizer: texts(model, part), clips, sizes)
+                measured = pace(lambda part, model=recognizer: texts(model, part), clips, sizes)
             yield {
                 "table": "Memory of recognition",
                 "windows": window,
@@ -34,7 +34,7 @@ def measure(settings: Settings) -> Iterator[Row]:
                 "ended with": recognizer.batch_seconds,  # it is halved where memory does not suffice
                 "GiB of weights": round(weights / GIB, 2),
                 "GiB at most": round((peak[0] - before) / GIB, 2),
-                "audio s/s": round(count * CLIP_S / spent, 1),
+                "audio s/s": round(measured.count * CLIP_S / measured.seconds, 1),
             }
             del recognizer
 

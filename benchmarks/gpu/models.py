@@ -2,9 +2,9 @@
 
 `TINY` are the weights of the bundled Whisper tiny.en for transformers. `TURBO` and `ROBERTA` have the shapes of Whisper
 large-v3-turbo and of roberta-large with random weights, and the vocabularies of the bundled models. The decoder of
-`TURBO` says the same text of TEXT's tokens whatever it hears, in windows of any length, with timestamps and without:
-the embedding of each position is the token that comes next, a hundred times as large as what the layers add. So every
-recogniser decodes as many tokens, and none has a reason to decode anything again.
+`TURBO` says TEXT whatever it hears, in windows of any length, with timestamps and without: the embedding of each
+position is that of the token to come, many times as large as what the layers add. So every recogniser decodes as many
+tokens, and none has a reason to decode anything again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ TINY, TURBO, ROBERTA = "tiny.en", "turbo-shape", "roberta-shape"
 FOR_CTRANSLATE2, FOR_TRANSFORMERS = "ctranslate2", "transformers"
 # 16 tokens of tiny.en, and no more words than can be said in two seconds.
 TEXT = " Notwithstanding Wolverhampton's unforeseen misunderstandings, schoolteachers procrastinated."
-DICTATED, DECODER_GAIN = 50.0, 0.02
+# The factors of the dictated tokens and of what the layers add, and the logit of the dictated token.
+DICTATED, DECODER_GAIN, LOGIT = 50.0, 0.02, 25.0
+END = "<|endoftext|>"
 
 
 def measure(settings: Settings) -> Iterator[Row]:
@@ -168,6 +170,7 @@ def dictated(shape: Shape, bundled: Path, device: str) -> WhisperForConditionalG
     places[:] = DICTATED * decoder.embed_tokens.weight[end]
     # What follows the first token is a timestamp, or the token that says there are none; then comes the text.
     places[: len(tokens) + 1] = DICTATED * decoder.embed_tokens.weight[[tokens[0], *tokens]]
+    decoder.layer_norm.weight[:] = LOGIT / (shape.width * model.config.init_std)
     return model.eval().to(torch.float16 if device == "cuda" else torch.float32)
 
 
@@ -188,7 +191,7 @@ def save_for_transformers(model: WhisperForConditionalGeneration, bundled: Path,
     )
     model.save_pretrained(folder)
     shutil.copyfile(bundled / "tokenizer.json", folder / "tokenizer.json")
-    WhisperTokenizer.from_pretrained(folder).save_pretrained(folder)
+    WhisperTokenizer.from_pretrained(folder, pad_token=END, eos_token=END, bos_token=END).save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=model.config.num_mel_bins).save_pretrained(folder)
 
 

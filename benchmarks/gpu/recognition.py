@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from faster_whisper import BatchedInferencePipeline
 
-from benchmarks.gpu.models import FOR_CTRANSLATE2, FOR_TRANSFORMERS, TINY, TURBO
+from benchmarks.gpu.models import FOR_CTRANSLATE2, FOR_TRANSFORMERS, TEXT, TINY, TURBO
 from benchmarks.gpu.settings import Row, Settings, pace, run_part
 from benchmarks.peers import Recognise, batched_pipeline, transformers_pipeline
 from lanser_ops.asr import whisper
@@ -39,11 +39,15 @@ def measure(settings: Settings) -> Iterator[Row]:
             for system, recognise in systems(settings, model, recognizer):
                 row: Row = {"table": "Recognition", "model": model, "s per clip": seconds, "system": system}
                 try:
-                    count, spent = pace(recognise, clips, sizes)
+                    measured = pace(recognise, clips, sizes)
                 except Exception as error:  # of one implementation, such as a lack of memory
                     yield {**row, "error": f"{type(error).__name__}: {error}"[:200]}
                     continue
-                yield {**row, "clips": count, "s": round(spent, 2), "audio s/s": round(count * seconds / spent, 1)}
+                row |= {"clips": measured.count, "s": round(measured.seconds, 2)}
+                row["audio s/s"] = round(measured.count * seconds / measured.seconds, 1)
+                if model == TURBO:
+                    row["as dictated"] = sum(text.strip() == TEXT.strip() for text in measured.results)
+                yield row
 
 
 def load(settings: Settings, model: str, exact: bool = False) -> WhisperRecognizer:

@@ -20,7 +20,7 @@ from benchmarks.gpu.models import ROBERTA
 from benchmarks.gpu.settings import Row, Settings, pace, run_part
 from lanser_ops.backends import BUNDLED
 from lanser_ops.labelling import nli
-from lanser_ops.labelling.nli_scorer import NliScorer, load_scorer
+from lanser_ops.labelling.nli_scorer import load_scorer
 from lanser_ops.labelling.weak_labels import sentences
 from schemas.taxonomy import DEFAULT_TEMPLATE, load_taxonomy
 
@@ -48,21 +48,17 @@ def measure(settings: Settings) -> Iterator[Row]:
         for batch_tokens in sizes.batch_tokens:
             sized = replace(scorer, classifier=replace(scorer.classifier, batch_tokens=batch_tokens))
             with peak_memory(device) as peak:
-                count, spent = pace(lambda part, sized=sized: score(sized, part, hypotheses), premises, sizes)
+                measured = pace(lambda part, sized=sized: sized.score(part, hypotheses), premises, sizes)
+            done = operations[: measured.count].sum() / measured.seconds
             yield {
                 "table": "Scoring",
                 "model": name,
                 "tokens in a batch": batch_tokens,
                 "default": "yes" if batch_tokens == scorer.classifier.batch_tokens else "",
-                "pairs/s": round(count * len(hypotheses) / spent, 1),
-                "of the matrix rate, %": round(100 * operations[:count].sum() / spent / rate, 1),
+                "pairs/s": round(measured.count * len(hypotheses) / measured.seconds, 1),
+                "of the matrix rate, %": round(100 * done / rate, 1),
                 "GiB at most": round((peak[0] - before) / 2**30, 2),
             }
-
-
-def score(scorer: NliScorer, premises: list[str], hypotheses: list[str]) -> None:
-    """Score, and wait for the scores, which are in the memory of the CPU."""
-    scorer.score(premises, hypotheses)
 
 
 if __name__ == "__main__":

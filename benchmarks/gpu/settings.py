@@ -102,22 +102,28 @@ def run_part(part: str, measure: Callable[[Settings], Iterator[Row]]) -> None:
             stream.flush()
 
 
-def pace(run: Callable[[Sequence[Any]], object], items: Sequence[Any], sizes: Sizes) -> tuple[int, float]:
-    """How many of ``items`` one call of ``run`` was given, and its seconds.
+@dataclass(frozen=True)
+class Measurement:
+    """``results`` of ``count`` items, in ``seconds``."""
 
-    As many as take ``sizes.measure_s``, judged by a call with ``sizes.pilot`` of them after a first one, which loads
-    kernels and fills caches.
+    count: int
+    seconds: float
+    results: Any
+
+
+def pace(run: Callable[[Sequence[Any]], Any], items: Sequence[Any], sizes: Sizes) -> Measurement:
+    """A call of ``run`` with as many of ``items`` as take ``sizes.measure_s``.
+
+    That is judged by a call with ``sizes.pilot`` of them, after a first one, which loads kernels and fills caches.
     """
     pilot = items[: sizes.pilot]
     run(pilot)
-    seconds = _seconds(run, pilot)
-    count = min(len(items), max(len(pilot), round(len(pilot) * sizes.measure_s / seconds)))
-    if count == len(pilot):
-        return count, seconds
-    return count, _seconds(run, items[:count])
+    measurement = _timed(run, pilot)
+    count = min(len(items), round(len(pilot) * sizes.measure_s / measurement.seconds))
+    return measurement if count <= len(pilot) else _timed(run, items[:count])
 
 
-def _seconds(run: Callable[[Sequence[Any]], object], items: Sequence[Any]) -> float:
+def _timed(run: Callable[[Sequence[Any]], Any], items: Sequence[Any]) -> Measurement:
     start = time.perf_counter()
-    run(items)
-    return time.perf_counter() - start
+    results = run(items)
+    return Measurement(len(items), time.perf_counter() - start, results)
