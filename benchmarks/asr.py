@@ -238,7 +238,7 @@ def recognised_in_batches(
 ) -> list[Hypothesis]:
     """Hypotheses of ``clips``, decoded ``size`` at a time with others of the same window."""
     hypotheses: dict[int, Hypothesis] = {}
-    windows = [window_of(clip) for clip in as_clips([clip.samples for clip in clips], language)]
+    windows = [window_of(clip).attended_s for clip in as_clips([clip.samples for clip in clips], language)]
     for window in sorted(set(windows)):
         group = [index for index in range(len(clips)) if windows[index] == window]
         sized = replace(recognizer, batch_seconds=float(size * window))

@@ -27,6 +27,7 @@ from lanser_ops.asr import whisper, whisper_recognizer, whisper_windows
 from lanser_ops.asr.base import Clip
 from lanser_ops.asr.whisper_quality import WhisperOutput
 from lanser_ops.asr.whisper_recognizer import POOL_SECONDS, WhisperRecognizer, load_recognizer
+from lanser_ops.asr.whisper_windows import FULL_WINDOW, Window
 from lanser_ops.audio.decode import SAMPLE_RATE
 from schemas.specs import TranscribeSpec
 
@@ -37,28 +38,26 @@ QUIET = 0.03
 
 @dataclass(frozen=True)
 class Way:
-    """Constants of `whisper_windows`, and the log-probability below which a greedy transcript is decoded by beams.
+    """Options, constants of `whisper_windows`, and the log-probability under which greedy text is decoded by beams.
 
     ``greedy_above`` is None where every clip is decoded by beams at once.
     """
 
     name: str
+    options: dict[str, bool] = field(default_factory=dict)
     constants: dict[str, float] = field(default_factory=dict)
     greedy_above: float | None = None
-    exact: bool = False
 
 
-NO_SILENCE = {"MIN_ATTENDED_S": 0, "SILENCE_S": 0}
-LONGER = {"MIN_WINDOW_S": 8, "MARGIN_S": 3, "LONG_WINDOW_S": 25}
+SHORT = {"short_windows": True}
 WAYS = [
     Way("LanSER"),
-    Way("windows from 8 s, 3 s longer than the clip", LONGER | NO_SILENCE),
-    Way("LanSER's windows without states of silence", NO_SILENCE),
-    Way("LanSER, states of silence up to 6 s", {"MIN_ATTENDED_S": 6}),
-    Way("LanSER, greedy, and beams below -0.3", greedy_above=-0.3),
-    Way("LanSER, greedy", greedy_above=-np.inf),
-    Way("LanSER --exact", exact=True),
-]  # fmt: skip
+    Way("LanSER --short-windows", SHORT),
+    Way("the same windows without states of silence", {}, {"MIN_WINDOW_S": 3, "MARGIN_S": 1}),
+    Way("--short-windows, greedy, and beams below -0.3", SHORT, greedy_above=-0.3),
+    Way("--short-windows, greedy", SHORT, greedy_above=-np.inf),
+    Way("LanSER --exact", {"exact": True}),
+]
 
 
 def main() -> None:
@@ -75,7 +74,8 @@ def main() -> None:
     print("| way | seconds | audio s/s | WER % | decoded again |\n|---|---|---|---|---|")
     normalise = EnglishTextNormalizer({})
     references = [normalise(clip.text) for clip in clips]
-    recognizer = load_recognizer(TranscribeSpec(whisper.resolve(args.model)), "cpu", threads=1)
+    loaded = load_recognizer(TranscribeSpec(whisper.resolve(args.model), short_windows=True), "cpu", threads=1)
+    recognizer = replace(loaded, spec=replace(loaded.spec, short_windows=False))
     for number in args.ways:
         seconds, texts, again = recognised(recognizer, WAYS[number], clips)
         errors = 100 * jiwer.wer(references, [normalise(text) for text in texts])
@@ -96,10 +96,10 @@ def recognised(recognizer: WhisperRecognizer, way: Way, clips: Sequence[Sample])
     again = 0
     decode = whisper_recognizer._decode_batch
 
-    def counted(current: WhisperRecognizer, batch: Sequence[Clip], window: int) -> list[WhisperOutput]:
+    def counted(current: WhisperRecognizer, batch: Sequence[Clip], window: Window) -> list[WhisperOutput]:
         nonlocal again
-        if window == whisper_windows.WINDOW_S:
-            again += 0 if way.exact else len(batch)
+        if window == FULL_WINDOW:
+            again += 0 if current.spec.exact else len(batch)
             return decode(current, batch, window)
         if way.greedy_above is None:
             return decode(current, batch, window)
@@ -115,7 +115,7 @@ def recognised(recognizer: WhisperRecognizer, way: Way, clips: Sequence[Sample])
         for name, value in way.constants.items():
             stack.enter_context(patch.object(whisper_windows, name, value))
         stack.enter_context(patch.object(whisper_recognizer, "_decode_batch", counted))
-        current = replace(recognizer, spec=replace(recognizer.spec, exact=way.exact))
+        current = replace(recognizer, spec=replace(recognizer.spec, **way.options))
         start = time.process_time()
         texts = list(_texts(current, clips))
         return time.process_time() - start, texts, again

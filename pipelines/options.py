@@ -159,7 +159,9 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
         default="reject",
         help="what becomes of an utterance outside --language: out, or kept with a flag; default: %(default)s",
     )
-    add_flag(group, "--exact", "recognise everything in Whisper's full 30 s window")
+    windows = group.add_mutually_exclusive_group()
+    add_flag(windows, "--exact", "recognise everything in Whisper's full 30 s window")
+    add_flag(windows, "--short-windows", "encode less silence after short utterances, which is faster (see the docs)")
     group.add_argument(
         "--beam-size",
         type=positive(int),
@@ -268,6 +270,7 @@ def transcribe_spec(args: argparse.Namespace) -> TranscribeSpec:
         languages=languages,
         other_languages=args.other_languages,
         exact=args.exact,
+        short_windows=args.short_windows,
         beam_size=args.beam_size,
         min_duration_s=args.min_duration,
         max_duration_s=args.max_duration,

@@ -1,13 +1,13 @@
 """Speech recognition with faster-whisper models, without the cost of padding utterances to 30 s.
 
 Whisper reads 30 s windows, and most emotional utterances are 2 to 6 s long. CTranslate2's encoder accepts shorter
-windows, so an utterance gets a window of its own length and a margin, in whole seconds, and is decoded in a batch with
-other utterances of the same window. The window depends on the utterance alone, so its transcript does not depend on
-its neighbours (except for the last bits, where a matrix product of another height may round differently). What the
-decoder attends to is longer: without some seconds of silence it often continues after the speech. That silence is
-encoded once per model, and its states are appended to those of every utterance. In short windows, timestamp tokens are
-decoded too: without them the decoder does not stop, and text that they place after the end of the utterance is cut
-off. What still looks wrong is decoded again in the full window, which takes no timestamps.
+windows, so an utterance gets a window of its own length and a margin, in whole seconds from 8 on, and is decoded in a
+batch with other utterances of the same window. The window depends on the utterance alone, so its transcript does not
+depend on its neighbours (except for the last bits, where a matrix product of another height may round differently).
+With ``--short-windows`` some of the silence at the end is not encoded: the states of a silence that was encoded once
+take its place. In short windows, timestamp tokens are decoded too: without them the decoder does not stop, and text
+that they place after the end of the utterance is cut off. What still looks wrong is decoded again in the full window,
+which takes no timestamps.
 
 Source: Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision"
 (https://arxiv.org/abs/2212.04356); thresholds of section 4.5.
@@ -31,7 +31,17 @@ from lanser_ops.asr.base import Clip, Hypothesis, Rejection
 from lanser_ops.asr.batches import decode_in_batches
 from lanser_ops.asr.whisper_languages import language_code, language_token
 from lanser_ops.asr.whisper_quality import WhisperOutput, flags_of, looks_wrong
-from lanser_ops.asr.whisper_windows import WINDOW_S, encode, log_mel, seconds_of, silent_states, token_budget, window_of
+from lanser_ops.asr.whisper_windows import (
+    FULL_WINDOW,
+    WINDOW_S,
+    Window,
+    encode,
+    log_mel,
+    seconds_of,
+    silent_states,
+    token_budget,
+    window_of,
+)
 from lanser_ops.audio.decode import SAMPLE_RATE
 from schemas.specs import TranscribeSpec
 
@@ -56,7 +66,10 @@ SURE_LANGUAGE = 0.5
 
 @dataclass
 class WhisperRecognizer:
-    """A loaded model, its options and its `silent_states`; ``batch_seconds`` shrinks where memory does not suffice."""
+    """A loaded model and its options; ``batch_seconds`` shrinks where memory does not suffice.
+
+    ``silence`` is `silent_states` of the model, empty where the options take none.
+    """
 
     model: WhisperModel
     spec: TranscribeSpec
@@ -92,11 +105,12 @@ class WhisperRecognizer:
         return self.model.hf_tokenizer.token_to_id(language_token(language)) is not None
 
     def _recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
-        windows = [WINDOW_S if self.spec.exact else window_of(clip) for clip in clips]
+        spec = self.spec
+        windows = [FULL_WINDOW if spec.exact else window_of(clip, spec.short_windows) for clip in clips]
         outputs = _decode_all(self, clips, windows, self.replicas)
-        doubted = [i for i, output in enumerate(outputs) if windows[i] < WINDOW_S and looks_wrong(output)]
+        doubted = [i for i, output in enumerate(outputs) if windows[i] != FULL_WINDOW and looks_wrong(output)]
         # One batch at a time: attention over a full window takes more memory than a whole batch of short ones.
-        full = _decode_all(self, [clips[i] for i in doubted], [WINDOW_S] * len(doubted), replicas=1)
+        full = _decode_all(self, [clips[i] for i in doubted], [FULL_WINDOW] * len(doubted), replicas=1)
         for i, output in zip(doubted, full, strict=True):
             complete = outputs[i].truncated and not output.truncated
             if complete or output.avg_logprob > outputs[i].avg_logprob or not looks_wrong(output):
@@ -141,7 +155,8 @@ def load_recognizer(spec: TranscribeSpec, device: str, threads: int) -> WhisperR
         num_workers=replicas,
         local_files_only=True,
     )
-    return WhisperRecognizer(model, spec, silent_states(model), replicas, BATCH_SECONDS[device], POOL_SECONDS[device])
+    silence = silent_states(model) if spec.short_windows else np.empty((1, 0, 0), np.float32)
+    return WhisperRecognizer(model, spec, silence, replicas, BATCH_SECONDS[device], POOL_SECONDS[device])
 
 
 def cpu_replicas(threads: int) -> int:
@@ -156,9 +171,9 @@ def cpu_replicas(threads: int) -> int:
 
 
 def _decode_all(
-    recognizer: WhisperRecognizer, clips: Sequence[Clip], windows: Sequence[int], replicas: int
+    recognizer: WhisperRecognizer, clips: Sequence[Clip], windows: Sequence[Window], replicas: int
 ) -> list[WhisperOutput]:
-    """Decode every clip in its own window (whole seconds), clips of equal windows together."""
+    """Decode every clip in its own window, clips of equal windows together."""
 
     def decode(batch: list[int]) -> list[WhisperOutput]:
         return _decode_batch(recognizer, [clips[index] for index in batch], windows[batch[0]])
@@ -166,32 +181,32 @@ def _decode_all(
     def split(remaining: Sequence[int]) -> list[list[int]]:
         # Costly batches first, so that no worker is left with a long one at the end.
         batches = _batches(remaining, clips, windows, recognizer.batch_seconds, replicas)
-        return sorted(batches, key=lambda batch: -len(batch) * windows[batch[0]])
+        return sorted(batches, key=lambda batch: -len(batch) * windows[batch[0]].encoded_s)
 
     return decode_in_batches(recognizer, len(clips), split, decode, replicas)
 
 
 def _batches(
-    indices: Sequence[int], clips: Sequence[Clip], windows: Sequence[int], batch_seconds: float, replicas: int
+    indices: Sequence[int], clips: Sequence[Clip], windows: Sequence[Window], batch_seconds: float, replicas: int
 ) -> Iterator[list[int]]:
     """``indices`` in batches of one window and similar lengths, of at most ``batch_seconds`` of windows."""
     order = sorted(indices, key=lambda index: (windows[index], len(clips[index].samples), index))
     for window, same in itertools.groupby(order, key=lambda index: windows[index]):
-        factor = FULL_WINDOW_FACTOR if window == WINDOW_S and replicas > 1 else 1
-        group, size = list(same), max(1, int(factor * batch_seconds // window))
+        factor = FULL_WINDOW_FACTOR if window == FULL_WINDOW and replicas > 1 else 1
+        group, size = list(same), max(1, int(factor * batch_seconds // window.encoded_s))
         yield from (group[first : first + size] for first in range(0, len(group), size))
 
 
-def _decode_batch(recognizer: WhisperRecognizer, clips: Sequence[Clip], window: int) -> list[WhisperOutput]:
+def _decode_batch(recognizer: WhisperRecognizer, clips: Sequence[Clip], window: Window) -> list[WhisperOutput]:
     model, spec = recognizer.model, recognizer.spec
-    features = np.stack([log_mel(model, clip.samples, window) for clip in clips])
-    encoded = encode(model, features, recognizer.silence)
+    features = np.stack([log_mel(model, clip.samples, window.encoded_s) for clip in clips])
+    encoded = encode(model, features, recognizer.silence, window)
     languages = _languages(recognizer, encoded, clips)
     tokenizers = [_tokenizer(model, language) for language, _ in languages]
     prompts = [list(tokenizer.sot_sequence) for tokenizer in tokenizers]
-    if window == WINDOW_S:
+    if window == FULL_WINDOW:
         prompts = [[*prompt, tokenizers[0].no_timestamps] for prompt in prompts]
-    budget = token_budget(window, model.max_length - len(prompts[0]))
+    budget = token_budget(window.attended_s, model.max_length - len(prompts[0]))
     results = model.model.generate(
         encoded,
         prompts,

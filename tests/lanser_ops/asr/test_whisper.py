@@ -25,7 +25,7 @@ from lanser_ops.asr.whisper_recognizer import (
     cpu_replicas,
     load_recognizer,
 )
-from lanser_ops.asr.whisper_windows import log_mel, window_of
+from lanser_ops.asr.whisper_windows import Window, encode, log_mel, silent_states, window_of
 from lanser_ops.audio.decode import SAMPLE_RATE, read_all
 from lanser_ops.common.errors import InputError
 from lanser_ops.handlers import TranscribeHandler, Worker
@@ -34,7 +34,6 @@ from schemas.specs import ModelRef, TranscribeSpec
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "audio"
 NAMES = ["slt/love_you.mp3", "slt/best_day.wav", "slt/thank_you.flac", "awb/child_is_safe.flac"]
-# Of a model that encodes nothing.
 NO_SILENCE = np.empty((1, 0, 0), np.float32)
 LOVE = "I love you more than anything else in the world."
 
@@ -103,10 +102,18 @@ def test_numpy_computes_on_one_thread(recognizer):
 
 @pytest.mark.parametrize(
     ("seconds", "window"),
-    [(0.4, 3), (2.0, 3), (2.01, 4), (5.0, 6), (5.01, 7), (21.0, 22), (21.01, 30), (30.0, 30)],
+    [(0.4, 8), (3.0, 8), (5.01, 9), (6.0, 9), (6.01, 10), (21.0, 24), (21.01, 30), (30.0, 30)],
 )
 def test_window(seconds, window):
-    assert window_of(silence(seconds)) == window
+    assert window_of(silence(seconds)) == Window(window, window)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "encoded", "attended"),
+    [(0.4, 3, 8), (2.0, 3, 8), (2.01, 4, 8), (5.0, 6, 8), (5.01, 7, 9), (21.0, 22, 24), (21.01, 30, 30)],
+)
+def test_short_window(seconds, encoded, attended):
+    assert window_of(silence(seconds), short=True) == Window(encoded, attended)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +160,27 @@ def test_an_unsure_transcript_is_decoded_again_in_the_full_window(recognizer, cl
     noise = Clip(np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32))
     hypotheses = replace(recognizer, model=model).recognize([clips[0], noise])
     assert (hypotheses[0].text, hypotheses[0].flags) == (LOVE, ())
-    assert sorted(model.batches) == [(1, 3), (1, 4), (1, 30)]
+    assert sorted(model.batches) == [(1, 30), (2, 8)]
+
+
+def test_short_windows_encode_less_and_say_the_same(recognizer, clips):
+    expected = [hypothesis.text for hypothesis in recognizer.recognize(clips)]
+    short = load_recognizer(replace(recognizer.spec, short_windows=True), "cpu", threads=1)
+    model = WatchedModel(short.model)
+    watched = replace(short, model=model)
+    hypotheses = watched.recognize(clips)
+    assert sorted(model.batches) == [(1, 4), (1, 6), (2, 5)]  # and none of them again in full
+    assert [hypothesis.text for hypothesis in hypotheses] == expected
+    assert watched.recognize(clips) == hypotheses
+
+
+def test_what_follows_short_windows_are_the_states_of_silence(recognizer):
+    window = Window(encoded_s=3, attended_s=8)
+    features = np.stack([log_mel(recognizer.model, silence(1.0).samples, 3)] * 2)
+    states = np.array(encode(recognizer.model, features, silent_states(recognizer.model), window))
+    assert states.shape == (2, 400, 384)
+    np.testing.assert_allclose(states[0, :150], np.array(recognizer.model.encode(features))[0], atol=1e-3)
+    np.testing.assert_allclose(states[1, 150:], silent_states(recognizer.model)[0, 150:400], atol=1e-3)
 
 
 def test_longer_than_the_window_is_an_error(recognizer):
@@ -163,32 +190,32 @@ def test_longer_than_the_window_is_an_error(recognizer):
 
 def test_text_cut_off_in_a_short_window_is_decoded_again_in_full(recognizer, clips):
     """CTranslate2 generates half of its ``max_length``: 8 s used to end at 56 tokens, without a sign of it."""
-    model = EndlessModel(recognizer.model, endless=[4])
+    model = EndlessModel(recognizer.model, endless=[8])
     (hypothesis,) = replace(recognizer, model=model).recognize(clips[:1])
-    assert model.batches == [(1, 4), (1, 30)]
-    assert model.counts[0] == 96  # 12 tokens for each of the 8 seconds that the decoder attends to
+    assert model.batches == [(1, 8), (1, 30)]
+    assert model.counts[0] == 96  # 12 tokens per second
     assert (hypothesis.text, hypothesis.flags) == (LOVE, ())
 
 
 def test_text_cut_off_in_the_full_window_is_flagged(recognizer, clips):
     """30 s used to end at 188 tokens, without a sign of it. The model has 448 positions, two of them for the prompt."""
-    model = EndlessModel(recognizer.model, endless=[4, 30])
+    model = EndlessModel(recognizer.model, endless=[8, 30])
     (hypothesis,) = replace(recognizer, model=model).recognize(clips[:1])
     assert model.counts == [96, 446]
     assert "transcript_truncated" in hypothesis.flags
 
 
 def test_out_of_memory_halves_the_batch_once_and_for_all(recognizer, clips, caplog):
-    model = WatchedModel(recognizer.model, seconds=10)
-    small = replace(recognizer, model=model, replicas=1, batch_seconds=20.0)
+    model = WatchedModel(recognizer.model, seconds=20)
+    small = replace(recognizer, model=model, replicas=1, batch_seconds=40.0)
     same = [clips[0]] * 4
     with caplog.at_level(logging.WARNING):
         hypotheses = small.recognize(same)
-        assert model.batches == [(4, 4), (2, 4), (2, 4)]
+        assert model.batches == [(4, 8), (2, 8), (2, 8)]
         small.recognize(same[:3])
-    assert model.batches[3:] == [(2, 4), (1, 4)]
+    assert model.batches[3:] == [(2, 8), (1, 8)]
     assert [hypothesis.text for hypothesis in hypotheses] == [LOVE] * 4
-    assert [record.message for record in caplog.records] == ["out of memory: continuing with 10 s of audio per batch"]
+    assert [record.message for record in caplog.records] == ["out of memory: continuing with 20 s of audio per batch"]
 
 
 def test_a_single_clip_that_does_not_fit_is_an_error(recognizer, clips):
@@ -250,9 +277,8 @@ def test_an_utterance_in_a_language_that_the_model_lacks_is_rejected():
     multilingual = SimpleNamespace(
         model=SimpleNamespace(is_multilingual=True), hf_tokenizer=SimpleNamespace(token_to_id={"<|en|>": 1}.get)
     )
-    hypotheses = WhisperRecognizer(multilingual, spec_of(), NO_SILENCE).recognize(
-        [silence(1.0, "yue"), silence(1.0, "Klingon")]
-    )
+    recognizer = WhisperRecognizer(multilingual, spec_of(), NO_SILENCE)
+    hypotheses = recognizer.recognize([silence(1.0, "yue"), silence(1.0, "Klingon")])
     assert [hypothesis.rejection for hypothesis in hypotheses] == [
         Rejection("language", "the model knows no language 'yue'"),
         Rejection("language", "Whisper knows no language 'Klingon'"),
