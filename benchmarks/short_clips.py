@@ -54,7 +54,7 @@ WAYS = [
     Way("LanSER"),
     Way("LanSER --short-windows", SHORT),
     Way("the same windows without states of silence", {}, {"MIN_WINDOW_S": 3, "MARGIN_S": 1}),
-    Way("--short-windows, greedy, and beams below -0.3", SHORT, greedy_above=-0.3),
+    Way("--short-windows, greedy, and beams below -0.6", SHORT, greedy_above=-0.6),
     Way("--short-windows, greedy", SHORT, greedy_above=-np.inf),
     Way("LanSER --exact", {"exact": True}),
 ]
