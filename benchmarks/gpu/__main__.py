@@ -44,7 +44,10 @@ def main() -> None:
     started = time.monotonic()
     args.output.mkdir(parents=True, exist_ok=True)
     if absent := missing():
-        again_with(install_or_exit(absent, args.wheels, args.output / "venv"))
+        folder = args.output / "venv"
+        if Path(sys.prefix).resolve() == folder.resolve():
+            raise SystemExit(f"--wheels {args.wheels}: installed, and still missing: {' '.join(absent)}")
+        again_with(install_or_exit(absent, args.wheels, folder))
 
     from benchmarks.gpu.page import page  # what it imports may have been missing until here
     from benchmarks.gpu.settings import ROWS, Settings

@@ -50,17 +50,21 @@ def measure(settings: Settings) -> Iterator[Row]:
                 yield row
 
 
-def load(settings: Settings, model: str, exact: bool = False) -> WhisperRecognizer:
-    """LanSER's recogniser for one of the models of `benchmarks.gpu.models`."""
+def load(settings: Settings, model: str) -> WhisperRecognizer:
+    """LanSER's recogniser for one of the models of `benchmarks.gpu.models`, with default options, and fit for others."""
     name = BUNDLED if model == TINY else str(Path(settings.folder, FOR_CTRANSLATE2, model))
-    return load_recognizer(TranscribeSpec(whisper.resolve(name), exact=exact), settings.device, threads=0)
+    spec = TranscribeSpec(whisper.resolve(name))
+    recognizer = load_recognizer(replace(spec, short_windows=True), settings.device, threads=0)
+    return replace(recognizer, spec=spec)
 
 
 def systems(settings: Settings, model: str, recognizer: WhisperRecognizer) -> Iterator[tuple[str, Recognise]]:
     """(name, function from arrays to texts) of each implementation."""
+    short = replace(recognizer, spec=replace(recognizer.spec, short_windows=True))
     exact = replace(recognizer, spec=replace(recognizer.spec, exact=True))
     beams = recognizer.spec.beam_size
     yield f"LanSER, beam {beams}", lambda clips: texts(recognizer, clips)
+    yield f"LanSER --short-windows, beam {beams}", lambda clips: texts(short, clips)
     yield f"LanSER --exact, beam {beams}", lambda clips: texts(exact, clips)
     batched = BatchedInferencePipeline(recognizer.model)
     folder = str(Path(settings.folder, FOR_TRANSFORMERS, model))
