@@ -51,7 +51,7 @@ def measure(settings: Settings) -> Iterator[Row]:
 
 
 def load(settings: Settings, model: str) -> WhisperRecognizer:
-    """LanSER's recogniser for one of the models of `benchmarks.gpu.models`, with default options, and fit for others."""
+    """LanSER's recogniser for a model of `benchmarks.gpu.models`, with default options; `replace` gives it others."""
     name = BUNDLED if model == TINY else str(Path(settings.folder, FOR_CTRANSLATE2, model))
     spec = TranscribeSpec(whisper.resolve(name))
     recognizer = load_recognizer(replace(spec, short_windows=True), settings.device, threads=0)
