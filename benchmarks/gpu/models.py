@@ -42,7 +42,14 @@ FOR_CTRANSLATE2, FOR_TRANSFORMERS = "ctranslate2", "transformers"
 TEXT = " Notwithstanding Wolverhampton's unforeseen misunderstandings, schoolteachers procrastinated."
 # The factors of the dictated tokens and of what the layers add, and the logit of the dictated token.
 DICTATED, DECODER_GAIN, LOGIT = 50.0, 0.02, 25.0
-END = "<|endoftext|>"
+# Of Whisper's English vocabulary.
+END, END_TOKEN, START_TOKEN, NO_TIMESTAMPS_TOKEN = "<|endoftext|>", 50256, 50257, 50362
+TOKENS = {
+    "bos_token_id": END_TOKEN,
+    "eos_token_id": END_TOKEN,
+    "pad_token_id": END_TOKEN,
+    "decoder_start_token_id": START_TOKEN,
+}
 
 
 def measure(settings: Settings) -> Iterator[Row]:
@@ -136,12 +143,9 @@ def whisper_config(shape: Shape, vocabulary: int) -> WhisperConfig:
         decoder_layers=shape.decoder_layers,
         decoder_attention_heads=shape.heads,
         decoder_ffn_dim=shape.inner,
-        bos_token_id=50256,
-        eos_token_id=50256,
-        pad_token_id=50256,
-        decoder_start_token_id=50257,
         suppress_tokens=None,
         begin_suppress_tokens=None,
+        **TOKENS,
     )
 
 
@@ -165,9 +169,9 @@ def dictated(shape: Shape, bundled: Path, device: str) -> WhisperForConditionalG
     for layer in decoder.layers:
         for linear in (layer.self_attn.out_proj, layer.encoder_attn.out_proj, layer.fc2):
             linear.weight *= DECODER_GAIN
-    tokens, end = text_tokens(bundled), model.config.eos_token_id
+    tokens = text_tokens(bundled)
     places = decoder.embed_positions.weight
-    places[:] = DICTATED * decoder.embed_tokens.weight[end]
+    places[:] = DICTATED * decoder.embed_tokens.weight[END_TOKEN]
     # What follows the first token is a timestamp, or the token that says there are none; then comes the text.
     places[: len(tokens) + 1] = DICTATED * decoder.embed_tokens.weight[[tokens[0], *tokens]]
     decoder.layer_norm.weight[:] = LOGIT / (shape.width * model.config.init_std)
@@ -176,18 +180,14 @@ def dictated(shape: Shape, bundled: Path, device: str) -> WhisperForConditionalG
 
 def save_for_transformers(model: WhisperForConditionalGeneration, bundled: Path, folder: Path) -> None:
     """Model, tokenizer and feature extractor, for transformers' pipeline."""
-    config = json.loads((bundled / "config.json").read_bytes())
-    real = model.config.d_model == 384 and model.config.decoder_layers == 4
+    settings = json.loads((bundled / "config.json").read_bytes())
     model.generation_config = GenerationConfig(
-        bos_token_id=50256,
-        eos_token_id=50256,
-        pad_token_id=50256,
-        decoder_start_token_id=50257,
-        no_timestamps_token_id=50362,
+        no_timestamps_token_id=NO_TIMESTAMPS_TOKEN,
         is_multilingual=False,
-        max_length=448,
-        suppress_tokens=config["suppress_ids"] if real else None,
-        begin_suppress_tokens=config["suppress_ids_begin"] if real else None,
+        max_length=model.config.max_target_positions,
+        suppress_tokens=settings["suppress_ids"],
+        begin_suppress_tokens=settings["suppress_ids_begin"],
+        **TOKENS,
     )
     model.save_pretrained(folder)
     shutil.copyfile(bundled / "tokenizer.json", folder / "tokenizer.json")
