@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_info
 
 from lanser_ops.asr import whisper
 from lanser_ops.asr.base import Clip, Rejection
+from lanser_ops.asr.quality import words_of
 from lanser_ops.asr.whisper_quality import WhisperOutput
 from lanser_ops.asr.whisper_recognizer import (
     WhisperRecognizer,
@@ -164,13 +165,13 @@ def test_an_unsure_transcript_is_decoded_again_in_the_full_window(recognizer, cl
 
 
 def test_short_windows_encode_less_and_say_the_same(recognizer, clips):
-    expected = [hypothesis.text for hypothesis in recognizer.recognize(clips)]
+    expected = [words_of(hypothesis.text) for hypothesis in recognizer.recognize(clips)]
     short = load_recognizer(replace(recognizer.spec, short_windows=True), "cpu", threads=1)
     model = WatchedModel(short.model)
     watched = replace(short, model=model)
     hypotheses = watched.recognize(clips)
     assert sorted(model.batches) == [(1, 4), (1, 6), (2, 5)]  # and none of them again in full
-    assert [hypothesis.text for hypothesis in hypotheses] == expected
+    assert [words_of(hypothesis.text) for hypothesis in hypotheses] == expected
     assert watched.recognize(clips) == hypotheses
 
 
