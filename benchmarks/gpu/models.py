@@ -169,6 +169,7 @@ def dictated(shape: Shape, bundled: Path, device: str) -> WhisperForConditionalG
     for layer in decoder.layers:
         for linear in (layer.self_attn.out_proj, layer.encoder_attn.out_proj, layer.fc2):
             linear.weight *= DECODER_GAIN
+    decoder.embed_tokens.weight[END_TOKEN].normal_(std=model.config.init_std)  # zero, as that of padding
     tokens = text_tokens(bundled)
     places = decoder.embed_positions.weight
     places[:] = DICTATED * decoder.embed_tokens.weight[END_TOKEN]
