@@ -356,6 +356,12 @@ def test_worker_processes_share_a_model_on_a_gpu_alone(device, shared):
     assert handler.share_model_across_processes() is shared
 
 
+def test_a_worker_with_a_gpu_of_its_own_shares_no_model(monkeypatch):
+    monkeypatch.setenv("LANSER_DEALT_GPU", "3")
+    handler = TranscribeHandler(Worker(OutputDir("out"), (), "cuda", 1), "bundled", spec_of())
+    assert handler.share_model_across_processes() is False
+
+
 def test_a_shared_model_gives_the_same_through_its_proxy(recognizer, clips, tmp_path):
     spec = recognizer.spec
     # In a folder of its own: by default any process with this tag, of another run of the tests, would serve.
