@@ -32,7 +32,7 @@ VALUES = {
     "language": ("en,de", "en;de"),
     "other-languages": ("flag", "keep"),
     "exact": ("true", "True"),
-    "short-windows": ("true", "yes"),
+    "short-windows": ("false", "yes"),
     "beam-size": ("5", "five"),
     "min-duration": ("0.3", "-0.3"),
     "max-duration": ("29.5", "31"),
