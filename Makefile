@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests
 
-.PHONY: setup demo test test-avx2 lint results results-quick site clean
+.PHONY: setup demo test test-avx2 lint results results-quick gpu-kit site clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,18 @@ results: $(STAMP)
 # A small part of the experiment in a few minutes, to see that everything works.
 results-quick: $(STAMP)
 	$(BIN)/python -m benchmarks.results --quick --speech "$(SPEECH)" --ravdess "$(RAVDESS)"
+
+# A folder for a GPU machine without a network: this commit, and the wheels of what benchmarks/gpu needs. KIT_PYTHON is
+# the version of Python there. For a machine that has torch: make gpu-kit KIT_PACKAGES="faster-whisper …".
+KIT_PYTHON ?= 3.11
+KIT_PACKAGES ?= $(shell $(BIN)/python -c "from benchmarks.gpu.packages import *; print(*PACKAGES.values(), CUBLAS_PACKAGE)")
+KIT_PLATFORMS := $(foreach glibc,39 35 34 31 28 27 17 5,--platform manylinux_2_$(glibc)_x86_64) \
+	--platform manylinux2014_x86_64 --platform manylinux1_x86_64
+gpu-kit: $(STAMP)
+	mkdir -p out/gpu-kit
+	git archive HEAD | tar --extract --directory out/gpu-kit
+	$(BIN)/python -m pip download --quiet --dest out/gpu-kit/wheels --only-binary :all: $(KIT_PLATFORMS) \
+		--python-version $(KIT_PYTHON) --implementation cp --constraint constraints.txt $(KIT_FLAGS) $(KIT_PACKAGES)
 
 # The documents as a site below out/site; a broken link is an error.
 site: $(STAMP)

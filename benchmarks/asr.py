@@ -35,7 +35,9 @@ from pathlib import Path
 
 import jiwer
 import numpy as np
+import torch
 from faster_whisper import BatchedInferencePipeline, WhisperModel
+from peers import Recognise, batched_pipeline, transformers_pipeline
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from wer import RAVDESS
 
@@ -46,15 +48,14 @@ from lanser_ops.asr.whisper_recognizer import (
     POOL_SECONDS,
     WhisperRecognizer,
     load_recognizer,
-    window_of,
 )
+from lanser_ops.asr.whisper_windows import window_of
 from lanser_ops.audio.decode import SAMPLE_RATE, read_all
 from lanser_ops.backends import BUNDLED
 from schemas.specs import TranscribeSpec
 
 BATCH_SIZES = (1, 4, 16)
 PEER, SPREAD = "BatchedInferencePipeline", "one core each"
-Recognise = Callable[[list[np.ndarray]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,7 @@ class Sample:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--ravdess", action="store_true", help="the texts are in the file names")
-    parser.add_argument("--references", type=Path, help="lines of name<TAB>text")
-    parser.add_argument("--clips", type=int, help="how many, spread evenly over the folder; default: all")
-    parser.add_argument("--join", action="store_true", help="join clips to utterances of 25 to 30 s")
-    parser.add_argument("--model", default=BUNDLED)
+    add_clip_options(parser)
     parser.add_argument("--transformers", type=Path)
     parser.add_argument("--language", default="en")
     parser.add_argument("--beam-size", type=int, default=TranscribeSpec.beam_size)
@@ -101,11 +97,22 @@ def main() -> None:
         compare(rows, clips, POOL_SECONDS[args.device])
 
 
+def add_clip_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `read_clips`, and the model."""
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--ravdess", action="store_true", help="the texts are in the file names")
+    parser.add_argument("--references", type=Path, help="lines of name<TAB>…<TAB>text")
+    parser.add_argument("--clips", type=int, help="how many, spread evenly over the folder; default: all")
+    parser.add_argument("--join", action="store_true", help="join clips to utterances of 25 to 30 s")
+    parser.add_argument("--model", default=BUNDLED)
+
+
 def read_clips(args: argparse.Namespace) -> list[Sample]:
     references = None
     if args.references:
         with args.references.open(newline="", encoding="utf-8") as stream:
-            references = dict(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+            rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+            references = {row[0]: row[-1] for row in rows}
     elif not args.ravdess:
         raise SystemExit("one of --ravdess and --references is needed")
     files = sorted(path for path in args.folder.rglob("*") if path.suffix in (".flac", ".wav", ".mp3", ".ogg"))
@@ -157,21 +164,9 @@ def recognisers(recognizer: WhisperRecognizer, args: argparse.Namespace) -> Iter
 
         return run
 
-    def together(clips: list[np.ndarray], batch_size: int) -> list[str]:
-        ends = np.cumsum([len(clip) for clip in clips]) / SAMPLE_RATE
-        starts = [0.0, *ends[:-1]]
-        stretches = [{"start": start, "end": end} for start, end in zip(starts, ends, strict=True)]
-        parts, _ = batched.transcribe(
-            np.concatenate(clips), clip_timestamps=stretches, batch_size=batch_size, vad_filter=False, **common
-        )
-        texts = [""] * len(clips)
-        for part in parts:
-            texts[int(np.searchsorted(starts, part.start + 0.001, side="right")) - 1] += part.text
-        return texts
-
     yield "LanSER", lambda clips: [output.text for output in recognizer.recognize(as_clips(clips, language))]
     yield "LanSER --exact", lambda clips: [output.text for output in exact.recognize(as_clips(clips, language))]
-    yield f"{PEER}, 16 clips at once by clip_timestamps", lambda clips: together(clips, 16)
+    yield f"{PEER}, 16 clips at once by clip_timestamps", batched_pipeline(batched, 16, **common)
     yield f"{PEER}, clip by clip, no VAD", one_by_one(batched.transcribe, vad_filter=False)
     yield f"{PEER}, clip by clip, VAD (its default)", one_by_one(batched.transcribe)
     yield (
@@ -180,27 +175,9 @@ def recognisers(recognizer: WhisperRecognizer, args: argparse.Namespace) -> Iter
     )
     yield "WhisperModel.transcribe", one_by_one(model.transcribe)
     if args.transformers:
-        yield "transformers, 16 clips at once", transformers_pipeline(args)
-
-
-def transformers_pipeline(args: argparse.Namespace) -> Recognise:
-    import torch
-    from transformers import pipeline
-
-    torch.set_num_threads(args.threads)
-    kind = torch.float16 if args.device == "cuda" else torch.float32
-    recognise = pipeline(
-        "automatic-speech-recognition", str(args.transformers), device=args.device, dtype=kind, batch_size=16
-    )
-    settings = {"num_beams": args.beam_size}
-    if recognise.model.generation_config.is_multilingual:
-        settings |= {"language": args.language, "task": "transcribe"}
-
-    def run(clips: list[np.ndarray]) -> list[str]:
-        inputs = [{"raw": clip, "sampling_rate": SAMPLE_RATE} for clip in clips]
-        return [output["text"] for output in recognise(inputs, generate_kwargs=settings)]
-
-    return run
+        torch.set_num_threads(args.threads)
+        peer = transformers_pipeline(str(args.transformers), args.device, 16, beam_size, language)
+        yield "transformers, 16 clips at once", peer
 
 
 def compare(rows: list[tuple[str, Recognise]], clips: list[Sample], slice_s: float) -> None:
@@ -261,7 +238,7 @@ def recognised_in_batches(
 ) -> list[Hypothesis]:
     """Hypotheses of ``clips``, decoded ``size`` at a time with others of the same window."""
     hypotheses: dict[int, Hypothesis] = {}
-    windows = [window_of(clip) for clip in as_clips([clip.samples for clip in clips], language)]
+    windows = [window_of(clip).attended_s for clip in as_clips([clip.samples for clip in clips], language)]
     for window in sorted(set(windows)):
         group = [index for index in range(len(clips)) if windows[index] == window]
         sized = replace(recognizer, batch_seconds=float(size * window))

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from transformers import ZeroShotClassificationPipeline, pipeline
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ZeroShotClassificationPipeline, pipeline
 from transformers.utils.logging import disable_progress_bar
 
 from lanser_ops.backends import BUNDLED
@@ -66,7 +66,9 @@ def main() -> None:
     model = nli.resolve(args.model).path
     scorer = load_scorer(model, "cpu", args.threads)
     classify = {dtype: load_pipeline(model, dtype) for dtype in ("auto", torch.float32)}
-    cost, cost_of_ours = pair_operations(classify[torch.float32], texts, labels, scorer.classifier.max_length)
+    cost, cost_of_ours = pair_operations(
+        classify[torch.float32].model, classify[torch.float32].tokenizer, texts, labels, scorer.classifier.max_length
+    )
 
     rounds: dict[str, np.ndarray] = {}
     totals: dict[str, np.ndarray] = {}  # pairs, operations, seconds
@@ -144,17 +146,17 @@ def zero_shot(classify: ZeroShotClassificationPipeline, texts: list[str], labels
 
 
 def pair_operations(
-    classify: ZeroShotClassificationPipeline, texts: list[str], labels: list[str], max_length: int
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], labels: list[str], max_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Floating-point operations of each pair (texts, labels), as defined at the top of this file: all, and LanSER's."""
-    tokenizer, config = classify.tokenizer, classify.model.config
+    config = model.config
     premises, ends = ([len(ids) for ids in tokenizer(part, add_special_tokens=False).input_ids]
                       for part in (texts, labels))  # fmt: skip
     tokens = np.add.outer(premises, ends) + tokenizer.num_special_tokens_to_add(pair=True)
     tokens = np.minimum(tokens, max_length).astype(np.float64)
     weights = sum(
         module.weight.numel()
-        for name, module in classify.model.named_modules()
+        for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and not any(head in name for head in HEADS)
     )
     width, layers = config.hidden_size, config.num_hidden_layers

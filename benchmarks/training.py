@@ -17,7 +17,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
@@ -27,11 +28,23 @@ from training.dataset import Batch, Layout, ShardReader, make_loader
 from training.features import Augment
 from training.loop import make_optimizer, train_step
 from training.losses import TargetSpec, make_targets
+from training.mixture import join
 from training.model import new_model
+from training.objectives import PretrainNetwork
+from training.qualities import ObjectiveSpec
 from training.shards import find_shards, read_index
 
 # More batches than a loader process may have prepared ahead.
 READY = 4
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Steps per second in every round, and the seconds in which the loader starts."""
+
+    shards: list[float]
+    cached: list[float]
+    start_s: float
 
 
 def main() -> None:
@@ -48,41 +61,50 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     accelerator = Accelerator(mixed_precision=args.precision)
-    index = read_index(find_shards(args.shards, "train"))
     layout = Layout(0, args.batch_size, args.crop_s, args.workers, 500)
-    targets, weights = make_targets(index, TargetSpec(), None, 0)
+    rates = measure(accelerator, args.shards, args.backbone, layout, args.steps, args.rounds)
+    for number, pair in enumerate(zip(rates.cached, rates.shards, strict=True)):
+        print("round {}: cached {:.3f} steps/s, from shards {:.3f} steps/s".format(number + 1, *pair))
+    cached, shards = statistics.median(rates.cached), statistics.median(rates.shards)
+    device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else f"{args.threads} CPU threads"
+    print(
+        f"{args.backbone}, batch {args.batch_size}, {args.crop_s:g} s, {args.workers} workers, {device}: from shards "
+        f"{shards:.3f} steps/s, cached {cached:.3f} steps/s, ratio {shards / cached:.3f}"
+    )
+    print(f"the loader starts once per run, in {rates.start_s:.2f} s")
+
+
+def measure(
+    accelerator: Accelerator, shards: Sequence[str], backbone: str, layout: Layout, steps: int, rounds: int
+) -> Rates:
+    """The rates of ``rounds`` rounds of ``steps`` steps each, of both loops in turn."""
+    index = read_index(find_shards(shards, "train"))
+    samples = join([index], [make_targets(index, TargetSpec(), None, 0)])
 
     # One loader for all rounds, as the trainer has one for all epochs.
-    reader = ShardReader(index, targets, weights, layout, Augment(), range(sys.maxsize), 0)
+    reader = ShardReader(samples, layout, Augment(), range(sys.maxsize), 0)
     start = time.perf_counter()
     from_shards = iter(make_loader(reader, processes=True, pin=torch.cuda.is_available()))
     cached = [next(from_shards)]
-    start_up = time.perf_counter() - start
+    start_s = time.perf_counter() - start
     cached += itertools.islice(from_shards, 3)
-    model = new_model(args.backbone, index.taxonomy, index.labels)
-    model, optimizer = accelerator.prepare(model.train(), make_optimizer(model, 0.01))
+    model = new_model(backbone, index.taxonomy, index.labels)
+    network = PretrainNetwork(model.train(), ObjectiveSpec())
+    network, optimizer = accelerator.prepare(network, make_optimizer(model, 0.01))
 
     def rate(batches: Iterator[Batch], steps: int) -> float:
         start = time.perf_counter()
         for batch in itertools.islice(batches, steps):
-            train_step(accelerator, model, optimizer, [batch], 1e-4, Augment())
+            train_step(accelerator, network, optimizer, [batch], 1e-4, Augment())
         return steps / (time.perf_counter() - start)
 
     rate(itertools.cycle(cached), 3)  # the first steps choose kernels and fill caches
-    rates: dict[str, list[float]] = {"cached": [], "shards": []}
-    for number in range(args.rounds):
-        rates["cached"].append(rate(itertools.cycle(cached), args.steps))
+    rates = Rates([], [], start_s)
+    for _ in range(rounds):
+        rates.cached.append(rate(itertools.cycle(cached), steps))
         rate(from_shards, READY)
-        rates["shards"].append(rate(from_shards, args.steps))
-        print(f"round {number + 1}: " + ", ".join(f"{name} {rounds[-1]:.3f} steps/s" for name, rounds in rates.items()))
-    medians = {name: statistics.median(rounds) for name, rounds in rates.items()}
-    cached_rate, shards_rate = medians["cached"], medians["shards"]
-    device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else f"{args.threads} CPU threads"
-    print(
-        f"{args.backbone}, batch {args.batch_size}, {args.crop_s:g} s, {args.workers} workers, {device}: from shards "
-        f"{shards_rate:.3f} steps/s, cached {cached_rate:.3f} steps/s, ratio {shards_rate / cached_rate:.3f}"
-    )
-    print(f"the loader starts once per run, in {start_up:.2f} s")
+        rates.shards.append(rate(from_shards, steps))
+    return rates
 
 
 if __name__ == "__main__":

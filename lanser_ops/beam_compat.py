@@ -31,6 +31,9 @@ from apache_beam.runners.runner import PipelineRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from apache_beam.utils import retry
 
+from lanser_ops import worker_process
+from lanser_ops.common.device import visible_gpus
+
 __all__ = ["ModelHandler", "PipelineRunner", "RunInference"]
 
 # Loggers that print the traces of an error that ends the job, which the command itself reports in one line.
@@ -69,18 +72,18 @@ def direct_runner(options: PipelineOptions, workers: int, verbose: bool) -> fn_r
     """Beam's direct runner with ``workers`` processes.
 
     The public name ``DirectRunner`` first looks for a Prism binary, which it would download. And its worker processes
-    print the trace of every error; with a command line of their own, their stderr can be discarded.
+    print the trace of every error; with a command line of their own, their stderr can be discarded, and each gets one
+    of several GPUs.
     """
     environment = None
     if workers > 1:
         direct = options.view_as(DirectOptions)
         direct.direct_num_workers = workers
-        if verbose:
-            direct.direct_running_mode = "multi_processing"
-        else:
-            direct.direct_running_mode = "in_memory"  # which leaves the environment as it is given
-            command = f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>{os.devnull}"
-            environment = SubprocessSDKEnvironment.from_command_string(command)
+        direct.direct_running_mode = "in_memory"  # which leaves the environment as it is given
+        gpus = visible_gpus()
+        program = [worker_process.__name__, *gpus] if len(gpus) > 1 else [worker_process.WORKER_MODULE]
+        command = shlex.join([sys.executable, "-m", *program]) + ("" if verbose else f" 2>{os.devnull}")
+        environment = SubprocessSDKEnvironment.from_command_string(command)
     encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
     info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
     return fn_runner.FnApiRunner(environment, provision_info=fn_runner.ExtendedProvisionInfo(info))

@@ -5,6 +5,7 @@ Beam loads, shares and counts the models; what is done with them is in `lanser_o
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from lanser_ops.asr.transcribe import transcribe_unit
 from lanser_ops.backends import ASR, LABELLERS, SPEECH, backend_of, resolve_same
 from lanser_ops.beam_compat import ModelHandler
 from lanser_ops.beam_metrics import record
+from lanser_ops.common.device import DEALT_GPU
 from lanser_ops.labelling.base import Labeller, Scores
 from lanser_ops.labelling.label import score_null, score_unit
 from lanser_ops.output.directory import OutputDir
@@ -51,8 +53,8 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
         return backend_of(ASR, self._model_name).load(spec, self._worker.device, self._worker.threads)
 
     def share_model_across_processes(self) -> bool:
-        """On a GPU the workers of a machine take turns with one model; on CPUs each has its own."""
-        return _is_on_gpu(ASR, self._model_name, self._worker.device)
+        """On one GPU the workers of a machine take turns with one model; otherwise each has its own."""
+        return _share_gpu(ASR, self._model_name, self._worker.device)
 
     def run_inference(
         self, batch: Sequence[UnitRun], model: Recognizer, inference_args: dict[str, Any] | None = None
@@ -109,8 +111,8 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LazyScorer]):
         return backend_of(LABELLERS, self._model_name).load(spec, self._worker.device, self._worker.threads)
 
     def share_model_across_processes(self) -> bool:
-        """As with the recogniser: on a GPU the workers of a machine use one model."""
-        return _is_on_gpu(LABELLERS, self._model_name, self._worker.device)
+        """As with the recogniser."""
+        return _share_gpu(LABELLERS, self._model_name, self._worker.device)
 
     def run_inference(
         self, batch: Sequence[UnitRun], model: LazyScorer, inference_args: dict[str, Any] | None = None
@@ -143,8 +145,8 @@ class SpeechHandler(ModelHandler[UnitRun, UnitRun, SpeechLabeller]):
         return backend_of(SPEECH, self._model_name).load(model, self._worker.device, self._worker.threads)
 
     def share_model_across_processes(self) -> bool:
-        """As with the recogniser: on a GPU the workers of a machine use one model."""
-        return _is_on_gpu(SPEECH, self._model_name, self._worker.device)
+        """As with the recogniser."""
+        return _share_gpu(SPEECH, self._model_name, self._worker.device)
 
     def run_inference(
         self, batch: Sequence[UnitRun], model: SpeechLabeller, inference_args: dict[str, Any] | None = None
@@ -162,5 +164,8 @@ class SpeechHandler(ModelHandler[UnitRun, UnitRun, SpeechLabeller]):
         return "lanser_speech"
 
 
-def _is_on_gpu(group: str, model_name: str, device: str) -> bool:
+def _share_gpu(group: str, model_name: str, device: str) -> bool:
+    """Whether this worker computes on a GPU that the other workers of the machine use too."""
+    if DEALT_GPU in os.environ:
+        return False
     return device == "cuda" or (device == "auto" and backend_of(group, model_name).has_gpu())

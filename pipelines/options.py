@@ -164,7 +164,9 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
         default="reject",
         help="what becomes of an utterance outside --language: out, or kept with a flag; default: %(default)s",
     )
-    add_flag(group, "--exact", "recognise everything in Whisper's full 30 s window")
+    windows = group.add_mutually_exclusive_group()
+    add_flag(windows, "--exact", "recognise everything in Whisper's full 30 s window")
+    add_flag(windows, "--short-windows", "encode less silence after short utterances, which is faster (see the docs)")
     group.add_argument(
         "--beam-size",
         type=positive(int),
@@ -240,7 +242,9 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunO
     hints = {"accelerator": args.accelerator, "min_ram": args.min_ram or (args.accelerator and MIN_RAM)}
     dry_run = read_dry_run(args)
     if dry_run and args.part:
-        raise InputError("--dry-run describes the job for all units; leave out --part, and divide by the number of parts")
+        raise InputError(
+            "--dry-run describes the job for all units; leave out --part, and divide by the number of parts"
+        )
     return args, RunOptions(
         output=storage.absolute(args.output),
         part=args.part,
@@ -279,6 +283,7 @@ def transcribe_spec(args: argparse.Namespace) -> TranscribeSpec:
         languages=languages,
         other_languages=args.other_languages,
         exact=args.exact,
+        short_windows=args.short_windows,
         beam_size=args.beam_size,
         min_duration_s=args.min_duration,
         max_duration_s=args.max_duration,

@@ -56,6 +56,7 @@ class TranscribeSpec:
     languages: tuple[str, ...] = ()
     other_languages: str = "reject"
     exact: bool = False
+    short_windows: bool = False
     beam_size: int = 5
     min_duration_s: float = CutSpec.min_duration_s
     max_duration_s: float | None = CutSpec.max_duration_s

@@ -53,6 +53,8 @@ def check(spec: TranscribeSpec) -> None:
         raise InputError(f"--language {','.join(spec.languages)}: the backend transformers detects no languages")
     if spec.exact:
         raise InputError("--exact: the backend transformers has no shorter windows to turn off")
+    if spec.short_windows:
+        raise InputError("--short-windows: the backend transformers reads utterances as they are, without a window")
     if spec.beam_size != TranscribeSpec.beam_size:
         raise InputError(f"--beam-size {spec.beam_size}: the backend transformers decodes greedily")
 

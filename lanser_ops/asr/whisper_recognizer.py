@@ -4,9 +4,10 @@ Whisper reads 30 s windows, and most emotional utterances are 2 to 6 s long. CTr
 windows, so an utterance gets a window of its own length and a margin, in whole seconds from 8 on, and is decoded in a
 batch with other utterances of the same window. The window depends on the utterance alone, so its transcript does not
 depend on its neighbours (except for the last bits, where a matrix product of another height may round differently).
-In short windows, timestamp tokens are decoded too: without them the decoder does not stop, and text that they place
-after the end of the utterance is cut off. What still looks wrong is decoded again in the full window, which takes no
-timestamps.
+With ``--short-windows`` some of the silence at the end is not encoded: the states of a silence that was encoded once
+take its place. In short windows, timestamp tokens are decoded too: without them the decoder does not stop, and text
+that they place after the end of the utterance is cut off. What still looks wrong is decoded again in the full window,
+which takes no timestamps.
 
 Source: Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision"
 (https://arxiv.org/abs/2212.04356); thresholds of section 4.5.
@@ -15,7 +16,6 @@ Source: Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Sup
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,17 +31,20 @@ from lanser_ops.asr.base import Clip, Hypothesis, Rejection
 from lanser_ops.asr.batches import decode_in_batches
 from lanser_ops.asr.whisper_languages import language_code, language_token
 from lanser_ops.asr.whisper_quality import WhisperOutput, flags_of, looks_wrong
+from lanser_ops.asr.whisper_windows import (
+    FULL_WINDOW,
+    WINDOW_S,
+    Window,
+    encode,
+    log_mel,
+    seconds_of,
+    silent_states,
+    token_budget,
+    window_of,
+)
 from lanser_ops.audio.decode import SAMPLE_RATE
 from schemas.specs import TranscribeSpec
 
-WINDOW_S = 30
-# In windows under 8 s the decoder often continues after the speech, whatever the margin: tiny.en did so in 222 of
-# 480 RAVDESS clips (some 3.7 s long) with 2 s of margin, 9 of them in windows over 6 s, and in 3 with 4 s.
-MIN_WINDOW_S = 8
-MARGIN_S = 3.0
-# From here on the full window costs little more, and takes no timestamps: with them the decoder ends some utterances
-# of 25 s at a pause (14.7 % of words wrong instead of 8.4 in joined read speech).
-LONG_WINDOW_S = 25
 # Seconds of audio that are held and sorted by length at once: a few full batches, and a bound on memory.
 POOL_SECONDS = {"cpu": 120.0, "cuda": 4800.0}
 # Padded seconds of audio that each of the model's replicas encodes at once.
@@ -54,15 +57,7 @@ FULL_WINDOW_FACTOR = 2
 # `MAX_CPU_REPLICAS` threads every batch is computed on one, so its results do not depend on the number of threads.
 MIN_CPU_REPLICAS, MAX_CPU_REPLICAS = 8, 15
 COMPUTE_TYPES = {"cpu": "int8", "cuda": "float16"}
-# English speech has at most some 8 tokens per second. Without this bound on short windows, one loop would hold its
-# batch to the model's limit; text in scripts that take more tokens is decoded again in the full window, which has all
-# the tokens that the model allows.
-TOKENS_PER_SECOND = 12
 TIMESTAMP_S = 0.02
-FRAMES_PER_SECOND = 100
-FRAME = SAMPLE_RATE // FRAMES_PER_SECOND
-# After this many frames, a spectrum's window of 400 samples holds nothing of the audio before.
-SILENT_FRAMES = 5
 MAX_INITIAL_TIMESTAMP = 50
 TAIL_S = 0.3
 # An utterance counts as foreign only where the model is sure of its language.
@@ -71,10 +66,14 @@ SURE_LANGUAGE = 0.5
 
 @dataclass
 class WhisperRecognizer:
-    """A loaded model and its options; ``batch_seconds`` shrinks where memory does not suffice."""
+    """A loaded model and its options; ``batch_seconds`` shrinks where memory does not suffice.
+
+    ``silence`` is `silent_states` of the model, empty where the options take none.
+    """
 
     model: WhisperModel
     spec: TranscribeSpec
+    silence: np.ndarray
     replicas: int = 1
     batch_seconds: float = BATCH_SECONDS["cpu"]
     pool_seconds: float = POOL_SECONDS["cpu"]
@@ -106,11 +105,12 @@ class WhisperRecognizer:
         return self.model.hf_tokenizer.token_to_id(language_token(language)) is not None
 
     def _recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
-        windows = [WINDOW_S if self.spec.exact else window_of(clip) for clip in clips]
+        spec = self.spec
+        windows = [FULL_WINDOW if spec.exact else window_of(clip, spec.short_windows) for clip in clips]
         outputs = _decode_all(self, clips, windows, self.replicas)
-        doubted = [i for i, output in enumerate(outputs) if windows[i] < WINDOW_S and looks_wrong(output)]
+        doubted = [i for i, output in enumerate(outputs) if windows[i] != FULL_WINDOW and looks_wrong(output)]
         # One batch at a time: attention over a full window takes more memory than a whole batch of short ones.
-        full = _decode_all(self, [clips[i] for i in doubted], [WINDOW_S] * len(doubted), replicas=1)
+        full = _decode_all(self, [clips[i] for i in doubted], [FULL_WINDOW] * len(doubted), replicas=1)
         for i, output in zip(doubted, full, strict=True):
             complete = outputs[i].truncated and not output.truncated
             if complete or output.avg_logprob > outputs[i].avg_logprob or not looks_wrong(output):
@@ -155,7 +155,8 @@ def load_recognizer(spec: TranscribeSpec, device: str, threads: int) -> WhisperR
         num_workers=replicas,
         local_files_only=True,
     )
-    return WhisperRecognizer(model, spec, replicas, BATCH_SECONDS[device], POOL_SECONDS[device])
+    silence = silent_states(model) if spec.short_windows else np.empty((1, 0, 0), np.float32)
+    return WhisperRecognizer(model, spec, silence, replicas, BATCH_SECONDS[device], POOL_SECONDS[device])
 
 
 def cpu_replicas(threads: int) -> int:
@@ -169,20 +170,10 @@ def cpu_replicas(threads: int) -> int:
     return min(range(MIN_CPU_REPLICAS, MAX_CPU_REPLICAS + 1), key=lambda replicas: (threads % replicas, replicas))
 
 
-def _seconds(clip: Clip) -> float:
-    return len(clip.samples) / SAMPLE_RATE
-
-
-def window_of(clip: Clip) -> int:
-    """Seconds of the window in which ``clip`` is recognised."""
-    window = max(MIN_WINDOW_S, math.ceil(_seconds(clip) + MARGIN_S))
-    return window if window < LONG_WINDOW_S else WINDOW_S
-
-
 def _decode_all(
-    recognizer: WhisperRecognizer, clips: Sequence[Clip], windows: Sequence[int], replicas: int
+    recognizer: WhisperRecognizer, clips: Sequence[Clip], windows: Sequence[Window], replicas: int
 ) -> list[WhisperOutput]:
-    """Decode every clip in its own window (whole seconds), clips of equal windows together."""
+    """Decode every clip in its own window, clips of equal windows together."""
 
     def decode(batch: list[int]) -> list[WhisperOutput]:
         return _decode_batch(recognizer, [clips[index] for index in batch], windows[batch[0]])
@@ -190,32 +181,32 @@ def _decode_all(
     def split(remaining: Sequence[int]) -> list[list[int]]:
         # Costly batches first, so that no worker is left with a long one at the end.
         batches = _batches(remaining, clips, windows, recognizer.batch_seconds, replicas)
-        return sorted(batches, key=lambda batch: -len(batch) * windows[batch[0]])
+        return sorted(batches, key=lambda batch: -len(batch) * windows[batch[0]].encoded_s)
 
     return decode_in_batches(recognizer, len(clips), split, decode, replicas)
 
 
 def _batches(
-    indices: Sequence[int], clips: Sequence[Clip], windows: Sequence[int], batch_seconds: float, replicas: int
+    indices: Sequence[int], clips: Sequence[Clip], windows: Sequence[Window], batch_seconds: float, replicas: int
 ) -> Iterator[list[int]]:
     """``indices`` in batches of one window and similar lengths, of at most ``batch_seconds`` of windows."""
     order = sorted(indices, key=lambda index: (windows[index], len(clips[index].samples), index))
     for window, same in itertools.groupby(order, key=lambda index: windows[index]):
-        factor = FULL_WINDOW_FACTOR if window == WINDOW_S and replicas > 1 else 1
-        group, size = list(same), max(1, int(factor * batch_seconds // window))
+        factor = FULL_WINDOW_FACTOR if window == FULL_WINDOW and replicas > 1 else 1
+        group, size = list(same), max(1, int(factor * batch_seconds // window.encoded_s))
         yield from (group[first : first + size] for first in range(0, len(group), size))
 
 
-def _decode_batch(recognizer: WhisperRecognizer, clips: Sequence[Clip], window: int) -> list[WhisperOutput]:
+def _decode_batch(recognizer: WhisperRecognizer, clips: Sequence[Clip], window: Window) -> list[WhisperOutput]:
     model, spec = recognizer.model, recognizer.spec
-    features = np.stack([_log_mel(model, clip.samples, window) for clip in clips])
-    encoded = model.encode(features)
+    features = np.stack([log_mel(model, clip.samples, window.encoded_s) for clip in clips])
+    encoded = encode(model, features, recognizer.silence, window)
     languages = _languages(recognizer, encoded, clips)
     tokenizers = [_tokenizer(model, language) for language, _ in languages]
     prompts = [list(tokenizer.sot_sequence) for tokenizer in tokenizers]
-    if window == WINDOW_S:
+    if window == FULL_WINDOW:
         prompts = [[*prompt, tokenizers[0].no_timestamps] for prompt in prompts]
-    budget = token_budget(window, model.max_length - len(prompts[0]))
+    budget = token_budget(window.attended_s, model.max_length - len(prompts[0]))
     results = model.model.generate(
         encoded,
         prompts,
@@ -230,40 +221,22 @@ def _decode_batch(recognizer: WhisperRecognizer, clips: Sequence[Clip], window: 
     outputs = []
     for clip, result, tokenizer, (language, foreign) in zip(clips, results, tokenizers, languages, strict=True):
         tokens = result.sequences_ids[0]
-        text_tokens, went_on = _before_end(tokens, tokenizer, _seconds(clip))
+        text_tokens, went_on = _before_end(tokens, tokenizer, seconds_of(clip))
         text = tokenizer.decode(text_tokens).strip()
         truncated = len(tokens) >= budget  # the end token is not among them
         output = WhisperOutput(
             text=text,
-            seconds=_seconds(clip),
+            seconds=seconds_of(clip),
             language=language,
             foreign=foreign,
             avg_logprob=result.scores[0] * len(tokens) / (len(tokens) + 1),  # the end token counts
             no_speech_prob=result.no_speech_prob,
             compression_ratio=get_compression_ratio(text) if text else 0.0,
             truncated=truncated,
-            unfinished=truncated or went_on or _stops_early(tokens, tokenizer, _seconds(clip)),
+            unfinished=truncated or went_on or _stops_early(tokens, tokenizer, seconds_of(clip)),
         )
         outputs.append(output)
     return outputs
-
-
-def token_budget(window: int, limit: int) -> int:
-    """The most tokens that are decoded in a window of so many seconds; ``limit`` is what the model has room for."""
-    return limit if window == WINDOW_S else min(TOKENS_PER_SECOND * window, limit)
-
-
-def _log_mel(model: WhisperModel, samples: np.ndarray, window: int) -> np.ndarray:
-    """Log-mel spectrogram, float32 (mels, 100 frames per second of ``window``), padded with silence.
-
-    All frames of silence are equal: only the first few are computed.
-    """
-    frames = window * FRAMES_PER_SECOND
-    whole = -(-len(samples) // FRAME) * FRAME + SILENT_FRAMES * FRAME
-    padded = np.pad(samples, (0, min(whole, window * SAMPLE_RATE) - len(samples)))
-    features = model.feature_extractor(padded, padding=0)
-    features = np.pad(features, ((0, 0), (0, frames - features.shape[1])), mode="edge")
-    return np.ascontiguousarray(features, dtype=np.float32)
 
 
 @lru_cache(maxsize=128)

@@ -81,7 +81,10 @@ def read_roots(out: OutputDir) -> tuple[str, ...]:
 
 
 def transcribe_section(spec: TranscribeSpec) -> dict[str, Any]:
-    return {**asdict(spec), "languages": list(spec.languages), "asr_model": model_entry(spec.asr_model)}
+    fields = {**asdict(spec), "languages": list(spec.languages), "asr_model": model_entry(spec.asr_model)}
+    if not spec.short_windows:  # as before there was that option
+        del fields["short_windows"]
+    return fields
 
 
 def label_section(spec: LabelSpec) -> dict[str, Any]:

@@ -6,10 +6,15 @@ Paths in pickles are tested where they matter, in tests/pipelines/test_dataflow.
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import apache_beam as beam
 import pytest
 from apache_beam.internal.gcp import auth
 from apache_beam.io.filesystems import FileSystems
@@ -34,6 +39,31 @@ def test_every_option_of_beam_is_known():
     beam_compat.known_flags(parser)
     flags = ["--region", "x", "--s3_endpoint_url", "y", "--direct_num_workers", "2", "--dataflow_service_options", "z"]
     assert parser.parse_known_args([*flags, "--regoin", "x"])[1] == ["--regoin", "x"]
+
+
+def _gpu_of_this_process(_: int) -> tuple[str | None, str | None, int]:
+    time.sleep(0.2)  # so that one worker cannot do the work of both
+    return os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("LANSER_DEALT_GPU"), os.getpid()
+
+
+def _gpus_of_workers(workers: int, folder: Path) -> list[tuple[str | None, str | None]]:
+    """What every worker process of the direct runner sees, in order."""
+    options = PipelineOptions([])
+    with beam.Pipeline(runner=beam_compat.direct_runner(options, workers, verbose=False), options=options) as pipeline:
+        seen = pipeline | beam.Create(range(8)) | beam.Reshuffle() | beam.Map(_gpu_of_this_process)
+        _ = seen | beam.combiners.ToList() | beam.Map(lambda rows: (folder / "seen").write_text(json.dumps(rows)))
+    rows = {tuple(row) for row in json.loads((folder / "seen").read_text())}
+    return sorted(((visible, dealt) for visible, dealt, _ in rows), key=str)
+
+
+def test_each_worker_process_sees_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-5")
+    assert _gpus_of_workers(2, tmp_path) == [("4", "4"), ("GPU-5", "GPU-5")]
+
+
+def test_worker_processes_share_a_single_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
+    assert _gpus_of_workers(2, tmp_path) == [("4", None), ("4", None)]
 
 
 def test_filesystem_options_are_those_that_were_set(monkeypatch: pytest.MonkeyPatch):

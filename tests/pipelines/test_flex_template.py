@@ -34,6 +34,7 @@ VALUES = {
     "language": ("en,de", "en;de"),
     "other-languages": ("flag", "keep"),
     "exact": ("true", "True"),
+    "short-windows": ("false", "yes"),
     "beam-size": ("5", "five"),
     "min-duration": ("0.3", "-0.3"),
     "max-duration": ("29.5", "31"),

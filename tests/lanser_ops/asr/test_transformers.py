@@ -237,6 +237,10 @@ def test_a_unit_is_transcribed(ctc_folders, small_corpus, tmp_path):
     [
         ({"languages": ("en", "de")}, "--language de,en: the backend transformers detects no languages"),
         ({"exact": True}, "--exact: the backend transformers has no shorter windows to turn off"),
+        (
+            {"short_windows": True},
+            "--short-windows: the backend transformers reads utterances as they are, without a window",
+        ),
         ({"beam_size": 1}, "--beam-size 1: the backend transformers decodes greedily"),
     ],
 )

@@ -16,17 +16,17 @@ from threadpoolctl import threadpool_info
 
 from lanser_ops.asr import whisper
 from lanser_ops.asr.base import Clip, Rejection
+from lanser_ops.asr.quality import words_of
 from lanser_ops.asr.whisper_quality import WhisperOutput
 from lanser_ops.asr.whisper_recognizer import (
     WhisperRecognizer,
     _before_end,
     _languages,
-    _log_mel,
     _stops_early,
     cpu_replicas,
     load_recognizer,
-    window_of,
 )
+from lanser_ops.asr.whisper_windows import Window, encode, log_mel, silent_states, window_of
 from lanser_ops.audio.decode import SAMPLE_RATE, read_all
 from lanser_ops.common.errors import InputError
 from lanser_ops.handlers import TranscribeHandler, Worker
@@ -35,6 +35,7 @@ from schemas.specs import ModelRef, TranscribeSpec
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "audio"
 NAMES = ["slt/love_you.mp3", "slt/best_day.wav", "slt/thank_you.flac", "awb/child_is_safe.flac"]
+NO_SILENCE = np.empty((1, 0, 0), np.float32)
 LOVE = "I love you more than anything else in the world."
 
 
@@ -105,7 +106,15 @@ def test_numpy_computes_on_one_thread(recognizer):
     [(0.4, 8), (3.0, 8), (5.01, 9), (6.0, 9), (6.01, 10), (21.0, 24), (21.01, 30), (30.0, 30)],
 )
 def test_window(seconds, window):
-    assert window_of(silence(seconds)) == window
+    assert window_of(silence(seconds)) == Window(window, window)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "encoded", "attended"),
+    [(0.4, 3, 8), (2.0, 3, 8), (2.01, 4, 8), (5.0, 6, 8), (5.01, 7, 9), (21.0, 22, 24), (21.01, 30, 30)],
+)
+def test_short_window(seconds, encoded, attended):
+    assert window_of(silence(seconds), short=True) == Window(encoded, attended)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +162,26 @@ def test_an_unsure_transcript_is_decoded_again_in_the_full_window(recognizer, cl
     hypotheses = replace(recognizer, model=model).recognize([clips[0], noise])
     assert (hypotheses[0].text, hypotheses[0].flags) == (LOVE, ())
     assert sorted(model.batches) == [(1, 30), (2, 8)]
+
+
+def test_short_windows_encode_less_and_say_the_same(recognizer, clips):
+    expected = [words_of(hypothesis.text) for hypothesis in recognizer.recognize(clips)]
+    short = load_recognizer(replace(recognizer.spec, short_windows=True), "cpu", threads=1)
+    model = WatchedModel(short.model)
+    watched = replace(short, model=model)
+    hypotheses = watched.recognize(clips)
+    assert sorted(model.batches) == [(1, 4), (1, 6), (2, 5)]  # and none of them again in full
+    assert [words_of(hypothesis.text) for hypothesis in hypotheses] == expected
+    assert watched.recognize(clips) == hypotheses
+
+
+def test_what_follows_short_windows_are_the_states_of_silence(recognizer):
+    window = Window(encoded_s=3, attended_s=8)
+    features = np.stack([log_mel(recognizer.model, silence(1.0).samples, 3)] * 2)
+    states = np.array(encode(recognizer.model, features, silent_states(recognizer.model), window))
+    assert states.shape == (2, 400, 384)
+    np.testing.assert_allclose(states[0, :150], np.array(recognizer.model.encode(features))[0], atol=1e-3)
+    np.testing.assert_allclose(states[1, 150:], silent_states(recognizer.model)[0, 150:400], atol=1e-3)
 
 
 def test_longer_than_the_window_is_an_error(recognizer):
@@ -233,14 +262,14 @@ def test_stopping_before_the_end(tokens, early):
 )
 def test_language_of_each_utterance(accepted, stated, ranking, expected):
     multilingual = SimpleNamespace(is_multilingual=True, detect_language=lambda encoded: [ranking])
-    recognizer = WhisperRecognizer(SimpleNamespace(model=multilingual), spec_of(accepted))
+    recognizer = WhisperRecognizer(SimpleNamespace(model=multilingual), spec_of(accepted), NO_SILENCE)
     assert _languages(recognizer, None, [silence(1.0, stated)]) == [expected]
 
 
 def test_an_english_model_takes_any_other_language_for_foreign():
     english = SimpleNamespace(model=SimpleNamespace(is_multilingual=False))
     clips = [silence(1.0, language) for language in (None, "en", "de")]
-    languages = _languages(WhisperRecognizer(english, spec_of()), None, clips)
+    languages = _languages(WhisperRecognizer(english, spec_of(), NO_SILENCE), None, clips)
     assert languages == [("en", False), ("en", False), ("en", True)]
 
 
@@ -249,7 +278,8 @@ def test_an_utterance_in_a_language_that_the_model_lacks_is_rejected():
     multilingual = SimpleNamespace(
         model=SimpleNamespace(is_multilingual=True), hf_tokenizer=SimpleNamespace(token_to_id={"<|en|>": 1}.get)
     )
-    hypotheses = WhisperRecognizer(multilingual, spec_of()).recognize([silence(1.0, "yue"), silence(1.0, "Klingon")])
+    recognizer = WhisperRecognizer(multilingual, spec_of(), NO_SILENCE)
+    hypotheses = recognizer.recognize([silence(1.0, "yue"), silence(1.0, "Klingon")])
     assert [hypothesis.rejection for hypothesis in hypotheses] == [
         Rejection("language", "the model knows no language 'yue'"),
         Rejection("language", "Whisper knows no language 'Klingon'"),
@@ -297,7 +327,7 @@ def test_language_code(name, code):
 def test_frames_of_silence_need_not_be_computed(recognizer, seconds):
     noise = np.random.default_rng(0).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
     whole = recognizer.model.feature_extractor(np.pad(noise, (0, 8 * SAMPLE_RATE - len(noise))), padding=0)
-    features = _log_mel(recognizer.model, noise, 8)
+    features = log_mel(recognizer.model, noise, 8)
     assert features.shape == (80, 800)
     np.testing.assert_allclose(features, whole, atol=1e-5)
 
@@ -314,9 +344,9 @@ def test_another_language_is_rejected_or_flagged():
         truncated=False,
         unfinished=False,
     )
-    rejected = WhisperRecognizer(None, spec_of(("en",)))._judge(output, silence(2.0))
+    rejected = WhisperRecognizer(None, spec_of(("en",)), NO_SILENCE)._judge(output, silence(2.0))
     assert rejected.rejection == Rejection("language", "it is de; heard: Guten Morgen.")
-    flagged = WhisperRecognizer(None, spec_of(("en",), other_languages="flag"))._judge(output, silence(2.0))
+    flagged = WhisperRecognizer(None, spec_of(("en",), other_languages="flag"), NO_SILENCE)._judge(output, silence(2.0))
     assert (flagged.text, flagged.flags, flagged.rejection) == ("Guten Morgen.", ("language",), None)
 
 
@@ -324,6 +354,12 @@ def test_another_language_is_rejected_or_flagged():
 def test_worker_processes_share_a_model_on_a_gpu_alone(device, shared):
     handler = TranscribeHandler(Worker(OutputDir("out"), (), device, 1), "bundled", spec_of())
     assert handler.share_model_across_processes() is shared
+
+
+def test_a_worker_with_a_gpu_of_its_own_shares_no_model(monkeypatch):
+    monkeypatch.setenv("LANSER_DEALT_GPU", "3")
+    handler = TranscribeHandler(Worker(OutputDir("out"), (), "cuda", 1), "bundled", spec_of())
+    assert handler.share_model_across_processes() is False
 
 
 def test_a_shared_model_gives_the_same_through_its_proxy(recognizer, clips, tmp_path):
