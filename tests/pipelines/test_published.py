@@ -97,6 +97,21 @@ def test_redacted_shards_are_not_relabelled(redacted, tmp_path: Path, lanser):
     assert "was written with --redact and holds no transcripts, which a label needs; run lanser label" in done.stderr
 
 
+def test_redacted_shards_are_trained_on_and_not_shown_to_people(redacted, tmp_path: Path, lanser):
+    run = tmp_path / "run"
+    tiny = ("--backbone", "resnet10-quarter", "--device", "cpu", "--batch-size", 2, "--crop-s", 0.4, "--in-process")
+    done = lanser("pretrain", "--shards", redacted[0], "--output", run, "--epochs", 1, *tiny)
+    assert done.returncode == 0, done.stderr
+    assert (run / "model" / "model.safetensors").is_file()
+    done = lanser("sample", redacted[0], "--output", tmp_path / "sample.csv")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"lanser sample: {redacted[0]}: was written with --redact and holds no transcripts to label by; "
+        "write the shards again with lanser shard, without --redact\n",
+    )
+    assert list(tmp_path.iterdir()) == [run]
+
+
 def test_relabel_leaves_transcripts_out_too(built: Path, tmp_path: Path, lanser):
     output = tmp_path / "out"
     given = ("--shards", built, "--taxonomy", "ekman", "--output", output, "--redact", "--verify")

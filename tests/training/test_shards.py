@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from lanser_ops.common.errors import InputError
+from schemas.specs import ShardSpec
+from training.labels import selected
 from training.shards import Source, parse_sources, read_index
 from training.stores import list_files
 
@@ -49,7 +51,7 @@ def labelled(**values):
         labelled(label_index="1"),
         labelled(labels=[["x"], ["y"]]),
         labelled(taxonomy=["t"]),
-        labelled(text=None),
+        labelled(text=7),
         labelled(prior=["corpus"]),
         labelled(prior="corpus", prior_strength="much"),
         labelled(hypotheses=7),
@@ -115,6 +117,19 @@ def test_what_is_known_of_hypotheses(tmp_path):
         assert index.hypotheses == hypotheses, name
         assert (None if index.by_hypothesis is None else index.by_hypothesis.tolist()) == scores, name
     assert np.isclose(index.score, 0.5) and index.scoring.absence is None
+
+
+def test_samples_without_transcripts(tmp_path):
+    members = [("a.flac", b""), ("a.json", labelled(text=None)), ("b.flac", b""), ("b.json", labelled(score=0.75))]
+    index = read_index([tar_of(tmp_path / "train-0.tar", members)])
+    assert (index.keys, index.words) == (("a", "b"), None)
+    assert selected(index, ShardSpec(per_label=1)).keys == ("b",)
+    with pytest.raises(InputError) as refused:
+        selected(index, ShardSpec(max_repeats=1))
+    assert str(refused.value) == (
+        "--max-repeats 1: shards were written with --redact and hold no transcripts to compare; "
+        "leave it out, or give it to the lanser build that writes them"
+    )
 
 
 @pytest.mark.parametrize(
