@@ -24,6 +24,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -110,13 +111,13 @@ def attacks(surface: Surface, content: bytes, mutants: int, seed: int, canary: P
         yield f"mutant {number}", change(content, random)
 
 
-def attack(name: str, root: Path, mutants: int, seed: int) -> Iterator[tuple[str, str, Verdict]]:
-    """(attack, command, verdict) of everything done to one surface; ``root`` holds the prepared workspace."""
+def attack(name: str, root: Path, mutants: int, seed: int, every: int = 1) -> Iterator[tuple[str, str, Verdict]]:
+    """(attack, command, verdict) of every ``every``-th attack on one file; ``root`` holds the prepared workspace."""
     pristine, canary = root / "a" / "b" / "pristine", root / "outside" / "executed"
     surface = surfaces(pristine)[name]
     content = (pristine / surface.place).read_bytes()
     work = pristine.with_name("work")
-    for title, hostile in attacks(surface, content, mutants, seed, canary):
+    for title, hostile in islice(attacks(surface, content, mutants, seed, canary), 0, None, every):
         shutil.copytree(pristine, work)
         (work / surface.place).write_bytes(hostile)
         for command in surface.commands:

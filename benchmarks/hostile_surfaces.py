@@ -42,7 +42,7 @@ _LABEL = ("label", "--output", "{work}/out", "--taxonomy", "ekman", "--threads",
 _LABEL_AGAIN = (*_LABEL, "--overwrite")
 _SHARD = ("shard", "--output", "{work}/out", "--taxonomy", "ekman", "--threads", "1")
 _SHARD_AGAIN = (*_SHARD, "--overwrite")
-_BUILD = ("build", "--output", "{work}/new", "--taxonomy", "ekman", "--labels-from", "{work}/labels.csv", *JOB)
+_BUILD = ("build", "--output", "{work}/new", "--taxonomy", "ekman", *JOB)
 _INSPECT, _VERIFY, _REPORT = (("inspect", "{work}/out"), ("verify", "{work}/out"), ("report", "{work}/out"))
 _SHARD_READERS = (
     ("relabel", "--shards", "{work}/out", "--output", "{work}/new", "--taxonomy", "ekman", "--threads", "1"),
@@ -69,14 +69,11 @@ def surfaces(work: Path) -> dict[str, Surface]:
     shard = "out/shards/ekman/train-00000-of-00002.tar"
     part = "part-00000-of-00002.parquet"
 
-    def build(manifest: str) -> tuple[Command]:
-        return ((*_BUILD, "--input", f"{{work}}/{manifest}"),)
+    def build(manifest: str, labels: str = "labels.csv") -> tuple[Command]:
+        return ((*_BUILD, "--input", f"{{work}}/{manifest}", "--labels-from", f"{{work}}/{labels}"),)
 
     def label(option: str, file: str) -> Command:
         return (*_LABEL, option, f"{{work}}/{file}")
-
-    def relabel_by(file: str) -> tuple[Command]:
-        return ((*_SHARD, "--labels-from", f"{{work}}/{file}"),)
 
     def hostile_tars(canary: str) -> Mapping[str, bytes]:
         return tars(canary, members_of(work / shard))
@@ -85,8 +82,8 @@ def surfaces(work: Path) -> dict[str, Surface]:
         Surface("audio/list.csv", build("audio/list.csv"), manifests, changed_lines),
         Surface("audio/list.jsonl", build("audio/list.jsonl"), json_documents),
         Surface("audio/list.parquet", build("audio/list.parquet"), changed_values=changed_table),
-        Surface("labels.csv", relabel_by("labels.csv"), manifests, changed_lines),
-        Surface("labels.parquet", relabel_by("labels.parquet"), changed_values=changed_table),
+        Surface("labels.csv", build("audio/list.csv"), manifests, changed_lines),
+        Surface("labels.parquet", build("audio/list.csv", "labels.parquet"), changed_values=changed_table),
         Surface("moods.yaml", (("taxonomies", "{work}/moods.yaml"),), documents, changed_yaml),
         Surface("calibration.yaml", (label("--calibration", "calibration.yaml"),), documents, changed_yaml),
         Surface(

@@ -190,6 +190,9 @@ LABEL_SCHEMA = pa.schema(
     ]
 )
 
+# One set of hypotheses in the order of its sentences.json: see `lanser_ops.labelling.score_store`.
+SCORE_SCHEMA = pa.schema([("key", pa.string()), ("scores", pa.list_(pa.float32())), ("truncated", pa.bool_())])
+
 # What a speech model says of an utterance: its id, the names of its classes, and their probabilities at six significant
 # digits. All are null where the audio was not scored.
 SPEECH_SCHEMA = pa.schema(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from lanser_ops.common.errors import InputError, first_line
+from lanser_ops.common.errors import InputError, first_line, legible
 from lanser_ops.common.selection import words_hash
 from schemas.specs import NO_PRIOR
 from training.stores import is_remote, list_files, open_read
@@ -209,10 +209,12 @@ def _read_shard(path: str) -> list[dict[str, Any]]:
     # The last four: what tarfile lets through of a damaged header or a damaged compressed tar.
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError, zlib.error) as error:
         raise InputError(f"{path}: not a complete tar ({first_line(error)}); build the shard again") from None
-    silent = [row["key"] for row in rows if row["key"] not in with_audio]
-    if silent or not rows or len(with_audio) > len(rows):
-        fault = f"sample {silent[0]} has no .flac" if silent else "no samples, or some without .json"
-        raise InputError(f"{path}: {fault}; give shards that lanser build wrote")
+    ended = (ended | {last}) - {""}
+    for keys, extension in ((with_audio, "flac"), ({row["key"] for row in rows}, "json")):
+        if lacking := sorted(ended - keys):
+            raise InputError(f"{path}: sample {legible(lacking[0])} has no .{extension}; give shards of lanser build")
+    if not rows:
+        raise InputError(f"{path}: no samples; give shards of lanser build")
     return rows
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from lanser_ops.common.errors import Inconsistent, InputError, Interrupted
+from lanser_ops.common.errors import Inconsistent, InputError, Interrupted, legible
 from lanser_ops.common.signals import Stopped, stops
 
 Number = TypeVar("Number", int, float)
@@ -35,11 +35,11 @@ def guarded(
         with stops():
             run(argv)
     except InputError as error:
-        return _fail(name, _without_step(str(error)), 2)
+        return _fail(name, legible(_without_step(str(error))), 2)
     except Interrupted as error:
         return _fail(name, str(error), 128 + signal.SIGTERM)
     except Inconsistent as error:
-        return _fail(name, str(error), 1)
+        return _fail(name, "\n".join(map(legible, str(error).splitlines())), 1)
     except KeyboardInterrupt as stop:
         return _fail(name, interrupted, 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT))
     except BrokenPipeError:
@@ -50,13 +50,13 @@ def guarded(
             return _fail(name, f"{str(error.name).split('.')[0]} is not installed; pip install 'lanser[{extra}]'", 2)
         if "--verbose" in argv:
             raise
-        return _fail(name, f"{root_cause(error)} (--verbose shows the whole trace)", 1)
+        return _fail(name, f"{legible(root_cause(error))} (--verbose shows the whole trace)", 1)
     return 0
 
 
 def warn(message: str) -> None:
     """Say on stderr, in one line, what the user may not have meant; the command goes on."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {legible(message)}", file=sys.stderr)
 
 
 def _fail(name: str, message: str, status: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -107,6 +108,9 @@ def read_columns(stream: BinaryIO, extension: str, schema: pa.Schema, where: str
     """
     try:
         table = READERS[extension](stream, schema)
+        twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+        if twice:
+            raise InputError(f"{where}: has the column {twice[0]!r} twice; remove one")
         # The JSONL reader adds every column of its schema, so a column without any value counts as absent.
         present = [name for name in table.column_names if table.column(name).null_count < len(table)]
         if not len(table):

@@ -79,6 +79,17 @@ def test_members_of_a_sample_that_are_apart(tmp_path):
         read_index([path])
 
 
+@pytest.mark.parametrize(("name", "lacking"), [("inner.tar", "flac"), ("b.flac", "json"), ("b.json", "flac")])
+def test_samples_that_are_incomplete(tmp_path, name, lacking):
+    """webdataset would give the network a sample without audio or without a label."""
+    path = tar_of(tmp_path / "train-0.tar", [("a.flac", b""), ("a.json", labelled()), (name, labelled())])
+    with pytest.raises(InputError) as refused:
+        read_index([path])
+    assert (
+        str(refused.value) == f"{path}: sample {name[: name.index('.')]} has no .{lacking}; give shards of lanser build"
+    )
+
+
 def test_headers_that_are_damaged(tmp_path):
     path = tar_of(tmp_path / "train-0.tar", [("a.flac", b""), ("a.json", labelled())])
     whole = (tmp_path / "train-0.tar").read_bytes()

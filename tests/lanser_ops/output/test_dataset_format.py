@@ -1,0 +1,89 @@
+"""dataset.json that somebody has edited: refused in one line that says where."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lanser_ops.output.dataset_format import FORM, form_fault
+
+SHA = "0" * 64
+
+
+@pytest.fixture(scope="module")
+def content(built: Path) -> dict:
+    return json.loads((built / "dataset.json").read_text())
+
+
+def test_what_lanser_writes_is_of_the_form(content: dict):
+    assert form_fault(content, FORM) is None
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "fault"),
+    [
+        (("plan", "num_shards"), "4", "plan.num_shards is '4'"),
+        (("plan", "inputs"), [None], "plan.inputs[0] is None"),
+        (("transcribe", "asr_model"), {"id": "x"}, "transcribe.asr_model has no 'sha256'"),
+        (("taxonomies",), {"../../x": {}}, "taxonomies has '../../x', which this lanser does not know"),
+        (("taxonomies",), [], "taxonomies is []"),
+        (("taxonomies", "ekman", "label", "prior"), "mine", "taxonomies.ekman.label.prior is 'mine'"),
+        (("taxonomies", "ekman", "label", "temperature"), float("nan"), "taxonomies.ekman.label.temperature is nan"),
+        (("taxonomies", "ekman", "accounts", "samples"), True, "taxonomies.ekman.accounts.samples is True"),
+        (("taxonomies", "ekman", "accounts", "samples"), 10**400, f"taxonomies.ekman.accounts.samples is 1{'0' * 59}"),
+        (("taxonomies", "ekman", "accounts", "hours"), {}, "taxonomies.ekman.accounts.hours has no 'audio'"),
+        (
+            ("taxonomies", "ekman", "accounts", "rejects"),
+            {"\x1b[2J": 1},
+            r"taxonomies.ekman.accounts.rejects has '\x1b[2J', which this lanser does not know",
+        ),
+        (("files", "a\n"), {"bytes": "1", "sha256": SHA}, r"files.'a\n'.bytes is '1'"),
+    ],
+)
+def test_what_is_not_of_the_form(content: dict, place: tuple[str, ...], value: object, fault: str):
+    changed = json.loads(json.dumps(content))
+    *folders, name = place
+    node = changed
+    for folder in folders:
+        node = node[folder]
+    node[name] = value
+    assert form_fault(changed, FORM) == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[" * 100_000, "not a dataset.json that lanser wrote; choose another --output"),
+        (
+            '{"schema_version": 2, "plan": ' + "[" * 100_000 + "]" * 100_000 + "}",
+            "not a dataset.json that lanser wrote",
+        ),
+        (
+            '{"schema_version": 2, "plan": 7}',
+            "not as lanser wrote it (plan is 7); restore it, or choose another --output",
+        ),
+    ],
+)
+def test_commands_refuse_it_in_one_line(tmp_path: Path, lanser, text: str, fault: str):
+    path = tmp_path / "dataset.json"
+    path.write_text(text)
+    for argv in (("inspect", tmp_path), ("verify", tmp_path), ("report", tmp_path)):
+        done = lanser(*argv)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+        assert done.stderr.startswith(f"lanser {argv[0]}: {path}: {fault}")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[7]", ""])
+def test_roots_that_are_none(built: Path, tmp_path: Path, lanser, text: str):
+    output = shutil.copytree(built, tmp_path / "out")
+    (output / ".private" / "roots.json").write_text(text)
+    done = lanser("shard", "--output", output, "--taxonomy", "ekman", "--overwrite")
+    path = output / ".private" / "roots.json"
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"lanser shard: {path}: is missing or damaged, and with it where the audio is; "
+        "run lanser transcribe with their --input\n",
+    )
