@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import getpass
 import json
+import logging
 import os
 import shutil
 import signal
@@ -120,6 +121,22 @@ def test_relabel_leaves_transcripts_out_too(built: Path, tmp_path: Path, lanser)
     text = b"I love you more than anything else in the world."
     assert any(text in path.read_bytes() for path in built.glob("shards/ekman/*.tar"))
     assert not any(text in path.read_bytes() for path in output.glob("shards/ekman/*.tar"))
+
+
+def test_no_transcript_is_logged(small_corpus: Path, built: Path, tmp_path: Path, lanser, caplog):
+    caplog.set_level(logging.INFO)
+    texts = {row["source"].partition("/")[2]: row["text"] for row in pq.read_table(built / "transcripts").to_pylist()}
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    for name in ("thank_you.flac", "love_you.mp3"):
+        shutil.copy(small_corpus / "slt" / name, audio / name)
+    done = lanser("build", "--input", audio, "--output", tmp_path / "out", "--taxonomy", "ekman", *FLAGS, "--verbose")
+    assert done.returncode == 0, done.stderr
+    written = b"".join(published(tmp_path / "out").values())
+    said = done.stdout + done.stderr + caplog.text
+    assert "INFO" in caplog.text
+    for name in ("thank_you.flac", "love_you.mp3"):
+        assert texts[name].encode() in written and texts[name] not in said
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
