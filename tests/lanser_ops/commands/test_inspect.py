@@ -131,7 +131,7 @@ def test_a_tar_that_is_not_a_shard_is_refused_in_one_line(tmp_path, capsys, memb
 
 def test_control_characters_of_a_sample_do_not_reach_the_terminal(tmp_path, capsys):
     label = "joy\x1b[2J"
-    fields = {"label": label, "labels": [label, "fear"], "key": "k\x07"}
+    fields = {"label": label, "labels": [label, "fear"], "entailment": [0.5, 0.25], "key": "k\x07"}
     path = write_tar(tmp_path / "other.tar", {"a.json": sample(**fields)})
     assert inspect.main([path]) == 0
     printed = capsys.readouterr().out
