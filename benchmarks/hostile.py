@@ -104,7 +104,7 @@ def snapshot(root: Path, work: Path) -> set[tuple[str, str]]:
 
 def attacks(surface: Surface, content: bytes, mutants: int, seed: int, canary: Path) -> Iterator[tuple[str, bytes]]:
     """(name, content) of the files that take the place of ``content``."""
-    yield from surface.made(str(canary)).items()
+    yield from surface.crafted(str(canary)).items()
     for number in range(mutants):
         random = np.random.default_rng([seed, number])
         change = surface.changed_values if number % 2 else changed
@@ -134,10 +134,10 @@ def audio_tars(root: Path, mutants: int, seed: int) -> tuple[Verdict, Counter[st
     folder.mkdir(parents=True)
     audio = (pristine / "audio" / "a.flac").read_bytes()
     good: Members = [("good.flac", audio), ("better.flac", audio)]
-    made = hostile_files.tars(str(canary), good)
-    whole = {f"{number:02d}.tar/good.flac" for number, name in enumerate(made) if name != "cut"}
-    contents = [*made.values()]
-    base = made["same name twice"]
+    crafted = hostile_files.tars(str(canary), good)
+    whole = {f"{number:02d}.tar/good.flac" for number, name in enumerate(crafted) if name != "cut"}
+    contents = [*crafted.values()]
+    base = crafted["same name twice"]
     contents += [changed(base, np.random.default_rng([seed, number])) for number in range(mutants)]
     for number, content in enumerate(contents):
         (folder / f"{number:02d}.tar").write_bytes(content)

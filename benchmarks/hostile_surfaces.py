@@ -59,7 +59,7 @@ class Surface:
 
     place: str
     commands: tuple[Command, ...]
-    made: Callable[[str], Mapping[str, bytes]] = lambda canary: {}
+    crafted: Callable[[str], Mapping[str, bytes]] = lambda canary: {}
     changed_values: Callable[[bytes, Random], bytes] = changed
 
 

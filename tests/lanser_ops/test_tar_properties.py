@@ -42,12 +42,12 @@ def test_what_is_written_is_read_back_and_tarfile_agrees(members):
 
 @settings(derandomize=True, max_examples=150, deadline=None)
 @given(MEMBERS, st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=12)), max_size=4), st.floats(0, 1))
-def test_members_of_a_damaged_tar_lie_within_it(members, changes, kept):
+def test_members_of_a_damaged_tar_lie_within_it(members, changes, share):
     content = bytearray(written(members).getvalue())
     for place, replacement in changes:
         offset = int(place * (len(content) - 1))
         content[offset : offset + len(replacement)] = replacement
-    del content[int(kept * len(content)) :]
+    del content[int(share * len(content)) :]
     try:
         read = list(tar.read_members(io.BytesIO(content)))
     except tar.BrokenTar as broken:

@@ -59,7 +59,7 @@ def labelled(spec: LabelSpec, scores: np.ndarray, prior: list[float] | None) -> 
     return weak_labels.label_utterances(transcripts(), scores, np.zeros(UTTERANCES, bool), spec, prior)
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(derandomize=True, max_examples=50, deadline=None)
 @given(cases())
 def test_the_label_has_the_highest_score(case):
     spec, scores, prior = case
@@ -74,7 +74,7 @@ def test_the_label_has_the_highest_score(case):
         assert all(0 <= score <= 1 for score in label.entailment)
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(derandomize=True, max_examples=50, deadline=None)
 @given(cases())
 def test_the_scores_of_a_shard_give_the_same_labels(case):
     spec, scores, prior = case
