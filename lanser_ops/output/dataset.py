@@ -13,7 +13,7 @@ from typing import Any
 
 from lanser_ops import storage
 from lanser_ops.common.errors import InputError
-from lanser_ops.output.dataset_format import FORM, form_fault
+from lanser_ops.output.dataset_format import dataset_fault
 from lanser_ops.output.directory import DATASET, ROOTS, OutputDir
 from schemas.records import SCHEMA_VERSION
 from schemas.specs import LabelSpec, ModelRef, PlanSpec, ShardSpec, TranscribeSpec, context_field, source_field
@@ -35,7 +35,7 @@ def read_dataset(out: OutputDir) -> dict[str, Any]:
             f"{path}: has schema version {version}, but this lanser reads {SCHEMA_VERSION}; choose another --output, "
             "and fill it from the shards of this one with lanser relabel --shards, which needs no audio"
         )
-    if fault := form_fault(content, FORM):
+    if fault := dataset_fault(content):
         raise InputError(f"{path}: not as lanser wrote it ({fault}); restore it, or choose another --output")
     return content
 

@@ -16,7 +16,14 @@ LARGEST = 1e18
 
 @dataclass(frozen=True)
 class Optional:
-    """The form of a value that may be absent or null."""
+    """The form of an entry that may be absent."""
+
+    form: Any
+
+
+@dataclass(frozen=True)
+class Nullable:
+    """The form of a value that may be null."""
 
     form: Any
 
@@ -37,7 +44,7 @@ class _TaxonomyNames:
 
 
 # A form is a type (float admits integers), a tuple of the values that there may be, a list with the form of its items,
-# a mapping with the forms of its entries, `Optional` or `Each`.
+# a mapping with the forms of its entries, `Optional`, `Nullable` or `Each`.
 _MODEL = {"id": str, "sha256": str}
 _COUNTS = Each(int)
 _ACCOUNTS = {
@@ -66,14 +73,14 @@ _LABEL = {
 }
 _SHARD = {
     **dict.fromkeys(("min_score", "min_margin"), float),
-    **dict.fromkeys(("keep_top", "balance"), Optional(float)),
-    **dict.fromkeys(("max_repeats", "per_label"), Optional(int)),
-    **dict.fromkeys(("agree", "redact"), Optional(bool)),
-    "speech_model": Optional(_MODEL),
+    **dict.fromkeys(("keep_top", "balance"), Optional(Nullable(float))),
+    **dict.fromkeys(("max_repeats", "per_label"), Optional(Nullable(int))),
+    **dict.fromkeys(("agree", "redact"), Optional(Nullable(bool))),
+    "speech_model": Optional(Nullable(_MODEL)),
 }
 _TAXONOMY = {"label": Optional(_LABEL), "shard": Optional(_SHARD), "accounts": Optional(_ACCOUNTS)}
 _PLAN = {
-    "num_shards": Optional(int),
+    "num_shards": Nullable(int),
     **dict.fromkeys(("shard_size_mb", "val_fraction"), float),
     "inputs": [str],
     "sources": int,
@@ -90,15 +97,38 @@ FORM = {
 }
 
 
+def dataset_fault(content: Any) -> str | None:
+    """What of dataset.json's ``content`` readers would stumble over; None if there is nothing."""
+    return form_fault(content, FORM) or _first(
+        _counts_fault(entry, f"taxonomies.{name}") for name, entry in content.get("taxonomies", {}).items()
+    )
+
+
+def _counts_fault(entry: Mapping[str, Any], place: str) -> str | None:
+    """Counts of a taxonomy come with its options, and count labels that it has."""
+    if "accounts" not in entry:
+        return None
+    if "label" not in entry:
+        return f"{place} has accounts and no 'label'"
+    counts = entry["accounts"]["labels"]
+    if others := sorted(counts.keys() - {label["name"] for label in entry["label"]["taxonomy"]}):
+        return f"{place}.accounts.labels has {_shown(others[0])}, which is not a label of it"
+    if others := sorted(counts.keys() - entry["accounts"].get("label_hours", counts).keys()):
+        return f"{place}.accounts.label_hours has no {_shown(others[0])}"
+    return None
+
+
 def form_fault(value: Any, form: Any, place: str = "") -> str | None:
     """What of ``value``, which was read from JSON, is not of ``form``; None if all of it is.
 
-    >>> form_fault({"plan": {"num_shards": "4"}}, {"plan": {"num_shards": Optional(int)}})
+    >>> form_fault({"plan": {"num_shards": "4"}}, {"plan": {"num_shards": Nullable(int)}})
     "plan.num_shards is '4'"
     >>> form_fault({"files": {}}, {"files": Each(int), "plan": {}})
     "there is no 'plan'"
     """
     if isinstance(form, Optional):
+        return form_fault(value, form.form, place)
+    if isinstance(form, Nullable):
         return None if value is None else form_fault(value, form.form, place)
     if isinstance(form, Each) and isinstance(value, dict):
         unknown = next((key for key in value if form.keys is not None and key not in form.keys), None)
