@@ -66,8 +66,8 @@ def test_what_lanser_writes_is_of_the_form(built: Path):
         (("taxonomies", "ekman", "accounts"), None, "taxonomies.ekman.accounts is None"),
         (
             ("taxonomies", "ekman", "accounts", "label_hours"),
-            {"joy": 1.0},
-            "taxonomies.ekman.accounts.label_hours has no ",
+            {},
+            "taxonomies.ekman.accounts.label_hours has no 'joy'",
         ),
         (
             ("taxonomies", "ekman", "accounts", "labels"),
