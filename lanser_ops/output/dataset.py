@@ -15,7 +15,7 @@ from lanser_ops import storage
 from lanser_ops.common.errors import InputError
 from lanser_ops.output.dataset_format import dataset_fault
 from lanser_ops.output.directory import DATASET, ROOTS, OutputDir
-from schemas.records import SCHEMA_VERSION
+from schemas.records import SCHEMA_VERSION, SourceRow
 from schemas.specs import LabelSpec, ModelRef, PlanSpec, ShardSpec, TranscribeSpec, context_field, source_field
 from schemas.taxonomy import Label, Taxonomy
 
@@ -85,6 +85,13 @@ def read_roots(out: OutputDir) -> tuple[str, ...]:
             "run lanser transcribe with their --input"
         )
     return tuple(roots)
+
+
+def recording_path(row: SourceRow, roots: Sequence[str]) -> str:
+    """Where the recording of a plan's row lies. Raises InputError where ``roots`` are not those of the plan."""
+    if not 0 <= row.root < len(roots):
+        raise InputError(f"{ROOTS}: has no folder for {row.source}; run lanser transcribe with the --input of the plan")
+    return storage.join(roots[row.root], row.path)
 
 
 def transcribe_section(spec: TranscribeSpec) -> dict[str, Any]:

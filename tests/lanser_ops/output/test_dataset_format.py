@@ -121,3 +121,12 @@ def test_roots_that_are_none(built: Path, tmp_path: Path, lanser, text: str):
         f"lanser shard: {path}: is missing or damaged, and with it where the audio is; "
         "run lanser transcribe with their --input\n",
     )
+
+
+def test_roots_that_lack_a_folder(built: Path, tmp_path: Path, lanser):
+    output = shutil.copytree(built, tmp_path / "out")
+    (output / ".private" / "roots.json").write_text("[]")
+    done = lanser("shard", "--output", output, "--taxonomy", "ekman", "--overwrite", "--threads", 1)
+    *_, line = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith("lanser shard: .private/roots.json: has no folder for ")
+    assert line.endswith("; run lanser transcribe with the --input of the plan")
