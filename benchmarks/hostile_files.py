@@ -25,6 +25,7 @@ STRANGE: tuple[Any, ...] = (
     None, True, 7, -1, 0.5, 1e308, float("inf"), float("nan"), 10**400, "", "x" * 5000, "../../escaped",
     "/etc/passwd", "a\0b", "\x1b[2J", "\ud800", [], {}, [[[]]], {"a": {"b": "c"}},
 )  # fmt: skip
+TEXTS = [value for value in STRANGE if isinstance(value, str) and value != "\ud800"]  # which Arrow does not hold
 HUGE = 1 << 60
 
 
@@ -240,7 +241,7 @@ def changed_table(content: bytes, random: Random) -> bytes:
     others: list[Callable[[], pa.Table]] = [
         lambda: table.drop_columns([name]),
         lambda: table.set_column(index, name, pa.nulls(rows, column.type)),
-        lambda: table.set_column(index, name, pa.array([STRANGE[random.integers(8, 15)]] * rows).cast(pa.string())),
+        lambda: table.set_column(index, name, pa.array([TEXTS[random.integers(len(TEXTS))]] * rows)),
         lambda: table.set_column(index, name, pa.array(random.normal(size=rows) * 1e300)),
         lambda: table.set_column(index, name, pa.array([[7]] * rows)),
         lambda: table.slice(0, 0),
