@@ -119,12 +119,14 @@ def read_columns(stream: BinaryIO, extension: str, schema: pa.Schema, where: str
             pc.cast(table.column(field.name), field.type) if field.name in present else pa.nulls(len(table), field.type)
             for field in schema
         ]
+        rows = pa.table(columns, schema=schema)
+        rows.validate(full=True)  # the JSONL reader takes text that is not UTF-8
     except InputError:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{where}: not a readable {extension} manifest: {reason}") from None
-    return pa.table(columns, schema=schema), present
+    return rows, present
 
 
 def _with_turns(table: pa.Table, path: str) -> pa.Table:
