@@ -203,6 +203,9 @@ SPEECH_SCHEMA = pa.schema(
     ]
 )
 
+# The stored scores of a speech model, null for utterances whose audio could not be read any more.
+SPEECH_SCORE_SCHEMA = pa.schema([("key", pa.string()), SPEECH_SCHEMA.field("speech_scores")])
+
 # The fields of ``<key>.json`` beside those of a transcript, a label and a speech model.
 JSON_SCHEMA = pa.schema(
     [

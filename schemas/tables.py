@@ -14,6 +14,7 @@ from schemas.records import (
     REJECT_SCHEMA,
     SCORE_SCHEMA,
     SOURCE_SCHEMA,
+    SPEECH_SCORE_SCHEMA,
     TRANSCRIPT_SCHEMA,
 )
 
@@ -26,7 +27,7 @@ class Form:
     nullable: frozenset[str] = frozenset()
 
 
-TRANSCRIPTS, REJECTS, LABELS, SCORES = "transcripts", "rejects", "labels", "scores"
+TRANSCRIPTS, REJECTS, LABELS, SCORES, SPEECH = "transcripts", "rejects", "labels", "scores", "speech"
 # By the folder of the table.
 FORMS = {
     TRANSCRIPTS: Form(
@@ -36,6 +37,7 @@ FORMS = {
     REJECTS: Form(REJECT_SCHEMA, frozenset({"start_s", "end_s"})),
     LABELS: Form(LABEL_SCHEMA),
     SCORES: Form(SCORE_SCHEMA),
+    SPEECH: Form(SPEECH_SCORE_SCHEMA, frozenset({"speech_scores"})),
 }
 PLAN_FORM = Form(
     SOURCE_SCHEMA, frozenset({"offset", "start_s", "end_s", "speaker", "language", "text", *OPTIONAL_COLUMNS})
@@ -58,12 +60,12 @@ def table_fault(table: pa.Table, form: Form, columns: Collection[str] | None = N
         column = table.column(field.name)
         if column.type != field.type:
             return f"its column {field.name!r} is of {str(column.type)[:60]}, not of {field.type}"
-        while pa.types.is_list(column.type):
-            if column.null_count:
-                return f"its column {field.name!r} has nulls"
-            column = pc.list_flatten(column)
         if column.null_count and field.name not in form.nullable:
             return f"its column {field.name!r} has nulls"
+        while pa.types.is_list(column.type):
+            column = pc.list_flatten(column)
+            if column.null_count:
+                return f"its column {field.name!r} has nulls"
         if pa.types.is_floating(column.type) and not pc.all(pc.is_finite(column), min_count=0).as_py():
             return f"its column {field.name!r} has values that are not finite"
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from schemas.tables import FORMS, LABELS, REJECTS, SCORES, TRANSCRIPTS, table_fault
+from schemas.tables import FORMS, LABELS, REJECTS, SCORES, SPEECH, TRANSCRIPTS, table_fault
 
 ROW = {
     "key": "0" * 16, "source": "a.wav", "start_s": 0.0, "end_s": 1.0, "duration_s": 1.0, "text": "hm", "language": None,
@@ -22,7 +22,17 @@ def test_optional_columns_may_be_absent():
     assert table_fault(transcripts(), FORMS[TRANSCRIPTS]) is None
 
 
-@pytest.mark.parametrize("name", [TRANSCRIPTS, REJECTS, LABELS, SCORES])
+def test_an_utterance_may_lack_the_scores_of_a_speech_model_but_not_of_one_class():
+    schema = FORMS[SPEECH].schema
+    rows = [{"key": "a", "speech_scores": None}, {"key": "b", "speech_scores": [0.5]}]
+    assert table_fault(pa.Table.from_pylist(rows, schema=schema), FORMS[SPEECH]) is None
+    rows[1]["speech_scores"] = [0.5, None]
+    assert (
+        table_fault(pa.Table.from_pylist(rows, schema=schema), FORMS[SPEECH]) == "its column 'speech_scores' has nulls"
+    )
+
+
+@pytest.mark.parametrize("name", [TRANSCRIPTS, REJECTS, LABELS, SCORES, SPEECH])
 def test_an_empty_table_is_one(name: str):
     assert table_fault(FORMS[name].schema.empty_table(), FORMS[name]) is None
 
