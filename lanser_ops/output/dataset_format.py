@@ -142,7 +142,7 @@ def form_fault(value: Any, form: Any, place: str = "") -> str | None:
         return _first(form_fault(value[key], form[key], _joined(place, key)) for key in form if key in value)
     if isinstance(form, list) and isinstance(value, list):
         return _first(form_fault(item, form[0], f"{place}[{index}]") for index, item in enumerate(value))
-    kinds = {float: (int, float)}.get(form, (form,)) if isinstance(form, type) else ()
+    kinds = (int, float) if form is float else (form,)
     is_value = isinstance(form, tuple) and value in form
     if is_value or (type(value) in kinds and (type(value) not in (int, float) or abs(value) < LARGEST)):
         return None
