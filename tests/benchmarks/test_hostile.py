@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -46,10 +46,8 @@ def test_hostile_tars_cost_no_recording_beside_them(root: Path):
     assert reasons["broken_tar"] >= 5 and reasons["no_speech"] > 50
 
 
-def test_the_canary_would_sing(root: Path, tmp_path: Path):
+def test_the_canary_would_sing(tmp_path: Path):
     """What is executed, and what is written elsewhere, is seen: else the tests above would prove nothing."""
-    import pickle
-
     canary = tmp_path / "executed"
     pickle.loads(pickled(str(canary)))
     assert canary.exists()
@@ -59,4 +57,4 @@ def test_the_canary_would_sing(root: Path, tmp_path: Path):
     assert hostile.snapshot(tmp_path, tmp_path / "work") == before | {("work", "")}
     (tmp_path / "escaped").write_bytes(b"x")
     changes = hostile.snapshot(tmp_path, tmp_path / "work") - before
-    assert sorted(name for name, _ in islice(changes, 5)) == ["escaped", "work"]
+    assert sorted(name for name, _ in changes) == ["escaped", "work"]
