@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests
 
-.PHONY: setup demo test test-avx2 lint results results-quick gpu-kit site clean
+.PHONY: setup demo test test-avx2 lint audit lock results results-quick gpu-kit site clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,20 @@ test: $(STAMP)
 # a processor without AVX-512, such as AMD's Zen 3.
 test-avx2: $(STAMP)
 	ATEN_CPU_CAPABILITY=avx2 CT2_FORCE_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell $(PYTEST)
+
+# A report of known vulnerabilities of the pinned versions, which it asks PyPI for; not a part of make test.
+audit: $(STAMP)
+	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
+
+# requirements.lock from constraints.txt. uv has a folder of its own, as it is needed for nothing else.
+lock:
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/python -m pip install --quiet "uv>=0.5"
+	echo "# What lanser[bundled,train,export,gcp,aws] needs on Linux x86_64 with Python 3.11, by hash. Written by make lock." \
+		> requirements.lock
+	build/uv/bin/uv --quiet pip compile pyproject.toml --constraint constraints.txt --generate-hashes --no-header \
+		--extra bundled --extra train --extra export --extra gcp --extra aws --no-annotate \
+		--python-version 3.11.7 --python-platform x86_64-manylinux_2_28 >> requirements.lock
 
 # Takes hours, and continues where it was stopped. SPEECH and RAVDESS are folders: see docs/results.md.
 results: $(STAMP)

@@ -67,7 +67,7 @@ def encoded(kind: str, seconds: float = 2.0) -> bytes:
 
 
 def flip(content: bytearray, place: int, random: Random) -> None:
-    for _ in range(random.integers(1, 9)):
+    for _ in range(random.integers(1, 9) if content else 0):
         content[min(len(content) - 1, place + random.integers(16))] ^= 1 << random.integers(8)
 
 
@@ -97,15 +97,19 @@ def cut(content: bytearray, place: int, random: Random) -> None:
 MUTATIONS: tuple[Callable[[bytearray, int, Random], None], ...] = (flip, overwrite, extreme, remove, double, cut)
 
 
-def mutant(index: int, seed: int, contents: dict[str, bytes]) -> tuple[str, bytes]:
-    """(container, content) of the mutant of that number; half of the changes are in the header."""
-    random = np.random.default_rng([seed, index])
-    kind = list(contents)[index % len(contents)]
-    content = bytearray(contents[kind])
+def changed(content: bytes, random: Random) -> bytes:
+    """``content`` with one to three changes, half of which are among its first bytes."""
+    changing = bytearray(content)
     for _ in range(random.integers(1, 4)):
-        within = min(HEADER_BYTES, len(content)) if random.random() < 0.5 else len(content)
-        MUTATIONS[random.integers(len(MUTATIONS))](content, int(random.integers(max(1, within))), random)
-    return kind, bytes(content)
+        within = min(HEADER_BYTES, len(changing)) if random.random() < 0.5 else len(changing)
+        MUTATIONS[random.integers(len(MUTATIONS))](changing, int(random.integers(max(1, within))), random)
+    return bytes(changing)
+
+
+def mutant(index: int, seed: int, contents: dict[str, bytes]) -> tuple[str, bytes]:
+    """(container, content) of the mutant of that number."""
+    kind = list(contents)[index % len(contents)]
+    return kind, changed(contents[kind], np.random.default_rng([seed, index]))
 
 
 def outcome(content: bytes) -> str:

@@ -95,14 +95,14 @@ def text_scores(texts: LabelledTexts, cache: Path, spec: LabelSpec, model: str, 
     out = OutputDir(str(cache / name))
     rows = ["", *texts.texts]  # the empty text is that of the null prior
     sets = needed_sets(out, spec)
+    keys = [str(row) for row in range(len(rows))]
     for score_set in sets:
         if not out.exists(out.scores(score_set, UNIT)):
             labeller = backend_of(LABELLERS, model).load(spec, "cpu", threads)
             part = score_in_context(labeller.score, rows, [(), *before], score_set.hypotheses)
-            keys = [str(row) for row in range(len(rows))]
             write_scores(out, out.scores(score_set, UNIT), keys, part.entailment, part.truncated)
     names = [out.scores(score_set, UNIT) for score_set in sets]
-    by_hypothesis, truncated = read_scores(out, names, sets, spec)
+    by_hypothesis, truncated = read_scores(out, names, sets, spec, keys)
     by_template = of_labels(by_hypothesis, spec.taxonomy)
     return TextScores(by_template[:, 1:], by_template[:, :1], by_template[:, 1:], truncated[1:])
 

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+from lanser_ops.common.errors import legible
+
 BLOCK = tarfile.BLOCKSIZE
 # Bytes per write: enough to make the system call negligible, few enough to overlap writing with making the next.
 CHUNK_BYTES = 2 << 20
@@ -77,8 +79,8 @@ class _Bounded:
     def check(self, member: Member) -> Member:
         """``member``, if it lies in the tar."""
         if member.size < 0 or member.offset + member.size > self.size:
-            name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in member.name)
-            raise BrokenTar(f"{name} claims {member.size} bytes from {member.offset}; the tar has {self.size}")
+            claim = f"{legible(member.name)} claims {member.size} bytes from {member.offset}"
+            raise BrokenTar(f"{claim}; the tar has {self.size}")
         return member
 
 

@@ -192,6 +192,9 @@ LABEL_SCHEMA = pa.schema(
     ]
 )
 
+# One set of hypotheses in the order of its sentences.json: see `lanser_ops.labelling.score_store`.
+SCORE_SCHEMA = pa.schema([("key", pa.string()), ("scores", pa.list_(pa.float32())), ("truncated", pa.bool_())])
+
 # What a speech model says of an utterance: its id, the names of its classes, and their probabilities at six significant
 # digits. All are null where the audio was not scored.
 SPEECH_SCHEMA = pa.schema(
@@ -201,6 +204,9 @@ SPEECH_SCHEMA = pa.schema(
         ("speech_scores", pa.list_(pa.float64())),
     ]
 )
+
+# The stored scores of a speech model, null for utterances whose audio could not be read any more.
+SPEECH_SCORE_SCHEMA = pa.schema([("key", pa.string()), SPEECH_SCHEMA.field("speech_scores")])
 
 # The fields of ``<key>.json`` beside those of a transcript, a label and a speech model.
 JSON_SCHEMA = pa.schema(

@@ -24,12 +24,12 @@ import pytest
 
 from lanser_ops.command_table import COMMANDS, command_module
 from lanser_ops.corpus.manifests import COLUMNS
-from lanser_ops.labelling.score_store import SCORE_SCHEMA
 from schemas.records import (
     LABEL_SCHEMA,
     REASONS,
     REJECT_SCHEMA,
     SCHEMA_VERSION,
+    SCORE_SCHEMA,
     SOURCE_SCHEMA,
     SPEECH_SCHEMA,
     TRANSCRIPT_SCHEMA,

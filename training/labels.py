@@ -49,14 +49,20 @@ def grouped(index: Index, taxonomy: Taxonomy) -> Index:
 def selected(index: Index, spec: ShardSpec) -> Index:
     """The samples that thresholds and selection leave, as `lanser build` with the same options would leave them.
 
-    Raises InputError if none is left.
+    Raises InputError if none is left, and for --max-repeats where the shards hold no transcripts.
     """
+    if spec.max_repeats is not None and index.words is None:
+        raise InputError(
+            f"--max-repeats {spec.max_repeats}: shards were written with --redact and hold no transcripts to compare; "
+            "leave it out, or give it to the lanser build that writes them"
+        )
     rows = np.flatnonzero((index.score >= np.float32(spec.min_score)) & (index.margin >= np.float32(spec.min_margin)))
     candidates = np.empty(len(rows), CANDIDATE)
     # Keys of other writers are no hex digits; the order of the keys decides between equal scores.
     rank_of = {key: rank for rank, key in enumerate(sorted(index.keys))}
     candidates["key"] = [rank_of[index.keys[row]] for row in rows]
-    candidates["words"], candidates["score"] = index.words[rows], index.score[rows]
+    candidates["words"] = 0 if index.words is None else index.words[rows]  # only --max-repeats reads them
+    candidates["score"] = index.score[rows]
     candidates["label"] = index.label_index[rows]
     rows = rows[select(candidates, spec) == SELECTED]
     if not len(rows):
@@ -80,5 +86,5 @@ def taken(index: Index, rows: np.ndarray) -> Index:
         score=index.score[rows],
         margin=index.margin[rows],
         by_hypothesis=None if scores is None else scores[:, rows],
-        words=index.words[rows],
+        words=None if index.words is None else index.words[rows],
     )

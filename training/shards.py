@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from lanser_ops.common.errors import InputError, first_line
+from lanser_ops.common.errors import InputError, first_line, legible
 from lanser_ops.common.selection import words_hash
 from schemas.records import MAX_JSON_BYTES
 from schemas.specs import NO_PRIOR
@@ -62,8 +62,9 @@ class Index:
     ``entailment`` is float32 (samples, labels), never corrected; ``label_index`` int64, ``score`` and ``margin``
     float32 are (samples,), and come from it by ``scoring``. ``hypotheses`` are the words of each label and
     ``by_hypothesis``, float32 (templates, samples, hypotheses), their scores; None where the shards hold only means
-    over templates. ``words`` has the `words_hash` of every transcript, uint64 (samples,). ``is_grouped`` says that the
-    labels are not those that the shards were labelled with, so that they must be chosen again: see `grouped`.
+    over templates. ``words`` has the `words_hash` of every transcript, uint64 (samples,); None where shards were
+    written with --redact. ``is_grouped`` says that the labels are not those that the shards were labelled with, so that
+    they must be chosen again: see `grouped`.
     """
 
     shards: tuple[str, ...]
@@ -78,7 +79,7 @@ class Index:
     margin: np.ndarray
     hypotheses: tuple[tuple[str, ...], ...]
     by_hypothesis: np.ndarray | None
-    words: np.ndarray
+    words: np.ndarray | None
     is_grouped: bool = False
 
 
@@ -155,6 +156,7 @@ def read_index(shards: Sequence[str], sidecars: Sequence[str] = ()) -> Index:
     keys = tuple(row["key"] for row in rows)
     check_unique(keys)
     by_hypothesis = np.stack([row["scores"] for row in rows], axis=1)
+    texts = [row["text"] for row in rows]
     return Index(
         shards=tuple(shards),
         counts=tuple(len(part) for part in parts),
@@ -168,7 +170,7 @@ def read_index(shards: Sequence[str], sidecars: Sequence[str] = ()) -> Index:
         margin=np.array([row["margin"] for row in rows], np.float32),
         hypotheses=first["hypotheses"],
         by_hypothesis=by_hypothesis if by_hypothesis.shape[2] else None,
-        words=np.array([words_hash(row["text"]) for row in rows], np.uint64),
+        words=None if None in texts else np.array([words_hash(text) for text in texts], np.uint64),
     )
 
 
@@ -204,18 +206,22 @@ def check_unique(keys: Sequence[str]) -> None:
 def _read_shard(path: str, is_sidecar: bool) -> list[dict[str, Any]]:
     """FIELDS, scoring, hypotheses, scores by hypothesis, and key of every sample of a tar, which may be a sidecar."""
     rows: list[dict[str, Any]] = []
+    keys: set[str] = set()
     with_audio: set[str] = set()
     for key, extension, content in _members_of_samples(path):
+        keys.add(key)
         if extension == "flac":
             with_audio.add(key)
         elif extension == "json":
             rows.append({"key": key, **_weak_label(content, f"{path}: {key}.json")})
-    if is_sidecar and rows:
-        return rows
-    silent = [row["key"] for row in rows if row["key"] not in with_audio]
-    if silent or not rows or len(with_audio) > len(rows):
-        fault = f"sample {silent[0]} has no .flac" if silent else "no samples, or some without .json"
-        raise InputError(f"{path}: {fault}; give shards that lanser build wrote")
+    lacking = {"flac": set() if is_sidecar else keys - with_audio, "json": keys - {row["key"] for row in rows}}
+    for extension, lacking_keys in lacking.items():
+        if lacking_keys:
+            raise InputError(
+                f"{path}: sample {legible(min(lacking_keys))} has no .{extension}; give shards of lanser build"
+            )
+    if not rows:
+        raise InputError(f"{path}: no samples; give shards of lanser build")
     return rows
 
 
@@ -264,7 +270,7 @@ def _weak_label(content: bytes, name: str) -> dict[str, Any]:
         sample = orjson.loads(content)
         row = {field: sample[field] for field in FIELDS}
         labels, index, numbers = row["labels"], row["label_index"], [row["score"], row["margin"], *row["entailment"]]
-        valid = all(isinstance(text, str) for text in (row["taxonomy"], row["text"], *labels))
+        valid = all(isinstance(text, str) for text in (row["taxonomy"], row["text"] or "", *labels))
         valid = valid and type(index) is int and 0 <= index < len(labels) == len(row["entailment"]) >= 2
         valid = valid and all(type(number) in (int, float) and 0 <= number <= 1 for number in numbers)
         row |= {"scoring": _scoring(sample), "hypotheses": _hypotheses(sample)}

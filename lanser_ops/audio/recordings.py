@@ -16,6 +16,7 @@ from lanser_ops import storage
 from lanser_ops.audio import guarded
 from lanser_ops.audio.decode import SAMPLE_RATE, AudioError
 from lanser_ops.corpus.folders import on_disk
+from lanser_ops.output.dataset import recording_path
 from schemas.records import SourceRow, Transcript
 
 
@@ -40,7 +41,7 @@ def is_broken_tar(row: SourceRow) -> bool:
 
 def open_recording(row: SourceRow, roots: Sequence[str]) -> BinaryIO:
     """Open the file of ``row``, or the member of a tar that it names. Raises OSError."""
-    path = storage.join(roots[row.root], row.path)
+    path = recording_path(row, roots)
     if storage.is_remote(path):
         if not storage.is_store(path):
             raise OSError(errno.EPROTONOSUPPORT, "addresses of this kind are not read", path)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import heapq
-import json
-import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lanser_ops import storage
+import orjson
+
+from lanser_ops import storage, tar
 from lanser_ops.common.command import guarded, positive
-from lanser_ops.common.errors import InputError
+from lanser_ops.common.errors import InputError, legible
 from lanser_ops.common.parser import Parser
 from lanser_ops.common.progress import tracked
 from lanser_ops.output.dataset import read_dataset
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.output.summary import print_statistics
+from lanser_ops.shards.read import MAX_JSON_BYTES
 from schemas.suggestions import did_you_mean
 
 SHOWN_SCORES = 3
@@ -65,8 +66,8 @@ def run(argv: Sequence[str]) -> None:
     for name, entry in content.get("taxonomies", {}).items():
         if "accounts" in entry and args.taxonomy in (None, name):
             print_statistics(entry["accounts"], name)
-    for tar in tars[:1]:
-        _show_samples([tar], tar, None, None, False, args.limit)
+    for shard in tars[:1]:
+        _show_samples([shard], shard, None, None, False, args.limit)
 
 
 def _tars(path: str, name: str, taxonomy: str | None, is_selection: bool) -> list[str]:
@@ -74,7 +75,7 @@ def _tars(path: str, name: str, taxonomy: str | None, is_selection: bool) -> lis
     if path.endswith(".tar"):
         return [path]
     tars = sorted(file for file in storage.list_files(path) if file.endswith(".tar"))
-    folders = {tar.rpartition("/")[0]: tar.rsplit("/", 2)[-2] for tar in tars}
+    folders = {shard.rpartition("/")[0]: shard.rsplit("/", 2)[-2] for shard in tars}
     names = sorted(set(folders.values()))
     if taxonomy and taxonomy not in names:
         raise InputError(
@@ -82,7 +83,7 @@ def _tars(path: str, name: str, taxonomy: str | None, is_selection: bool) -> lis
         )
     if is_selection and not taxonomy and len(folders) > 1:
         raise InputError(f"{name}: has shards of {', '.join(names)}; choose with --taxonomy")
-    return [tar for tar in tars if taxonomy in (None, folders[tar.rpartition("/")[0]])]
+    return [shard for shard in tars if taxonomy in (None, folders[shard.rpartition("/")[0]])]
 
 
 def _show_samples(
@@ -121,26 +122,26 @@ def _samples(path: str) -> Iterator[_Sample]:
     """Every sample of a shard. Raises InputError for a tar that is none."""
     is_empty = True
     try:
-        with storage.open_read(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            for member in tar:
-                content = tar.extractfile(member) if member.name.endswith(".json") else None
-                if content:
-                    fields = json.loads(content.read())
+        with storage.open_read(path) as stream:
+            for member in tar.read_members(stream):
+                if member.name.endswith(".json"):
+                    stream.seek(member.offset)
+                    fields = orjson.loads(stream.read(min(member.size, MAX_JSON_BYTES)))
                     is_empty = False
                     yield _Sample(
-                        str(fields["label"]),
-                        tuple(map(str, fields["labels"])),
+                        legible(str(fields["label"])),
+                        tuple(legible(str(label)) for label in fields["labels"]),
                         float(fields["score"]),
                         float(fields["margin"]),
-                        _describe(fields),
+                        "\n".join(map(legible, _description_lines(fields))),
                     )
-    except (tarfile.TarError, ValueError, KeyError, TypeError) as error:
+    except (tar.BrokenTar, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a shard of lanser ({type(error).__name__}: {error})") from None
     if is_empty:
         raise InputError(f"{path}: not a shard of lanser (it has no <key>.json)")
 
 
-def _describe(fields: dict[str, Any]) -> str:
+def _description_lines(fields: dict[str, Any]) -> list[str]:
     """A sample's text, its label, its best scores, and those of its voice if there are any."""
     lines = [
         f"  {fields['key']}  {fields['duration_s']:5.1f} s  {fields['text']!r}",
@@ -149,7 +150,7 @@ def _describe(fields: dict[str, Any]) -> str:
     ]
     if "speech_scores" in fields:
         lines.append(f"    voice: {_best(fields['speech_labels'], fields['speech_scores'])}")
-    return "\n".join(lines)
+    return lines
 
 
 def _best(labels: list[str], scores: list[float]) -> str:

@@ -41,6 +41,12 @@ def run(argv: Sequence[str]) -> None:
     if args.output.exists():
         raise InputError(f"--output {args.output}: exists, perhaps with labels in it; choose another name")
     scoring, samples = read_labelled_samples(args.directory, args.taxonomy)
+    texts = [sample.text for sample in samples if sample.text is not None]
+    if len(texts) < len(samples):
+        raise InputError(
+            f"{args.directory}: was written with --redact and holds no transcripts to label by; "
+            "write the shards again with lanser shard, without --redact"
+        )
     labels = scoring.fitted_on.labels
     drawn = draw(
         [sample.key for sample in samples],
@@ -53,7 +59,7 @@ def run(argv: Sequence[str]) -> None:
         SampleRow(
             key=samples[index].key,
             audio=Path(os.path.relpath(folder / f"{samples[index].key}.flac", args.output.parent)).as_posix(),
-            transcript=samples[index].text,
+            transcript=texts[index],
             label=labels[samples[index].label_index],
             score=samples[index].score,
             margin=samples[index].margin,

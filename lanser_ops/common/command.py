@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from lanser_ops.common import events
-from lanser_ops.common.errors import Inconsistent, InputError, Interrupted
+from lanser_ops.common.errors import Inconsistent, InputError, Interrupted, legible
 from lanser_ops.common.signals import Stopped, stops
 from schemas.units import Part
 
@@ -46,11 +46,11 @@ def guarded(
         with stops():
             run(argv)
     except InputError as error:
-        return _fail(name, _without_step(str(error)), 2)
+        return _fail(name, legible(_without_step(str(error))), 2)
     except Interrupted as error:
         return _fail(name, str(error), 128 + signal.SIGTERM)
     except Inconsistent as error:
-        return _fail(name, str(error), 1)
+        return _fail(name, "\n".join(map(legible, str(error).splitlines())), 1)
     except KeyboardInterrupt as stop:
         return _fail(name, interrupted, 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT))
     except BrokenPipeError:
@@ -61,7 +61,7 @@ def guarded(
             return _fail(name, f"{str(error.name).split('.')[0]} is not installed; pip install 'lanser[{extra}]'", 2)
         if "--verbose" in argv:
             raise
-        message = root_cause(error)
+        message = legible(root_cause(error))
         remedies = [remedy for fault, remedy in DISK_FAULTS.items() if fault in message]
         return _fail(name, f"{message}{remedies[0] if remedies else ' (--verbose shows the whole trace)'}", 1)
     return 0
@@ -69,6 +69,7 @@ def guarded(
 
 def warn(message: str) -> None:
     """Say on stderr, in one line, what the user may not have meant; the command goes on."""
+    message = legible(message)
     events.write("warning", message, text=f"warning: {message}")
 
 

@@ -34,3 +34,12 @@ def first_line(error: BaseException) -> str:
     """The first line of the message of ``error``, or its type if it has none: for an InputError of one line."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def legible(text: str) -> str:
+    r"""``text`` without line ends and control characters, which would act on a terminal.
+
+    >>> legible("a\x1b[2J\n").encode("ascii", "replace")
+    b'a?[2J?'
+    """
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -123,6 +124,9 @@ def read_columns(stream: BinaryIO, extension: str, schema: pa.Schema, where: str
     """
     try:
         table = READERS[extension](stream, schema)
+        twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+        if twice:
+            raise InputError(f"{where}: has the column {twice[0]!r} twice; remove one")
         # The JSONL reader adds every column of its schema, so a column without any value counts as absent.
         present = [name for name in table.column_names if table.column(name).null_count < len(table)]
         if not len(table):
@@ -131,12 +135,14 @@ def read_columns(stream: BinaryIO, extension: str, schema: pa.Schema, where: str
             pc.cast(table.column(field.name), field.type) if field.name in present else pa.nulls(len(table), field.type)
             for field in schema
         ]
+        rows = pa.table(columns, schema=schema)
+        rows.validate(full=True)  # the JSONL reader takes text that is not UTF-8
     except InputError:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{where}: not a readable {extension} manifest: {reason}") from None
-    return pa.table(columns, schema=schema), present
+    return rows, present
 
 
 def _with_turns(table: pa.Table, path: str) -> pa.Table:

@@ -15,14 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lanser_ops.common.errors import InputError, first_line
 from lanser_ops.corpus.manifests import joined
 from lanser_ops.corpus.sources import ROW_SCHEMA, Sources
 from lanser_ops.output.directory import PLAN, OutputDir
 from schemas.records import SOURCE_SCHEMA, SourceRow, from_table, without_empty
 from schemas.specs import PlanSpec
+from schemas.tables import PLAN_FORM, table_fault
 from schemas.units import Unit
 
 UNITS_KEY = b"lanser.units"
+REMAKE = "run lanser transcribe or lanser build again"
 # Enough to share out a corpus that would fit in one shard among a few workers.
 MIN_UNITS = 16
 HASH_CHUNK_ROWS = 65_536
@@ -73,16 +76,37 @@ def encode_plan(plan: pa.Table, units: list[Unit]) -> bytes:
 
 
 def read_units(out: OutputDir) -> list[Unit]:
-    """The units of the plan in ``out``."""
-    with out.open_read(PLAN) as stream:
-        described = json.loads(pq.ParquetFile(stream).schema_arrow.metadata[UNITS_KEY])
-    return [Unit(index, len(described), *fields) for index, fields in enumerate(described)]
+    """The units of the plan in ``out``. Raises InputError for a plan that is damaged."""
+    try:
+        with out.open_read(PLAN) as stream:
+            file = pq.ParquetFile(stream)
+            described = json.loads(file.schema_arrow.metadata[UNITS_KEY])
+        units = [Unit(index, len(described), *fields) for index, fields in enumerate(described)]
+        rows = [file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups)]
+    except (pa.ArrowException, KeyError, TypeError, ValueError, RecursionError, OSError) as error:
+        raise _damaged(out, error) from None
+    if rows != [unit.sources for unit in units] or not {unit.split for unit in units} <= {"train", "val"}:
+        raise InputError(f"{out.path(PLAN)}: its units are not those of its rows; {REMAKE}")
+    return units
 
 
 def read_unit(out: OutputDir, unit: Unit) -> list[SourceRow]:
-    """The source rows of one unit, in plan order."""
-    with out.open_read(PLAN) as stream:
-        return from_table(pq.ParquetFile(stream).read_row_group(unit.index, use_threads=False), SourceRow)
+    """The source rows of one unit, in plan order. Raises InputError for a plan that is damaged."""
+    try:
+        with out.open_read(PLAN) as stream:
+            table = pq.ParquetFile(stream).read_row_group(unit.index, use_threads=False)
+    except (pa.ArrowException, IndexError, ValueError, OSError) as error:
+        raise _damaged(out, error) from None
+    if fault := table_fault(table, PLAN_FORM):
+        raise InputError(f"{out.path(PLAN)}: {fault}; {REMAKE}")
+    return from_table(table, SourceRow)
+
+
+def _damaged(out: OutputDir, error: Exception) -> Exception:
+    """What to raise for an ``error`` in reading the plan: itself, where it is of the disk or the store."""
+    if getattr(error, "errno", None) is not None:
+        return error
+    return InputError(f"{out.path(PLAN)}: is damaged ({first_line(error)[:80]}); {REMAKE}")
 
 
 def _in_hash_order(rows: pa.Table) -> tuple[pa.Table, pa.Array, np.ndarray]:

@@ -12,7 +12,7 @@ from lanser_ops.labelling.base import Score
 from lanser_ops.labelling.context import CONTEXT_TEXTS, score_in_context, with_context
 from lanser_ops.labelling.score_store import read_scores, write_scores
 from lanser_ops.output.directory import OutputDir
-from schemas.records import LABEL_SCHEMA, to_table
+from schemas.records import LABEL_SCHEMA, Transcript, to_table
 from schemas.specs import LabelSpec, ScoreSet
 from schemas.units import Unit
 
@@ -54,7 +54,7 @@ def label_unit(
     if out.exists(name):
         return
     transcripts = out.read_transcripts(unit)
-    by_hypothesis, truncated = read_scores(out, [out.scores(score_set, unit) for score_set in sets], sets, spec)
+    by_hypothesis, truncated = _unit_scores(out, unit, sets, spec, transcripts)
     labels = weak_labels.label_utterances(transcripts, by_hypothesis, truncated, spec, prior)
     out.write_table(name, to_table(labels, LABEL_SCHEMA))
 
@@ -65,13 +65,21 @@ def corpus_sums(out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], spec: Labe
     Flagged utterances do not count: whether they are in the shards depends on --keep-flagged, and a corpus must have
     the same prior before and after it is written to shards.
     """
-    by_hypothesis, truncated = read_scores(out, [out.scores(score_set, unit) for score_set in sets], sets, spec)
-    flagged = np.array([bool(transcript.flags) for transcript in out.read_transcripts(unit)], dtype=bool)
+    transcripts = out.read_transcripts(unit)
+    by_hypothesis, truncated = _unit_scores(out, unit, sets, spec, transcripts)
+    flagged = np.array([bool(transcript.flags) for transcript in transcripts], dtype=bool)
     entailment = average(weak_labels.of_labels(by_hypothesis, spec.taxonomy))
     return log_sums(entailment[~(truncated | flagged)])
 
 
+def _unit_scores(
+    out: OutputDir, unit: Unit, sets: Sequence[ScoreSet], spec: LabelSpec, transcripts: Sequence[Transcript]
+) -> tuple[np.ndarray, np.ndarray]:
+    names = [out.scores(score_set, unit) for score_set in sets]
+    return read_scores(out, names, sets, spec, [transcript.key for transcript in transcripts])
+
+
 def null_sums(out: OutputDir, sets: Sequence[ScoreSet], spec: LabelSpec) -> tuple[int, tuple[float, ...]]:
     """The null prior in the form of `corpus_sums`: the empty premise counts as one utterance."""
-    by_hypothesis, _ = read_scores(out, [out.null_scores(score_set) for score_set in sets], sets, spec)
+    by_hypothesis, _ = read_scores(out, [out.null_scores(score_set) for score_set in sets], sets, spec, [""])
     return log_sums(average(weak_labels.of_labels(by_hypothesis, spec.taxonomy)))

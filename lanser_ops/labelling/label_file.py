@@ -27,6 +27,7 @@ from lanser_ops.corpus.manifests import READERS, read_columns, resolve_paths
 from lanser_ops.corpus.plan import read_unit
 from lanser_ops.labelling.human_labels import label_advice
 from lanser_ops.labelling.score_store import write_scores
+from lanser_ops.output.dataset import recording_path
 from lanser_ops.output.directory import OutputDir
 from schemas.records import Transcript, utterance_key
 from schemas.specs import NO_PRIOR, LabelSpec, ModelRef, ScoreSet
@@ -104,7 +105,7 @@ def import_scores(
         raise InputError(f"{OPTION} {path}: has changed since the job began; run the same command again")
     column_of = {name: column for column, name in enumerate(names)}
     transcripts = out.read_transcripts(unit)
-    paths = {row.source: storage.join(roots[row.root], row.path) for row in read_unit(out, unit)}
+    paths = {row.source: recording_path(row, roots) for row in read_unit(out, unit)}
     rows = [label_file.row(transcript, paths[transcript.source]) for transcript in transcripts]
     for score_set in sets:
         if out.exists(out.scores(score_set, unit)):

@@ -10,15 +10,17 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from lanser_ops.common.errors import InputError
 from lanser_ops.labelling import weak_labels
 from lanser_ops.output.directory import SENTENCES, OutputDir
+from schemas.records import SCORE_SCHEMA
 from schemas.specs import LabelSpec, ScoreSet, ScoringKey
-
-SCORE_SCHEMA = pa.schema([("key", pa.string()), ("scores", pa.list_(pa.float32())), ("truncated", pa.bool_())])
 
 
 def make_set(key: ScoringKey, hypotheses: Collection[str]) -> tuple[ScoreSet, bytes]:
@@ -49,13 +51,21 @@ def stored_sets(out: OutputDir, spec: LabelSpec) -> tuple[tuple[ScoreSet, ...], 
     for name in sorted(out.names("scores")):
         if posixpath.basename(name) != SENTENCES:
             continue
-        content = json.loads(out.read_bytes(name))
+        content = _read_sentences(out, name)
         useful = needed.intersection(content["hypotheses"])
         key = ScoringKey(content["nli_sha256"], content["against"], content.get("context", 0))
         if key == spec.key and useful:
             sets.append(ScoreSet(posixpath.basename(posixpath.dirname(name)), tuple(content["hypotheses"])))
             needed -= useful
     return tuple(sets), needed
+
+
+def _read_sentences(out: OutputDir, name: str) -> dict[str, Any]:
+    """The content of a sentences.json; raises InputError for one whose hash is not the name of its folder."""
+    content, folder = out.read_bytes(name), posixpath.dirname(name)
+    if hashlib.sha256(content).hexdigest()[:16] != posixpath.basename(folder):
+        raise InputError(f"{out.path(name)}: is not what was written; delete {out.path(folder)}, and run the job again")
+    return dict(json.loads(content))
 
 
 def write_scores(out: OutputDir, name: str, keys: Sequence[str], entailment: np.ndarray, truncated: np.ndarray) -> None:
@@ -67,16 +77,20 @@ def write_scores(out: OutputDir, name: str, keys: Sequence[str], entailment: np.
 
 
 def read_scores(
-    out: OutputDir, names: Sequence[str], sets: Sequence[ScoreSet], spec: LabelSpec
+    out: OutputDir, names: Sequence[str], sets: Sequence[ScoreSet], spec: LabelSpec, keys: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Stored scores, float32 (templates, utterances, hypotheses), and truncated premises, bool (utterances,).
 
-    ``names`` are the files to read, one per set.
+    ``names`` are the files to read, one per set; ``keys`` are those of the utterances, ("",) for the empty premise.
+    Raises InputError for a file that does not have the scores of these.
     """
     columns: dict[str, np.ndarray] = {}
     truncated = np.zeros((), dtype=bool)
     for name, score_set in zip(names, sets, strict=True):
         table = out.read_table(name)
+        lengths = pc.unique(pc.list_value_length(table.column("scores"))).to_pylist()
+        if table.column("key").to_pylist() != list(keys) or lengths not in ([], [len(score_set.hypotheses)]):
+            raise out.damaged(name, "its rows are not those of the transcripts")
         scores = table.column("scores").combine_chunks().flatten().to_numpy()
         scores = scores.reshape(len(table), len(score_set.hypotheses))
         columns |= {hypothesis: scores[:, index] for index, hypothesis in enumerate(score_set.hypotheses)}

@@ -13,8 +13,9 @@ from typing import Any
 
 from lanser_ops import storage
 from lanser_ops.common.errors import InputError
+from lanser_ops.output.dataset_format import dataset_fault
 from lanser_ops.output.directory import DATASET, ROOTS, OutputDir
-from schemas.records import SCHEMA_VERSION
+from schemas.records import SCHEMA_VERSION, SourceRow
 from schemas.specs import LabelSpec, ModelRef, PlanSpec, ShardSpec, TranscribeSpec, context_field, source_field
 from schemas.taxonomy import Label, Taxonomy
 
@@ -27,13 +28,15 @@ def read_dataset(out: OutputDir) -> dict[str, Any]:
     try:
         content = json.loads(out.read_bytes(DATASET))
         version = content["schema_version"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path}: not a dataset.json that lanser wrote; choose another --output") from None
     if version != SCHEMA_VERSION:
         raise InputError(
             f"{path}: has schema version {version}, but this lanser reads {SCHEMA_VERSION}; choose another --output, "
             "and fill it from the shards of this one with lanser relabel --shards, which needs no audio"
         )
+    if fault := dataset_fault(content):
+        raise InputError(f"{path}: not as lanser wrote it ({fault}); restore it, or choose another --output")
     return content
 
 
@@ -73,11 +76,22 @@ def read_roots(out: OutputDir) -> tuple[str, ...]:
     Raises InputError where they are not known.
     """
     try:
-        return tuple(json.loads(out.read_bytes(ROOTS)))
-    except (FileNotFoundError, ValueError):
+        roots = json.loads(out.read_bytes(ROOTS))
+    except (FileNotFoundError, ValueError, RecursionError):
+        roots = None
+    if not isinstance(roots, list) or not all(isinstance(root, str) for root in roots):
         raise InputError(
-            f"{out.path(ROOTS)}: is missing, and with it where the audio is; run lanser transcribe with their --input"
-        ) from None
+            f"{out.path(ROOTS)}: is missing or damaged, and with it where the audio is; "
+            "run lanser transcribe with their --input"
+        )
+    return tuple(roots)
+
+
+def recording_path(row: SourceRow, roots: Sequence[str]) -> str:
+    """Where the recording of a plan's row lies. Raises InputError where ``roots`` are not those of the plan."""
+    if not 0 <= row.root < len(roots):
+        raise InputError(f"{ROOTS}: has no folder for {row.source}; run lanser transcribe with the --input of the plan")
+    return storage.join(roots[row.root], row.path)
 
 
 def transcribe_section(spec: TranscribeSpec) -> dict[str, Any]:

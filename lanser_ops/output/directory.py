@@ -16,6 +16,7 @@ from lanser_ops import storage
 from lanser_ops.common.errors import InputError, first_line
 from schemas.records import Transcript, WeakLabel, from_table
 from schemas.specs import ModelRef, ScoreSet
+from schemas.tables import FORMS, table_fault
 from schemas.units import Unit
 
 DATASET = "dataset.json"
@@ -104,15 +105,22 @@ class OutputDir:
         storage.write_bytes(self.root, name, content, self.job)
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """Raises InputError, which names the file, for one that is not a whole Parquet file."""
+        """Raises InputError, which names the file, for one that is not a whole Parquet file of the folder's form."""
         try:
-            return storage.read_table(self.path(name), columns)
-        except (pa.ArrowException, OSError) as error:
+            table = storage.read_table(self.path(name), columns)
+        except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a column's name that is not UTF-8
             if getattr(error, "errno", None) is not None:  # of the disk or the store, not of what is in the file
                 raise
-            raise InputError(
-                f"{self.path(name)}: is damaged ({first_line(error)[:80]}); delete it, and run the command that made it"
-            ) from None
+            raise self.damaged(name, first_line(error)[:80]) from None
+        form = FORMS.get(name.split("/")[0])
+        fault = table_fault(table, form, columns) if form else None
+        if fault:
+            raise self.damaged(name, fault)
+        return table
+
+    def damaged(self, name: str, fault: str) -> InputError:
+        """The error for a file that is not what was written."""
+        return InputError(f"{self.path(name)}: is damaged ({fault}); delete it, and run the command that made it")
 
     def write_table(self, name: str, table: pa.Table) -> None:
         storage.write_table(self.root, name, table, self.job)

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from lanser_ops import storage
+from lanser_ops.common.errors import legible
 from lanser_ops.output.dataset import read_dataset
 from lanser_ops.output.directory import REPORT, OutputDir
 from schemas.records import REASONS
@@ -26,7 +27,7 @@ def print_statistics(statistics: dict[str, Any], taxonomy: str | None) -> None:
     if taxonomy:
         print(f"\nlabels ({taxonomy})")
         for label, count in statistics["labels"].items():
-            print(f"  {label:<24} {count:>7}  {count / _labels(statistics):>6.1%}")
+            print(f"  {legible(label):<24} {count:>7}  {count / _labels(statistics):>6.1%}")
     if statistics["rejects"]:
         print("\nrejects")
         for reason, count in sorted(statistics["rejects"].items(), key=lambda item: (-item[1], item[0])):

@@ -23,7 +23,7 @@ from schemas.records import MAX_JSON_BYTES
 
 MEMBER = re.compile(rf"({KEY.pattern})\.(flac|json)")
 # Fields of a sample that are read here, beside its lists.
-TEXTS = ("text", "taxonomy", "nli_model", "nli_sha256", "against", "prior")
+TEXTS = ("taxonomy", "nli_model", "nli_sha256", "against", "prior")
 NUMBERS = ("score", "margin", "prior_strength", "neutral_threshold", "temperature")
 
 
@@ -43,11 +43,12 @@ class Scoring:
 class LabelledSample:
     """A weak label, and where its audio lies: ``flac_bytes`` at ``flac_offset`` of the tar ``path``.
 
-    ``entailment`` is float32 (labels,), never corrected; ``flagged`` says whether the transcript is in doubt.
+    ``entailment`` is float32 (labels,), never corrected; ``flagged`` says whether the transcript is in doubt. ``text``
+    is None where the shard was written with --redact.
     """
 
     key: str
-    text: str
+    text: str | None
     label_index: int
     score: float
     margin: float
@@ -138,6 +139,8 @@ def _scoring(fields: dict[str, Any]) -> Scoring:
 
 def _sample(fields: dict[str, Any], path: str, key: str, flac: Member) -> LabelledSample:
     """Raises KeyError, TypeError or ValueError for a field that is not as this lanser writes it."""
+    if not isinstance(fields["text"], str | None):
+        raise ValueError("its text is not a text")
     labels = len(fields["labels"])
     entailment = np.array(fields["entailment"], np.float32)
     if entailment.shape != (labels,) or not ((entailment >= 0) & (entailment <= 1)).all():

@@ -14,6 +14,7 @@ import orjson
 import pyarrow as pa
 
 from lanser_ops import tar
+from lanser_ops.common.errors import legible
 from lanser_ops.labelling import weak_labels
 from lanser_ops.shards.write import FLAC_MAGIC
 from lanser_ops.tar import BrokenTar, Member
@@ -143,8 +144,7 @@ def read_samples(stream: BinaryIO) -> Iterator[tuple[ShardSample, StoredScores] 
                 seen.add(key)
                 yield sample
             except _BadSample as bad:
-                name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in bad.args[0])
-                yield Fault(name, "bad_sample", bad.args[1])
+                yield Fault(legible(bad.args[0]), "bad_sample", bad.args[1])
     except BrokenTar as broken:
         yield Fault("", "broken_tar", str(broken))
 

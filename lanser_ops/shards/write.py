@@ -127,6 +127,8 @@ def choose_samples(
     if shard_spec.speech:
         transcripts = with_scores(out, unit, transcripts, shard_spec.speech)
     labels = out.read_table(out.labels(spec.taxonomy.name, unit))
+    if labels.column("key") != transcripts.column("key"):
+        raise out.damaged(out.labels(spec.taxonomy.name, unit), "its rows are not those of the transcripts")
     samples, rejects = [], []
     for row in sample_rows(with_context(transcripts, spec.context), labels):
         dropped = drop_reason(row, shard_spec, spec.taxonomy)

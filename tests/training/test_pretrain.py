@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -163,6 +165,16 @@ def test_soft_labels_of_shards_with_a_corpus_prior_are_corrected(tmp_path, make_
     assert by_run["corpus"] == by_run["asked"] != by_run["none"]
 
 
+class Executed:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
 def test_a_checkpoint_that_cannot_be_read(shards, tmp_path, capsys):
     arguments = command(shards, tmp_path / "run", "--epochs", 1, "--in-process")
     assert main([*arguments, "--max-steps", "1"]) == 0
@@ -173,9 +185,13 @@ def test_a_checkpoint_that_cannot_be_read(shards, tmp_path, capsys):
     message = refused(capsys, [*arguments, "--resume"])
     assert f"{checkpoint}: not a complete checkpoint (Error while deserializing header" in message
     (checkpoint / "model.safetensors").write_bytes(weights)
-    for damage in (b"cut off", b""):
+    canary = tmp_path / "executed"
+    saved = io.BytesIO()
+    torch.save(Executed(str(canary)), saved)
+    for damage in (b"cut off", b"", pickle.dumps(Executed(str(canary))), saved.getvalue()):
         (checkpoint / "optimizer.pt").write_bytes(damage)
         assert "not a complete checkpoint" in refused(capsys, [*arguments, "--resume"])
+    assert not canary.exists()
     (tmp_path / "run" / "run.json").write_text('{"seed": 0,')
     assert "run.json: cannot be read" in refused(capsys, [*arguments, "--resume"])
 

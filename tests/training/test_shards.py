@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from lanser_ops.common.errors import InputError
+from schemas.specs import ShardSpec
+from training.labels import selected
 from training.shards import Source, parse_sources, read_index
 from training.stores import list_files
 
@@ -49,7 +51,7 @@ def labelled(**values):
         labelled(label_index="1"),
         labelled(labels=[["x"], ["y"]]),
         labelled(taxonomy=["t"]),
-        labelled(text=None),
+        labelled(text=7),
         labelled(prior=["corpus"]),
         labelled(prior="corpus", prior_strength="much"),
         labelled(hypotheses=7),
@@ -75,6 +77,17 @@ def test_members_of_a_sample_that_are_apart(tmp_path):
     path = tar_of(tmp_path / "train-0.tar", members)
     with pytest.raises(InputError, match=f"^{path}: the members of sample a are not next to each other; sort the tar"):
         read_index([path])
+
+
+@pytest.mark.parametrize(("name", "lacking"), [("inner.tar", "flac"), ("b.flac", "json"), ("b.json", "flac")])
+def test_samples_that_are_incomplete(tmp_path, name, lacking):
+    """webdataset would give the network a sample without audio or without a label."""
+    path = tar_of(tmp_path / "train-0.tar", [("a.flac", b""), ("a.json", labelled()), (name, labelled())])
+    with pytest.raises(InputError) as refused:
+        read_index([path])
+    assert (
+        str(refused.value) == f"{path}: sample {name[: name.index('.')]} has no .{lacking}; give shards of lanser build"
+    )
 
 
 def test_headers_that_are_damaged(tmp_path):
@@ -115,6 +128,19 @@ def test_what_is_known_of_hypotheses(tmp_path):
         assert index.hypotheses == hypotheses, name
         assert (None if index.by_hypothesis is None else index.by_hypothesis.tolist()) == scores, name
     assert np.isclose(index.score, 0.5) and index.scoring.absence is None
+
+
+def test_samples_without_transcripts(tmp_path):
+    members = [("a.flac", b""), ("a.json", labelled(text=None)), ("b.flac", b""), ("b.json", labelled(score=0.75))]
+    index = read_index([tar_of(tmp_path / "train-0.tar", members)])
+    assert (index.keys, index.words) == (("a", "b"), None)
+    assert selected(index, ShardSpec(per_label=1)).keys == ("b",)
+    with pytest.raises(InputError) as refused:
+        selected(index, ShardSpec(max_repeats=1))
+    assert str(refused.value) == (
+        "--max-repeats 1: shards were written with --redact and hold no transcripts to compare; "
+        "leave it out, or give it to the lanser build that writes them"
+    )
 
 
 @pytest.mark.parametrize(

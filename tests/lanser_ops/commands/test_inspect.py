@@ -129,6 +129,32 @@ def test_a_tar_that_is_not_a_shard_is_refused_in_one_line(tmp_path, capsys, memb
     assert line.startswith(f"lanser inspect: {path}: not a shard of lanser (") and reason in line
 
 
+def test_control_characters_of_a_sample_do_not_reach_the_terminal(tmp_path, capsys):
+    label = "joy\x1b[2J"
+    fields = {"label": label, "labels": [label, "fear"], "entailment": [0.5, 0.25], "key": "k\x07"}
+    path = write_tar(tmp_path / "other.tar", {"a.json": sample(**fields)})
+    assert inspect.main([path]) == 0
+    printed = capsys.readouterr().out
+    assert "joy\N{REPLACEMENT CHARACTER}[2J" in printed
+    assert all(char.isprintable() or char == "\n" for char in printed)
+
+
+def test_a_member_that_claims_more_than_the_tar_holds(tmp_path, capsys):
+    path = write_tar(tmp_path / "other.tar", {"a.json": sample()})
+    with open(path, "r+b") as stream:
+        header = bytearray(stream.read(512))
+        header[124:136] = b"\x80" + (1 << 60).to_bytes(11, "big")
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        stream.seek(0)
+        stream.write(header)
+    assert inspect.main([path]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"lanser inspect: {path}: not a shard of lanser (BrokenTar: a.json claims 1152921504606846976 "
+    )
+
+
 def test_a_folder_without_output_is_refused(tmp_path, capsys):
     assert inspect.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == (

@@ -56,7 +56,7 @@ def test_a_sample_and_how_it_was_labelled(tmp_path: Path):
         ({"temperature": None}, "there is no 'temperature'"),
         ({"temperature": 0}, "a number is out of range"),
         ({"score": "high"}, "could not convert string to float: 'high'"),
-        ({"text": 5}, "a name is not a text"),
+        ({"text": 5}, "its text is not a text"),
         ({"labels": ["joy", 5, "neutral"]}, "a name is not a text"),
         ({"label_index": 3}, "3 is not in range"),
         ({"entailment": [0.1, 0.7]}, "not one score from 0 to 1 for each label"),
