@@ -26,7 +26,10 @@ def read_dataset(out: OutputDir) -> dict[str, Any]:
         return {}
     path = out.path(DATASET)
     try:
-        content = json.loads(out.read_bytes(DATASET))
+        text = out.read_bytes(DATASET)
+        content = json.loads(text)
+        if b"\\ud" in text.lower():  # half a character, which could not be written again: a ValueError
+            json.dumps(content, ensure_ascii=False).encode()
         version = content["schema_version"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path}: not a dataset.json that lanser wrote; choose another --output") from None

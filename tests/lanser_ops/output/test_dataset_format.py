@@ -95,6 +95,7 @@ def test_what_is_not_of_the_form(place: tuple[str, ...], value: object, fault: s
             '{"schema_version": 2, "plan": ' + "[" * 100_000 + "]" * 100_000 + "}",
             "not a dataset.json that lanser wrote",
         ),
+        (r'{"schema_version": 2, "mine": "\ud800"}', "not a dataset.json that lanser wrote; choose another --output"),
         (
             '{"schema_version": 2, "plan": 7}',
             "not as lanser wrote it (plan is 7); restore it, or choose another --output",
