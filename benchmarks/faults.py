@@ -99,7 +99,7 @@ def cases(folder: Path, kills: int, seed: int) -> Iterator[Case]:
         job, run = jobs[name], runs[name]
         for number, seconds in enumerate(kill_moments(name, run, kills, seed)):
             yield Case("kill", name, number, partial(kill, job, run, seconds))
-        middle = (run.first_s + run.total_s) / 2
+        middle = run.first_s + (run.total_s - run.first_s) / 3  # the last third is the end of the interpreter
         for number, stop in enumerate((signal.SIGINT, signal.SIGTERM)):
             inject = partial(injections.stopped, number=stop, moment=at_processor_time(middle))
             yield Case(stop.name, name, number, partial(_inject, inject, job, run))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+# A signal that arrives while an object is finalized is sent again after this time: an error would be lost there.
+REPEAT_S = 0.05
 
 
 class Stopped(KeyboardInterrupt):
@@ -30,10 +33,14 @@ def stops() -> Iterator[None]:
         yield
         return
     received: list[int] = []
+    repeats: list[threading.Timer] = []
 
-    def stop(number: int, _: FrameType | None) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        raise Stopped(number)
+        if not _in_finalizer(frame):
+            raise Stopped(number)
+        repeats.append(threading.Timer(REPEAT_S, os.kill, (os.getpid(), number)))
+        repeats[-1].start()
 
     # A signal that is ignored (as SIGINT is in a shell's background) stays so.
     handled = [number for number in STOPPING if signal.getsignal(number) not in (signal.SIG_IGN, None)]
@@ -44,6 +51,20 @@ def stops() -> Iterator[None]:
         if received:
             raise Stopped(received[0]) from None
         raise
+    else:
+        if received:
+            raise Stopped(received[0])
     finally:
+        for repeat in repeats:
+            repeat.cancel()
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _in_finalizer(frame: FrameType | None) -> bool:
+    """Whether ``frame`` belongs to a ``__del__``, whose errors Python prints and ignores."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
