@@ -55,6 +55,8 @@ _ACCOUNTS = {
     "label_hours": Optional(Each(float)),
     "languages": Optional(_COUNTS),
     "hours": {"audio": float, "samples": float},
+    "audio_seconds": Optional(float),
+    **dict.fromkeys(("pairs", "pairs_scored"), Optional(int)),
     "seconds": Each(float),
     "template_agreement": Optional({"with_label": Each(float), "pairwise": float}),
 }
@@ -75,7 +77,7 @@ _SHARD = {
     **dict.fromkeys(("min_score", "min_margin"), float),
     **dict.fromkeys(("keep_top", "balance"), Optional(Nullable(float))),
     **dict.fromkeys(("max_repeats", "per_label"), Optional(Nullable(int))),
-    **dict.fromkeys(("agree", "redact"), Optional(Nullable(bool))),
+    **dict.fromkeys(("agree", "redact", "sidecar"), Optional(Nullable(bool))),
     "speech_model": Optional(Nullable(_MODEL)),
 }
 _TAXONOMY = {"label": Optional(_LABEL), "shard": Optional(_SHARD), "accounts": Optional(_ACCOUNTS)}
@@ -89,7 +91,7 @@ _PLAN = {
 FORM = {
     "schema_version": int,
     "plan": Optional(_PLAN),
-    "transcribe": Optional({"asr_model": _MODEL, "languages": [str]}),
+    "transcribe": Optional({"asr_model": _MODEL, "languages": [str], "short_windows": Optional(bool)}),
     "unpack": Optional({"inputs": [str], "tars": int, "asr_models": [str], "sha256": str}),
     "taxonomies": Optional(Each(_TAXONOMY, _TaxonomyNames())),
     "accounts": Optional(_ACCOUNTS),
