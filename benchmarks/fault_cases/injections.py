@@ -215,7 +215,7 @@ def read_only_meanwhile(job: Job, output: Path, expected: dict[str, str]) -> str
 
 
 def jump_clock() -> None:
-    """Let the clock that locks are judged by be a day early, right or a day late whenever it is read, which is often."""
+    """Let the clock of locks be a day early, right or a day late whenever it is read, which is often."""
     jumps = random.Random(0)
     jumping = SimpleNamespace(time=lambda: time.time() + jumps.choice((-DAY_S, 0.0, DAY_S)), sleep=time.sleep)
     lock.time = jumping  # type: ignore[assignment]  # not time.time itself: Beam pickles functions that hold it
