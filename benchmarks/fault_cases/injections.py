@@ -183,8 +183,8 @@ def disk_full(job: Job, output: Path, expected: dict[str, str], size: int) -> st
         assert remount(disk, "size=100m")
         complete(job, output, expected)
     line = outcome.errors()[0]
-    name = re.search(f"'{output}/(.*)'", line)
-    return f"no room for {name[1]}" if name else line
+    name = re.search(f"'{output}/?(.*)'", line)
+    return f"no room for {name[1] or 'the output'}" if name else line
 
 
 def read_only_before(job: Job, output: Path, expected: dict[str, str]) -> str:
