@@ -33,6 +33,7 @@ from benchmarks.experiment.page import (
     shipped_table,
     write_blocks,
     write_images,
+    zero_shot_networks,
     zero_shot_table,
 )
 from benchmarks.experiment.protocol import EKMAN, FROZEN, FULL, GOEMOTIONS, NETWORKS, QUICK, SHUFFLED, WEAK
@@ -75,11 +76,18 @@ def main() -> None:
             run_all([job for jobs in choice_jobs(FROZEN, places).values() for job in jobs])
         for network in networks:
             run_all(arm_jobs(network, arms, seeds, places))
-        run_all([zero_shot_job(FROZEN, arm, seed, places) for seed in seeds for arm in (WEAK, SHUFFLED)])
+        run_all(
+            [
+                zero_shot_job(network, arm, seed, places)
+                for network in zero_shot_networks(networks)
+                for seed in seeds
+                for arm in (WEAK, SHUFFLED)
+            ]
+        )
     rows = [row for network in networks for row in differences(network, profile.baselines, profile.seeds, places)]
     blocks = {
         "differences": difference_table(rows),
-        "zero-shot": zero_shot_table(FROZEN, profile.seeds, places),
+        "zero-shot": zero_shot_table(zero_shot_networks(networks), profile.seeds, places),
         "commands": command_table(networks, profile, places),
         **{
             name: arm_table(network, arms, profile.seeds, places)

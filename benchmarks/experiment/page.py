@@ -101,19 +101,20 @@ def difference_table(rows: Sequence[Difference]) -> str:
     return table(["network", "difference in UA", *(f"{share:.0%}" for share in SHARES), "seeds"], lines)
 
 
-def zero_shot_table(network: Network, seeds: Sequence[int], places: Places) -> str:
+def zero_shot_networks(networks: Sequence[Network]) -> list[Network]:
+    """Those that are evaluated without human labels: features are stored, so it takes seconds."""
+    return [network for network in networks if network.trained == ("--frozen",)]
+
+
+def zero_shot_table(networks: Sequence[Network], seeds: Sequence[int], places: Places) -> str:
     """UA of weak labels alone, of shuffled ones, and the difference."""
-    weak, shuffled = (zero_shot_predictions(network, arm, seeds, places) for arm in (WEAK, SHUFFLED))
-    rows = [
-        [
-            str(len(row.seeds)),
-            percent(row.arm["ua"]),
-            percent(row.baseline["ua"]),
-            percent(row.difference["ua"], "+"),
-        ]
-        for row in paired(weak, shuffled)
-    ]
-    return table(["seeds", "weak", "shuffled", "difference"], rows)
+    rows = []
+    for network in networks:
+        weak, shuffled = (zero_shot_predictions(network, arm, seeds, places) for arm in (WEAK, SHUFFLED))
+        for row in paired(weak, shuffled):
+            sides = percent(row.arm["ua"]), percent(row.baseline["ua"]), percent(row.difference["ua"], "+")
+            rows.append([network.name, *sides, str(len(row.seeds))])
+    return table(["network", "weak", "shuffled", "difference", "seeds"], rows)
 
 
 def command_table(networks: Sequence[Network], profile: Profile, places: Places) -> str:
@@ -125,7 +126,9 @@ def command_table(networks: Sequence[Network], profile: Profile, places: Places)
         jobs = arm_jobs(network, (*profile.baselines, WEAK), profile.seeds, places)
         for command in ("pretrain", "finetune"):
             parts[f"{network.name}: {command}"] = [job for job in jobs if job.arguments[0] == command]
-    parts["zero-shot"] = [zero_shot_job(FROZEN, WEAK, seed, places) for seed in profile.seeds]
+    parts["zero-shot"] = [
+        zero_shot_job(network, WEAK, seed, places) for network in zero_shot_networks(networks) for seed in profile.seeds
+    ]
     lines = []
     for name, jobs in parts.items():
         done = [job for job in jobs if job.seconds() is not None]
