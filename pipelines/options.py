@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lanser_ops import storage
 from lanser_ops.asr.base import MAX_CLIP_S
 from lanser_ops.backends import ASR, BUNDLED, PRODUCTION_ASR, SPEECH, backend_of, resolve
-from lanser_ops.common.command import between, part, positive, warn
+from lanser_ops.common.command import between, positive, warn
 from lanser_ops.common.device import DEVICES
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.events import add_log_format, set_format
@@ -76,7 +76,7 @@ def job_parser(command: str, description: str, example: str) -> Parser:
     output.add_argument("--output", required=True, metavar="DIR", help="local folder, gs://… or s3://…")
     output.add_argument(
         "--part",
-        type=part,
+        type=_part,
         metavar="K/N",
         help="do the K-th of N parts of the units, beside jobs for the others; the last one to end accounts for all",
     )
@@ -242,9 +242,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, RunO
     hints = {"accelerator": args.accelerator, "min_ram": args.min_ram or (args.accelerator and MIN_RAM)}
     dry_run = read_dry_run(args)
     if dry_run and args.part:
-        raise InputError(
-            "--dry-run describes the job for all units; leave out --part, and divide by the number of parts"
-        )
+        raise InputError("--dry-run describes the job for all units; leave out --part")
     return args, RunOptions(
         output=storage.absolute(args.output),
         part=args.part,
@@ -336,3 +334,11 @@ def _of_form(form: re.Pattern[str], example: str) -> Callable[[str], str]:
         return text
 
     return checked
+
+
+def _part(text: str) -> Part:
+    """An option's type: a part of a job's units, such as 3/16."""
+    matched = re.fullmatch(r"([1-9][0-9]{0,4})/([1-9][0-9]{0,4})", text)
+    if not matched or int(matched[1]) > int(matched[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a part such as 3/16, from 1/16 to 16/16")
+    return Part(int(matched[1]), int(matched[2]))

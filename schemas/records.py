@@ -19,8 +19,6 @@ Record = TypeVar("Record", bound="DataclassInstance")
 SCHEMA_VERSION = 2
 # Columns that a table has only where one of its rows has a value.
 OPTIONAL_COLUMNS = ("dialogue", "turn", "context_texts")
-# Of a sample's JSON: a thousand labels of 200 characters come to less than one megabyte.
-MAX_JSON_BYTES = 4 << 20
 
 # Why an utterance is not in the shards: the values in Parquet files, and texts for people.
 REASONS = {

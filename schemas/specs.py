@@ -10,6 +10,8 @@ from schemas.taxonomy import Taxonomy
 NO_PRIOR, CORPUS_PRIOR, NULL_PRIOR = PRIORS = ("none", "corpus", "null")
 # The most utterances before a transcript that a labeller reads.
 MAX_CONTEXT = 16
+# Of a sample's JSON: a thousand labels of 200 characters come to less than one megabyte.
+MAX_JSON_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ import orjson
 
 from lanser_ops.common.errors import InputError, first_line, legible
 from lanser_ops.common.selection import words_hash
-from schemas.records import MAX_JSON_BYTES
-from schemas.specs import NO_PRIOR
+from schemas.specs import MAX_JSON_BYTES, NO_PRIOR
 from training.stores import is_remote, list_files, open_read
 
 SPLITS = ("train", "val")

@@ -15,7 +15,7 @@ import ctranslate2
 import psutil
 import torch
 
-from benchmarks.gpu.settings import Row, Settings, run_part
+from benchmarks.gpu.settings import Row, Settings, run_part, significant
 
 VERSIONS = ("torch", "ctranslate2", "faster-whisper", "transformers", "accelerate", "numpy")
 TYPES = {"cpu": (torch.float32,), "cuda": (torch.bfloat16, torch.float16, torch.float32)}
@@ -45,7 +45,7 @@ def measure(settings: Settings) -> Iterator[Row]:
     for kind in TYPES[settings.device]:
         rate = matmul_rate(settings.device, kind, size)
         name = str(kind).removeprefix("torch.")
-        yield {"table": "Matrix products", "type": name, "size": size, "TFLOP/s": round(rate / 1e12, 2)}
+        yield {"table": "Matrix products", "type": name, "size": size, "TFLOP/s": significant(rate / 1e12)}
 
 
 def matmul_rate(device: str, kind: torch.dtype, size: int) -> float:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from benchmarks.gpu.chip import peak_memory, used_memory
 from benchmarks.gpu.models import TURBO
 from benchmarks.gpu.recognition import cut, load, read_speech, texts
-from benchmarks.gpu.settings import Row, Settings, pace, run_part
+from benchmarks.gpu.settings import Row, Settings, pace, run_part, significant
 
 CLIP_S = 4.0
 GIB = 2**30
@@ -33,7 +33,7 @@ def measure(settings: Settings) -> Iterator[Row]:
                 "ended with": recognizer.batch_seconds,  # it is halved where memory does not suffice
                 "GiB of weights": round(weights / GIB, 2),
                 "GiB at most": round((peak[0] - before) / GIB, 2),
-                "audio s/s": round(measured.count * CLIP_S / measured.seconds, 1),
+                "audio s/s": significant(measured.count * CLIP_S / measured.seconds),
             }
 
 

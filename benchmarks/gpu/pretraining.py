@@ -13,7 +13,7 @@ from accelerate import Accelerator
 
 from benchmarks import training
 from benchmarks.gpu.recognition import cut, read_speech
-from benchmarks.gpu.settings import Row, Settings, run_part
+from benchmarks.gpu.settings import Row, Settings, run_part, significant
 from lanser_ops.audio.encode import encode_flac
 from schemas.taxonomy import load_taxonomy
 from training.dataset import Layout
@@ -37,8 +37,8 @@ def measure(settings: Settings) -> Iterator[Row]:
         "backbone": sizes.backbone,
         "batch": f"{sizes.batch_size} clips of {CLIP_S:g} s",
         "loader processes": sizes.loaders,
-        "steps/s from shards": round(from_shards, 3),
-        "steps/s, cached": round(cached, 3),
+        "steps/s from shards": significant(from_shards),
+        "steps/s, cached": significant(cached),
         "ratio": round(from_shards / cached, 3),
     }
 

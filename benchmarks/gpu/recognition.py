@@ -15,7 +15,7 @@ import numpy as np
 from faster_whisper import BatchedInferencePipeline
 
 from benchmarks.gpu.models import FOR_CTRANSLATE2, FOR_TRANSFORMERS, TEXT, TINY, TURBO
-from benchmarks.gpu.settings import Row, Settings, pace, run_part
+from benchmarks.gpu.settings import Row, Settings, pace, run_part, significant
 from benchmarks.peers import Recognise, batched_pipeline, transformers_pipeline
 from lanser_ops.asr import whisper
 from lanser_ops.asr.base import Clip
@@ -44,7 +44,7 @@ def measure(settings: Settings) -> Iterator[Row]:
                     yield {**row, "error": f"{type(error).__name__}: {error}"[:200]}
                     continue
                 row |= {"clips": measured.count, "s": round(measured.seconds, 2)}
-                row["audio s/s"] = round(measured.count * seconds / measured.seconds, 1)
+                row["audio s/s"] = significant(measured.count * seconds / measured.seconds)
                 if model == TURBO:
                     row["as dictated"] = sum(text.strip() == TEXT.strip() for text in measured.results)
                 yield row

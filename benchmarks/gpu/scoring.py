@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from benchmarks.entailment import pair_operations
 from benchmarks.gpu.chip import SCORING_TYPE, matmul_rate, peak_memory, used_memory
 from benchmarks.gpu.models import ROBERTA
-from benchmarks.gpu.settings import Row, Settings, pace, run_part
+from benchmarks.gpu.settings import Row, Settings, pace, run_part, significant
 from lanser_ops.backends import BUNDLED
 from lanser_ops.labelling import nli
 from lanser_ops.labelling.nli_scorer import load_scorer
@@ -55,7 +55,7 @@ def measure(settings: Settings) -> Iterator[Row]:
                 "model": name,
                 "tokens in a batch": batch_tokens,
                 "default": "yes" if batch_tokens == scorer.classifier.batch_tokens else "",
-                "pairs/s": round(measured.count * len(hypotheses) / measured.seconds, 1),
+                "pairs/s": significant(measured.count * len(hypotheses) / measured.seconds),
                 "of the matrix rate, %": round(100 * done / rate, 1),
                 "GiB at most": round((peak[0] - before) / 2**30, 2),
             }

@@ -102,6 +102,15 @@ def run_part(part: str, measure: Callable[[Settings], Iterator[Row]]) -> None:
             stream.flush()
 
 
+def significant(rate: float) -> float:
+    """``rate`` to three digits: that of a slow machine is not 0.
+
+    >>> significant(0.012345), significant(19123.4)
+    (0.0123, 19100.0)
+    """
+    return float(f"{rate:.3g}")
+
+
 @dataclass(frozen=True)
 class Measurement:
     """``results`` of ``count`` items, in ``seconds``."""

@@ -18,7 +18,7 @@ from lanser_ops.common.progress import tracked
 from lanser_ops.output.dataset import read_dataset
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.output.summary import print_statistics
-from lanser_ops.shards.read import MAX_JSON_BYTES
+from schemas.specs import MAX_JSON_BYTES
 from schemas.suggestions import did_you_mean
 
 SHOWN_SCORES = 3

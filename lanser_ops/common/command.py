@@ -6,7 +6,6 @@ import argparse
 import errno
 import math
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +14,6 @@ from typing import TypeVar
 from lanser_ops.common import events
 from lanser_ops.common.errors import Inconsistent, InputError, Interrupted, legible
 from lanser_ops.common.signals import Stopped, stops
-from schemas.units import Part
 
 Number = TypeVar("Number", int, float)
 # What to do about errors of the disk, by the system's words: of an error in a worker, Beam passes on the text alone.
@@ -137,14 +135,6 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return number
-
-
-def part(text: str) -> Part:
-    """An option's type: a part of a job's units, such as 3/16."""
-    matched = re.fullmatch(r"([1-9][0-9]{0,4})/([1-9][0-9]{0,4})", text)
-    if not matched or int(matched[1]) > int(matched[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a part such as 3/16, from 1/16 to 16/16")
-    return Part(int(matched[1]), int(matched[2]))
 
 
 def at_least(low: float) -> Callable[[str], float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import logging
 import sys
@@ -41,8 +42,7 @@ def asked_format(argv: Sequence[str]) -> str:
     >>> asked_format(["--log-format", "json"]), asked_format(["--log-format=json"]), asked_format([])
     ('json', 'json', 'text')
     """
-    pairs = zip(argv, [*argv[1:], ""], strict=True)
-    given = [following for name, following in pairs if name == OPTION]
+    given = [following for name, following in itertools.pairwise(argv) if name == OPTION]
     given += [argument.partition("=")[2] for argument in argv if argument.startswith(f"{OPTION}=")]
     return JSON if JSON in given else TEXT
 

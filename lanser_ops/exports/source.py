@@ -23,8 +23,9 @@ from lanser_ops.output import files
 from lanser_ops.output.dataset import read_dataset
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.output.summary import statistics_by_taxonomy
-from lanser_ops.shards.read import EXTENSIONS, KEY, MAX_JSON_BYTES
+from lanser_ops.shards.read import EXTENSIONS, KEY
 from lanser_ops.tar import BLOCK, BrokenTar, Member
+from schemas.specs import MAX_JSON_BYTES
 from schemas.suggestions import did_you_mean
 from schemas.taxonomy import NAME_PATTERN
 

@@ -19,7 +19,7 @@ from lanser_ops.shards.read import KEY
 from lanser_ops.shards.relabel import tar_sizes
 from lanser_ops.tar import BrokenTar, Member
 from schemas.calibration import FittedOn
-from schemas.records import MAX_JSON_BYTES
+from schemas.specs import MAX_JSON_BYTES
 
 MEMBER = re.compile(rf"({KEY.pattern})\.(flac|json)")
 # Fields of a sample that are read here, beside its lists.

@@ -18,8 +18,8 @@ from lanser_ops.common.errors import legible
 from lanser_ops.labelling import weak_labels
 from lanser_ops.shards.write import FLAC_MAGIC
 from lanser_ops.tar import BrokenTar, Member
-from schemas.records import MAX_JSON_BYTES, SPEECH_SCHEMA, TRANSCRIPT_SCHEMA, Transcript, utterance_key
-from schemas.specs import MAX_CONTEXT, ScoringKey
+from schemas.records import SPEECH_SCHEMA, TRANSCRIPT_SCHEMA, Transcript, utterance_key
+from schemas.specs import MAX_CONTEXT, MAX_JSON_BYTES, ScoringKey
 
 KEY = re.compile(r"[0-9a-f]{16}")
 EXTENSIONS = ("cls", "flac", "json")

@@ -140,7 +140,7 @@ def test_a_run_with_a_sidecar_is_that_with_the_shards(built: Path, outputs: tupl
 @pytest.mark.parametrize(
     ("command", "part"),
     [
-        ("pretrain --shards SIDECAR --output OUT", "has no .flac; give shards that lanser build wrote"),
+        ("pretrain --shards SIDECAR --output OUT", "has no .flac; give shards of lanser build"),
         ("pretrain --shards BUILT --sidecar EMPTY --output OUT", "no shards (.tar)"),
         ("pretrain --shards BUILT --sidecar OTHER --output OUT", "labels no sample of"),
         ("sample SIDECAR --output OUT/x.csv", "has no audio beside it; a sidecar is read beside its shards"),

@@ -14,8 +14,8 @@ from lanser_ops import tar
 from lanser_ops.labelling.weak_labels import label_utterances
 from lanser_ops.shards.read import Fault, read_samples
 from lanser_ops.shards.write import sample_rows, tar_members
-from schemas.records import LABEL_SCHEMA, MAX_JSON_BYTES, TRANSCRIPT_SCHEMA, Transcript, to_table, utterance_key
-from schemas.specs import LabelSpec, ModelRef, ScoringKey
+from schemas.records import LABEL_SCHEMA, TRANSCRIPT_SCHEMA, Transcript, to_table, utterance_key
+from schemas.specs import MAX_JSON_BYTES, LabelSpec, ModelRef, ScoringKey
 from schemas.taxonomy import Taxonomy, parse_taxonomy
 
 MOODS = parse_taxonomy("name: moods\nlabels: [joy, {name: fear, hypothesis: afraid}, calm]\n", "moods.yaml")
