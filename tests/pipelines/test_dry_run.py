@@ -77,9 +77,9 @@ def test_nothing_left_takes_nothing():
 
 
 def numbers(pattern: str, text: str) -> tuple[float, ...]:
-    found = re.search(pattern, text)
-    assert found, text
-    return tuple(float(group.replace(",", "")) for group in found.groups())
+    match = re.search(pattern, text)
+    assert match, text
+    return tuple(float(group.replace(",", "")) for group in match.groups())
 
 
 def test_a_build_is_estimated_and_nothing_is_written(lanser, small_corpus: Path, tmp_path: Path):
