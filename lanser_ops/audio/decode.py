@@ -19,6 +19,8 @@ import av
 import numpy as np
 import soxr
 
+from lanser_ops.common.signals import errors_are_dropped
+
 SAMPLE_RATE = 16_000
 
 # Peak amplitude (-60 dBFS) below which a recording holds nothing to recognise: the noise of a quiet room and a
@@ -123,6 +125,7 @@ class _Source:
         self.seek = stream.seek
         self.tell = stream.tell
 
+    @errors_are_dropped  # by PyAV
     def read(self, size: int = -1) -> bytes:
         try:
             return b"" if self.error else self._stream.read(size)

@@ -6,12 +6,16 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from types import FrameType
+from collections.abc import Callable, Iterator
+from types import CodeType, FrameType
+from typing import TypeVar
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-# A signal that arrives while an object is finalized is sent again after this time: an error would be lost there.
+# A signal that arrives where an error would be lost is sent again after this time.
 REPEAT_S = 0.05
+
+Function = TypeVar("Function", bound=Callable)
+_drops_errors: set[CodeType] = set()
 
 
 class Stopped(KeyboardInterrupt):
@@ -20,6 +24,12 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int):
         super().__init__(number)
         self.number = number
+
+
+def errors_are_dropped(function: Function) -> Function:
+    """Mark ``function`` as called from C code that prints its errors and goes on: `stops` raises nothing there."""
+    _drops_errors.add(function.__code__)
+    return function
 
 
 @contextlib.contextmanager
@@ -37,7 +47,7 @@ def stops() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        if not _in_finalizer(frame):
+        if not _is_lost(frame):
             raise Stopped(number)
         repeats.append(threading.Timer(REPEAT_S, os.kill, (os.getpid(), number)))
         repeats[-1].start()
@@ -61,10 +71,10 @@ def stops() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _in_finalizer(frame: FrameType | None) -> bool:
-    """Whether ``frame`` belongs to a ``__del__``, whose errors Python prints and ignores."""
+def _is_lost(frame: FrameType | None) -> bool:
+    """Whether an error in ``frame`` is printed and ignored: in a ``__del__``, and in `errors_are_dropped`."""
     while frame is not None:
-        if frame.f_code.co_name == "__del__":
+        if frame.f_code.co_name == "__del__" or frame.f_code in _drops_errors:
             return True
         frame = frame.f_back
     return False

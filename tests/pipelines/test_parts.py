@@ -94,7 +94,8 @@ def test_four_parts_at_once_one_of_them_killed_write_the_bytes_of_one_job(
     assert digests(output) == digests(built)
     assert temporary_names(output) == []
     now, before = accounts(output), accounts(built)
-    assert now.pop("seconds").keys() == before.pop("seconds").keys() == {"transcribe", "score", "label", "shard"}
+    assert now.pop("seconds").keys() == {"transcribe", "score", "label", "shard"}
+    del before["seconds"]  # of its last run, which another test may have been
     assert now == before
 
 
