@@ -84,7 +84,7 @@ def test_four_parts_at_once_one_of_them_killed_write_the_bytes_of_one_job(
         job.join(300)
     assert [job.exitcode for job in jobs] == [0, -signal.SIGKILL, 0, 0], [log.read_text() for log in logs]
     last_lines = [logs[number].read_text().splitlines()[-1] for number in (0, 2, 3)]
-    assert any(line.endswith("done; of 4 parts 1 are not: 2/4") for line in last_lines), last_lines
+    assert any(line.endswith("done; waiting for 1 of 4 parts: 2/4") for line in last_lines), last_lines
     assert not (output / "labels").exists()  # they need the scores of all units
     again = start(logs[1], *command, "--part", "2/4")
     again.join(300)
@@ -118,7 +118,7 @@ def test_what_needs_no_other_unit_is_done_by_each_part(relabel, tmp_path: Path, 
     whole, output, options = tmp_path / "whole", tmp_path / "parts", ("--prior", "null")
     relabel(whole, *options)
     last_line = relabel(output, *options, "--part", "3/3").splitlines()[-1]
-    assert last_line == "part 3/3: done; of 3 parts 2 are not: 1/3, 2/3"
+    assert last_line == "part 3/3: done; waiting for 2 of 3 parts: 1/3, 2/3"
     assert list(digests(output / "shards")) == ["ekman/train-00002-of-00004.tar"]
     relabel(output, *options, "--part", "1/3")
     shards = {path: path.stat().st_mtime_ns for path in output.rglob("*.tar")}
@@ -144,7 +144,7 @@ def test_the_last_part_does_what_needs_all_units(relabel, tmp_path: Path, digest
 def test_the_command_without_part_does_what_parts_left(relabel, built: Path, tmp_path: Path, digests):
     output = tmp_path / "parts"
     last_line = relabel(output, "--part", "5/5").splitlines()[-1]  # of four units it has none
-    assert last_line == "part 5/5: done; of 5 parts 4 are not: 1/5, 2/5, 3/5, 4/5"
+    assert last_line == "part 5/5: done; waiting for 4 of 5 parts: 1/5, 2/5, 3/5, 4/5"
     relabel(output, "--part", "2/5")
     assert "unpack: skipping 1 of 4 units that are done (1)" in relabel(output)
     assert digests(output / "shards") == digests(built / "shards")
@@ -210,6 +210,6 @@ def test_the_script_for_slurm_runs_as_it_stands(built: Path, tmp_path: Path, dig
     subprocess.run(submitted, shell=True, cwd=tmp_path, env=environment, check=True, timeout=300)
     logs = [(tmp_path / f"task-{number}.log").read_text() for number in (1, 2)]
     assert (tmp_path / "tasks").read_text() == "1 0\n2 0\n", logs
-    assert logs[0].splitlines()[-1] == "part 1/2: done; of 2 parts 1 are not: 2/2"
+    assert logs[0].splitlines()[-1] == "part 1/2: done; waiting for 1 of 2 parts: 2/2"
     assert "3 utterances: 3 transcripts, 3 samples, 0 rejects" in logs[1]
     assert len(list((tmp_path / "out" / "shards" / "ekman").iterdir())) == 3
