@@ -126,7 +126,8 @@ def _run_part(
         if parts.accounted(out, dataset.read_dataset(out), job.taxonomy):
             print(f"part {part}: done, as are all others")
         elif missing:
-            print(f"part {part}: done; waiting for {len(missing)} of {part.count} parts: {', '.join(map(str, missing))}")
+            names = ", ".join(map(str, missing))
+            print(f"part {part}: done; waiting for {len(missing)} of {part.count} parts: {names}")
         else:
             print(f"part {part}: done, as are all others; what needs all units follows", flush=True)
             _run_all(job, options, shared, test_pipeline)
