@@ -218,3 +218,10 @@ def test_the_messages_of_troubleshooting_exist():
     source = "".join(path.read_text() for package in packages for path in (REPOSITORY / package).rglob("*.py"))
     assert len(messages) > 5
     assert [message for message in messages if message not in source] == []
+
+
+def test_the_documents_are_a_site_without_broken_links(tmp_path: Path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "labels.html").read_text(encoding="utf-8").count('<div class="highlight">') > 10
