@@ -10,6 +10,7 @@ metrics. What replaces it here is in `_ParDo`, `_GroupByKey` and `_Result`; the 
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import threading
 import uuid
@@ -190,8 +191,9 @@ def _run_bundle(elements: Iterable[Any], step: _Step, *side_inputs: list[Any]) -
 def _set_up(step: _Step) -> beam.DoFn:
     key = (step.job, threading.get_ident(), step.name)
     if key not in _steps:
-        step.fn.setup()
-        _steps[key] = step.fn
+        fn = copy.deepcopy(step.fn)  # threads of a process may have been handed the same object
+        fn.setup()
+        _steps[key] = fn
     return _steps[key]
 
 
