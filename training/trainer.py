@@ -110,7 +110,7 @@ def train(
 
     After every epoch it is validated; RUN/best is the model with the best figures so far, RUN/metrics.json has those of
     the best and of the last epoch. Returns them, None if the schedule was not completed. On SIGTERM it writes a
-    checkpoint and raises Interrupted.
+    checkpoint and raises Interrupted, without a checkpoint if the signal has ended a loader's process.
     """
     state, position = load_checkpoint(checkpoint, network.model) if checkpoint else ({}, Position())
     optimizer = make_optimizer(network.model, plan.weight_decay, plan.layer_decay, network.heads)
@@ -130,6 +130,13 @@ def train(
     previous = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     try:
         finished = _steps(plan, accelerator, prepared, optimizer, position, log, signals)
+    except Interrupted:
+        raise
+    except RuntimeError:
+        # The signal of a batch system may end a loader's process that has only just started.
+        if signals:
+            raise Interrupted("stopped; continue from the last checkpoint with --resume") from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, previous)
         if log:
