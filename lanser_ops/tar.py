@@ -102,6 +102,12 @@ def read_members(stream: BinaryIO) -> Iterator[Member]:
     yield from _foreign_members(bounded, offset)
 
 
+def read_content(stream: BinaryIO, member: Member, most: int | None = None) -> bytes:
+    """The content of a member of the tar ``stream``, or its first ``most`` bytes."""
+    stream.seek(member.offset)
+    return stream.read(member.size if most is None else min(member.size, most))
+
+
 def _block(stream: BinaryIO | _Bounded, offset: int) -> bytes:
     stream.seek(offset)
     return stream.read(BLOCK)

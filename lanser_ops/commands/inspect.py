@@ -125,8 +125,7 @@ def _samples(path: str) -> Iterator[_Sample]:
         with storage.open_read(path) as stream:
             for member in tar.read_members(stream):
                 if member.name.endswith(".json"):
-                    stream.seek(member.offset)
-                    fields = orjson.loads(stream.read(min(member.size, MAX_JSON_BYTES)))
+                    fields = orjson.loads(tar.read_content(stream, member, MAX_JSON_BYTES))
                     is_empty = False
                     yield _Sample(
                         legible(str(fields["label"])),

@@ -145,7 +145,8 @@ def read_samples(shard: ShardFile) -> Iterator[ExportSample]:
     """
     with _opened(shard) as stream:
         for span in _spans(shard, tar.read_members(stream)):
-            flac, fields = (_content(stream, span.members[extension]) for extension in ("flac", "json"))
+            flac = tar.read_content(stream, span.members["flac"])
+            fields = tar.read_content(stream, span.members["json"], MAX_JSON_BYTES)
             yield _sample(shard, span.key, flac, fields)
 
 
@@ -174,13 +175,6 @@ def _spans(shard: ShardFile, members: Iterator[Member]) -> Iterator[Span]:
             raise _fault(shard, "has no samples")
     except BrokenTar as broken:
         raise _fault(shard, str(broken)) from None
-
-
-def _content(stream: BinaryIO, member: Member) -> bytes:
-    if member.name.endswith(".json") and member.size > MAX_JSON_BYTES:
-        return b""
-    stream.seek(member.offset)
-    return stream.read(member.size)
 
 
 def _sample(shard: ShardFile, key: str, flac: bytes, content: bytes) -> ExportSample:

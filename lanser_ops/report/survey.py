@@ -11,7 +11,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
@@ -21,7 +21,8 @@ from lanser_ops.common.selection import words_hash
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.shards.relabel import SHARD_NAME
 from lanser_ops.speech_labelling.classes import voice_label
-from lanser_ops.tar import BrokenTar, read_members
+from lanser_ops.tar import BrokenTar, read_content, read_members
+from schemas.specs import MAX_JSON_BYTES
 
 MAX_UNITS = 64
 # In a store, where shards are fetched whole, to read what lies between the audio.
@@ -157,14 +158,9 @@ def _read(path: str) -> Iterator[Sample]:
                 if extension == "flac":
                     flac[key] = (path, member.offset, member.size)
                 elif extension == "json":
-                    yield _sample(_json(stream, member.offset, member.size), flac.get(key))
+                    yield _sample(orjson.loads(read_content(stream, member, MAX_JSON_BYTES)), flac.get(key))
     except (BrokenTar, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"{path}: not a shard of lanser ({type(error).__name__}: {error}); remove it") from None
-
-
-def _json(stream: BinaryIO, offset: int, size: int) -> dict[str, Any]:
-    stream.seek(offset)
-    return orjson.loads(stream.read(size))
 
 
 def _sample(fields: dict[str, Any], flac: tuple[str, int, int] | None) -> Sample:

@@ -98,8 +98,7 @@ def _samples(path: str) -> Iterator[tuple[Scoring, LabelledSample]]:
                     flacs[matched[1]] = member
                 elif matched:
                     name = f"{path}: {member.name}"
-                    stream.seek(member.offset)
-                    fields = orjson.loads(stream.read(min(member.size, MAX_JSON_BYTES)))
+                    fields = orjson.loads(tar.read_content(stream, member, MAX_JSON_BYTES))
                     if matched[1] not in flacs:
                         raise InputError(f"{name}: has no audio beside it; a sidecar is read beside its shards")
                     yield _scoring(fields), _sample(fields, path, matched[1], flacs[matched[1]])

@@ -160,7 +160,7 @@ def _read_sample(stream: BinaryIO, key: str, members: list[Member]) -> tuple[Sha
         if extension not in by_extension:
             raise _BadSample(members[0].name, f"there is no {key}.{extension} beside it")
     flac = by_extension["flac"]
-    if _content(stream, flac, len(FLAC_MAGIC)) != FLAC_MAGIC:
+    if tar.read_content(stream, flac, len(FLAC_MAGIC)) != FLAC_MAGIC:
         raise _BadSample(flac.name, "is not FLAC")
     fields = _fields(stream, by_extension["json"], key)
     flags = [flag for flag in fields["flags"] if flag != weak_labels.TRUNCATED]
@@ -181,17 +181,12 @@ def _read_sample(stream: BinaryIO, key: str, members: list[Member]) -> tuple[Sha
     return sample, StoredScores(scoring_key, tuple(map(tuple, sentences)), stored)
 
 
-def _content(stream: BinaryIO, member: Member, size: int) -> bytes:
-    stream.seek(member.offset)
-    return stream.read(min(size, member.size))
-
-
 def _fields(stream: BinaryIO, member: Member, key: str) -> dict[str, Any]:
     """The JSON of a sample, if it has every field that lanser writes, with a value of its type."""
     if member.size > MAX_JSON_BYTES:
         raise _BadSample(member.name, f"is larger than {MAX_JSON_BYTES >> 20} MB")
     try:
-        fields = orjson.loads(_content(stream, member, member.size))
+        fields = orjson.loads(tar.read_content(stream, member))
     except orjson.JSONDecodeError as error:
         raise _BadSample(member.name, f"is not JSON ({error})") from None
     if isinstance(fields, dict) and fields.get("text", "") is None:

@@ -86,7 +86,7 @@ def shard_faults(
             if [member.name for member in members] != [f"{key}.{extension}" for extension in extensions]:
                 wrong.setdefault(f"samples are not of {', '.join(extensions)}", []).append(key)
             elif key in expected:
-                contents = dict(zip(extensions, (_content(stream, member) for member in members), strict=True))
+                contents = dict(zip(extensions, (tar.read_content(stream, member) for member in members), strict=True))
                 for fault in _sample_faults(contents, expected[key]):
                     wrong.setdefault(fault, []).append(key)
     except tar.BrokenTar as error:
@@ -101,11 +101,6 @@ def shard_faults(
         yield "its samples are not in key order"
     for fault, keys in wrong.items():
         yield from _counted(keys, fault)
-
-
-def _content(stream: BinaryIO, member: tar.Member) -> bytes:
-    stream.seek(member.offset)
-    return stream.read(member.size)
 
 
 def _sample_faults(contents: Mapping[str, bytes], expected: Mapping[str, Any]) -> Iterator[str]:
