@@ -15,11 +15,10 @@ from lanser_ops import storage
 from lanser_ops.audio.lengths import pieces_of, row_lengths, sample_rows
 from lanser_ops.output import dataset, resume
 from lanser_ops.output.directory import OutputDir
-from lanser_ops.shards import relabel
 from lanser_ops.shards.relabel import ShardSource
-from pipelines.checks import check_order, check_origin, check_voices
+from pipelines.checks import check_order, check_origin
 from pipelines.estimate import Estimate, Machines, Work, estimate
-from pipelines.job import Plan, job_sections
+from pipelines.job import Plan, read_inputs
 from pipelines.job_spec import JobSpec
 from pipelines.options import RunOptions
 from pipelines.trial import Sample, Trial, run_trial
@@ -48,10 +47,7 @@ def dry_run(job: JobSpec, options: RunOptions) -> None:
     out = OutputDir(options.output)
     before = dataset.read_dataset(out)
     check_origin(out, job, before)
-    source = relabel.read_source(job.shards, out, job.label.context) if job.shards and job.label else None
-    if source:
-        check_voices(job, source)
-    sections, plan = job_sections(job, out, source)
+    source, sections, plan = read_inputs(job, out)
     check_order(out, job, before)
     existing = out.names().keys() - set(resume.check(out, before, sections, options.overwrite).removed)
     from pipelines.beam_options import direct_workers, is_direct, parse_beam_flags  # imports Beam, as the job does

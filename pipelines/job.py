@@ -171,10 +171,7 @@ def _run_stages(
 def _prepare(job: JobSpec, options: RunOptions, out: OutputDir, part: Part | None) -> Preparation:
     """Check options against the files that exist, plan, and write what the workers read."""
     check_origin(out, job, dataset.read_dataset(out))
-    source = relabel.read_source(job.shards, out, job.label.context) if job.shards and job.label else None
-    if source:
-        check_voices(job, source)
-    sections, plan = job_sections(job, out, source)
+    source, sections, plan = read_inputs(job, out)
     with lock.turn(out.root) if part else contextlib.nullcontext():
         return _write_preparation(job, options.overwrite, out, part, source, sections, plan)
 
@@ -321,8 +318,14 @@ def _as_workers_see(job: JobSpec) -> JobSpec:
     )
 
 
-def job_sections(job: JobSpec, out: OutputDir, source: ShardSource | None) -> tuple[resume.Sections, Plan | None]:
-    """dataset.json's sections for the stages of this command, and the plan where it makes one."""
+def read_inputs(job: JobSpec, out: OutputDir) -> tuple[ShardSource | None, resume.Sections, Plan | None]:
+    """The shards that are relabelled, if any, dataset.json's sections for the stages, and the plan if there is a new one.
+
+    Raises InputError for inputs that cannot be read, and for scores of a voice that the job needs and the shards lack.
+    """
+    source = relabel.read_source(job.shards, out, job.label.context) if job.shards and job.label else None
+    if source:
+        check_voices(job, source)
     by_stage, plan = {}, None
     if job.inputs:
         sources = read_sources(job.inputs.names, out.root)
@@ -339,7 +342,7 @@ def job_sections(job: JobSpec, out: OutputDir, source: ShardSource | None) -> tu
     if job.shard:
         by_stage["shard"] = dataset.shard_section(job.shard)
     written = by_stage.keys() if job.score else by_stage.keys() - {"label"}
-    return resume.Sections(job.taxonomy, by_stage, frozenset(written)), plan
+    return source, resume.Sections(job.taxonomy, by_stage, frozenset(written)), plan
 
 
 def _reason(error: OSError) -> str:
