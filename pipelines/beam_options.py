@@ -19,8 +19,6 @@ from lanser_ops import beam_compat, stores
 from lanser_ops.common.errors import InputError
 from pipelines.beam_flags import DASK_RUNNER, RUNNER
 
-DIRECT_RUNNERS = (None, "DirectRunner", "direct")
-
 
 class _BeamParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -54,7 +52,7 @@ def direct_workers(options: PipelineOptions) -> int:
 
 
 def is_direct(options: PipelineOptions) -> bool:
-    return options.view_as(StandardOptions).runner in DIRECT_RUNNERS
+    return _runner_class(options) in ("runner", "directrunner")
 
 
 def is_dask(options: PipelineOptions) -> bool:
@@ -66,14 +64,14 @@ def is_prism(options: PipelineOptions) -> bool:
 
 
 def _runner_class(options: PipelineOptions) -> str:
-    """The runner's class in lower case, of whichever form the name has that Beam takes."""
+    """The runner's class in lower case, of whichever form the name has that Beam takes; "runner" if none is given."""
     name = (options.view_as(StandardOptions).runner or "").rpartition(".")[2].lower()
     return name if name.endswith("runner") else f"{name}runner"
 
 
 def runs_elsewhere(options: PipelineOptions) -> bool:
     """Whether the workers are machines that see nothing of this one's disks."""
-    return "Dataflow" in (options.view_as(StandardOptions).runner or "")
+    return "dataflow" in _runner_class(options)
 
 
 def is_described_only(options: PipelineOptions) -> bool:

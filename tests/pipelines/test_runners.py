@@ -6,10 +6,11 @@ import urllib.error
 from pathlib import Path
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability import prism_runner
 
 from lanser_ops.common.errors import InputError
-from pipelines.beam_options import parse_beam_flags
+from pipelines.beam_options import is_direct, parse_beam_flags, runs_elsewhere
 from pipelines.runners import runner_of
 
 ADVICE = "; get apache_beam-v2.77.0-prism-….zip from https://github.com/apache/beam/releases, and give its path to "
@@ -49,3 +50,17 @@ def test_a_binary_that_is_at_hand_is_used(tmp_path: Path):
     options = parse_beam_flags(["--runner", "PrismRunner", "--prism_location", str(binary)])
     assert runner_of(options, units=1, workers=1, verbose=False) is None  # the choice is Beam's
     assert binary.stat().st_mode & 0o100  # which Beam has made it
+
+
+@pytest.mark.parametrize(
+    ("names", "is_local", "is_remote"),
+    [
+        (["", "DirectRunner", "direct", "directrunner"], True, False),
+        (["DataflowRunner", "dataflow", "apache_beam.runners.dataflow.dataflow_runner.DataflowRunner"], False, True),
+        (["PrismRunner", "prism", "DaskRunner"], False, False),
+    ],
+)
+def test_a_runner_is_known_by_every_name_that_beam_takes(names: list[str], is_local: bool, is_remote: bool):
+    for name in names:
+        options = PipelineOptions(["--runner", name] if name else [])
+        assert (is_direct(options), runs_elsewhere(options)) == (is_local, is_remote), name
