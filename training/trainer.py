@@ -130,11 +130,9 @@ def train(
     previous = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     try:
         finished = _steps(plan, accelerator, prepared, optimizer, position, log, signals)
-    except Interrupted:
-        raise
-    except RuntimeError:
+    except RuntimeError as error:
         # The signal of a batch system may end a loader's process that has only just started.
-        if signals:
+        if signals and not isinstance(error, Interrupted):
             raise Interrupted("stopped; continue from the last checkpoint with --resume") from None
         raise
     finally:
