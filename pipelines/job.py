@@ -319,7 +319,7 @@ def _as_workers_see(job: JobSpec) -> JobSpec:
 
 
 def read_inputs(job: JobSpec, out: OutputDir) -> tuple[ShardSource | None, resume.Sections, Plan | None]:
-    """The shards that are relabelled, if any, dataset.json's sections for the stages, and the plan if there is a new one.
+    """The shards to relabel, if any, dataset.json's sections for the stages, and the plan where the job makes one.
 
     Raises InputError for inputs that cannot be read, and for scores of a voice that the job needs and the shards lack.
     """
