@@ -10,7 +10,6 @@ metrics. What replaces it here is in `_ParDo`, `_GroupByKey` and `_Result`; the 
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import threading
 import uuid
@@ -39,6 +38,7 @@ from apache_beam.transforms.sideinputs import SideInputMap
 from apache_beam.transforms.window import WindowFn
 from apache_beam.utils.counters import CounterFactory
 from dask.bag import Bag
+from distributed.protocol import pickle
 
 from lanser_ops.common.errors import InputError, first_line
 
@@ -191,7 +191,8 @@ def _run_bundle(elements: Iterable[Any], step: _Step, *side_inputs: list[Any]) -
 def _set_up(step: _Step) -> beam.DoFn:
     key = (step.job, threading.get_ident(), step.name)
     if key not in _steps:
-        fn = copy.deepcopy(step.fn)  # threads of a process may have been handed the same object
+        # A DoFn of its own, as a worker in another process gets it: threads of one may be handed the same object.
+        fn = pickle.loads(pickle.dumps(step.fn))
         fn.setup()
         _steps[key] = fn
     return _steps[key]
