@@ -24,14 +24,14 @@ class Finalized:
         time.sleep(0.001)  # the handler runs here
 
 
-def test_a_signal_while_an_object_is_finalized_is_not_lost():
+def test_a_signal_while_an_object_is_finalized_is_not_lost(capfd):
     reached = []
     with pytest.raises(Stopped) as stopped, stops():
         Finalized()
-        reached.append("the next line")
         time.sleep(30)
         reached.append("the end")
-    assert (stopped.value.number, reached) == (signal.SIGTERM, ["the next line"])
+    assert (stopped.value.number, reached) == (signal.SIGTERM, [])
+    assert capfd.readouterr().err == ""  # where Python prints an error that it drops
 
 
 class Recording(io.BytesIO):
@@ -51,11 +51,11 @@ def test_a_signal_while_a_decoder_reads_is_not_lost_in_the_decoder(capfd):
     recording = Recording((EXAMPLES / "rms" / "grandfather.opus").read_bytes())
     reached = []
     with pytest.raises(Stopped), stops():
-        reached.append(len(read_all(recording)) > 0)
+        read_all(recording)  # the repeated signal may end it: a slow machine decodes for longer than REPEAT_S
         time.sleep(30)
         reached.append("the end")
-    assert reached == [True]
-    assert capfd.readouterr().err == ""
+    assert (recording.reads > 0, reached) == (True, [])
+    assert capfd.readouterr().err == ""  # where PyAV prints an error that it drops
 
 
 def test_a_signal_while_an_object_is_finalized_counts_where_the_block_ends_before_it_is_repeated():
