@@ -23,6 +23,7 @@ from benchmarks.experiment.arms import (
     write_training_speakers,
     zero_shot_job,
 )
+from benchmarks.experiment.figures import predictions_of
 from benchmarks.experiment.jobs import is_done, run_all
 from benchmarks.experiment.page import (
     arm_table,
@@ -36,7 +37,7 @@ from benchmarks.experiment.page import (
     zero_shot_networks,
     zero_shot_table,
 )
-from benchmarks.experiment.protocol import EKMAN, FROZEN, FULL, GOEMOTIONS, NETWORKS, QUICK, SHUFFLED, WEAK
+from benchmarks.experiment.protocol import ARMS, EKMAN, FROZEN, FULL, GOEMOTIONS, NETWORKS, QUICK, SHUFFLED, WEAK
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -49,7 +50,8 @@ def parse_arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--ravdess", required=True, type=Path, help="RAVDESS' folder")
     parser.add_argument("--work", type=Path, help="folder for everything that is written; default: out/results[-quick]")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="default: all")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="run these alone; default: those for a CPU")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, help="run these alone, in this order; default: all")
     parser.add_argument("--seeds", nargs="+", type=int, help="run these alone; tables are made of all that are done")
     parser.add_argument("--write", type=Path, metavar="MARKDOWN", help="document whose marked blocks are replaced")
     parser.add_argument("--tables-only", action="store_true", help="run nothing, write the tables of what is done")
@@ -64,7 +66,6 @@ def main() -> None:
     taxonomies = (EKMAN, GOEMOTIONS) if profile.choose else (EKMAN,)
     folders = args.shards or [work / "shards" / name for name in taxonomies]
     places = Places(dict(zip(taxonomies, folders, strict=False)), args.ravdess, work)
-    networks = [FROZEN] if args.quick else [NETWORKS[name] for name in args.networks]
     arms = (*profile.baselines, WEAK)
     seeds = args.seeds or profile.seeds
     if not args.tables_only:
@@ -74,16 +75,21 @@ def main() -> None:
             run_all([shipped_job(places)])
             write_training_speakers(places)
             run_all([job for jobs in choice_jobs(FROZEN, places).values() for job in jobs])
+        cpu_networks = [name for name, network in NETWORKS.items() if network.device == "cpu"]
+        networks = [FROZEN] if args.quick else [NETWORKS[name] for name in args.networks or cpu_networks]
+        chosen = [ARMS[name] for name in args.arms] if args.arms else arms
         for network in networks:
-            run_all(arm_jobs(network, arms, seeds, places))
+            run_all(arm_jobs(network, chosen, seeds, places))
         run_all(
             [
                 zero_shot_job(network, arm, seed, places)
                 for network in zero_shot_networks(networks)
                 for seed in seeds
-                for arm in (WEAK, SHUFFLED)
+                for arm in chosen
+                if arm in (WEAK, SHUFFLED)
             ]
         )
+    networks = [FROZEN] if args.quick else list(NETWORKS.values())
     rows = [row for network in networks for row in differences(network, profile.baselines, profile.seeds, places)]
     blocks = {
         "differences": difference_table(rows),
@@ -92,7 +98,7 @@ def main() -> None:
         **{
             name: arm_table(network, arms, profile.seeds, places)
             for name, network in NETWORKS.items()
-            if network in networks
+            if any(predictions_of(network, arm, profile.seeds, places) for arm in arms)
         },
     }
     if is_done([shipped_job(places)]):

@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.experiment.jobs import Job
-from benchmarks.experiment.protocol import ALL_SHARES, FOLDS, GOEMOTIONS, SHARES, VARIANTS, WHISPER, Arm, Network
+from benchmarks.experiment.protocol import (
+    ALL_SHARES,
+    FOLDS,
+    FROZEN,
+    GOEMOTIONS,
+    SHARES,
+    VARIANTS,
+    WHISPER,
+    Arm,
+    Network,
+)
 from lanser_ops.common.errors import InputError
 from training.corpora.read import read_corpus
 
-QUIET = ("--device", "cpu", "--tracker")
 CHOICE_SHARE, CHOICE_SEEDS, CHOICE_FOLDS = "0.25", ("0", "1", "2"), "5"
 ZERO_SHOT_MAP = Path(__file__).parents[2] / "examples" / "goemotions-ekman.yaml"
 
@@ -73,6 +82,11 @@ def write_training_speakers(places: Places) -> None:
                 writer.writerow([row.path.relative_to(places.ravdess), row.label, row.group])
 
 
+def running(network: Network) -> tuple[str, ...]:
+    """Where a network is trained, and that no tracker logs it."""
+    return "--device", network.device, "--tracker"
+
+
 def pretrain_job(network: Network, arm: Arm, seed: int, places: Places) -> Job:
     """Pre-training of an arm that has any."""
     assert arm.taxonomy is not None
@@ -80,7 +94,7 @@ def pretrain_job(network: Network, arm: Arm, seed: int, places: Places) -> Job:
     trained = places.frozen_cache if network.trained == ("--frozen",) else network.trained
     arguments = ("pretrain", "--shards", str(places.shards[arm.taxonomy]), "--output", str(output), *network.model)
     arguments += (*trained, *network.pretrain, *arm.options, "--seed", str(seed), "--resume", "--log-every", "50")
-    return Job(output, (*arguments, *QUIET))
+    return Job(output, (*arguments, *running(network)))
 
 
 def start(network: Network, arm: Arm, seed: int, places: Places) -> tuple[str, ...]:
@@ -96,7 +110,7 @@ def finetune_jobs(network: Network, arm: Arm, seed: int, places: Places, shares:
     common = ("finetune", *start(network, arm, seed, places), *trained, *network.finetune)
     common += ("--data", "ravdess", "--root", str(places.ravdess), "--folds", FOLDS, "--no-export")
     folder = places.work / "finetune" / network.folder / arm.folder / str(seed)
-    seeds = ("--seeds", str(seed), *QUIET)
+    seeds = ("--seeds", str(seed), *running(network))
     if network.steps is None:
         fractions = ("--label-fraction", *map(str, shares))
         return [Job(folder, (*common, *fractions, *seeds, "--output", str(folder)))]
@@ -129,7 +143,7 @@ def choice_jobs(network: Network, places: Places) -> dict[str, list[Job]]:
         output = places.work / "choice" / arm.folder
         arguments = ("finetune", *start(network, arm, 0, places), *places.frozen_cache)
         arguments += ("--data", str(places.training_speakers), "--root", str(places.ravdess), "--folds", CHOICE_FOLDS)
-        arguments += ("--label-fraction", CHOICE_SHARE, "--no-export", "--seeds", *CHOICE_SEEDS, *QUIET)
+        arguments += ("--label-fraction", CHOICE_SHARE, "--no-export", "--seeds", *CHOICE_SEEDS, *running(network))
         jobs[arm.name] = [pretraining, Job(output, (*arguments, "--output", str(output)))]
     return jobs
 
@@ -139,7 +153,7 @@ def shipped_job(places: Places) -> Job:
     output = places.work / "shipped"
     arguments = ("finetune", *WHISPER, "--frozen", "--data", "ravdess", "--root", str(places.ravdess))
     arguments += ("--folds", FOLDS, "--label-fraction", *map(str, ALL_SHARES), "--no-export", "--output", str(output))
-    return Job(output, (*arguments, *QUIET))
+    return Job(output, (*arguments, *running(FROZEN)))
 
 
 def zero_shot_job(network: Network, arm: Arm, seed: int, places: Places) -> Job:
@@ -150,4 +164,4 @@ def zero_shot_job(network: Network, arm: Arm, seed: int, places: Places) -> Job:
     if arm.taxonomy == GOEMOTIONS and "--map" not in arm.options:
         arguments += ("--map", str(ZERO_SHOT_MAP))
     cache = places.frozen_cache[1:] if network.trained == ("--frozen",) else ()
-    return Job(output, (*arguments, *cache, "--device", "cpu", "--output", str(output)))
+    return Job(output, (*arguments, *cache, "--device", network.device, "--output", str(output)))

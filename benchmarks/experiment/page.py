@@ -102,8 +102,8 @@ def difference_table(rows: Sequence[Difference]) -> str:
 
 
 def zero_shot_networks(networks: Sequence[Network]) -> list[Network]:
-    """Those that are evaluated without human labels: features are stored, so it takes seconds."""
-    return [network for network in networks if network.trained == ("--frozen",)]
+    """Those that are evaluated without human labels, which takes seconds: features are stored, or there is a GPU."""
+    return [network for network in networks if network.trained == ("--frozen",) or network.device == "cuda"]
 
 
 def zero_shot_table(networks: Sequence[Network], seeds: Sequence[int], places: Places) -> str:

@@ -46,7 +46,8 @@ class Network:
     """A backbone, and the options of `lanser` that train it.
 
     ``model`` says what is pre-trained, ``plain`` what is fine-tuned without pre-training. ``steps`` of fine-tuning are
-    those at all labels, in proportion to the share at fewer; None where a head is fitted to its optimum.
+    those at all labels, in proportion to the share at fewer; None where a head is fitted to its optimum. ``device`` is
+    what it is trained on.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Network:
     pretrain: tuple[str, ...]
     finetune: tuple[str, ...]
     steps: int | None = None
+    device: str = "cpu"
 
     @property
     def folder(self) -> str:
@@ -98,7 +100,36 @@ RESNET10 = Network(
     finetune=("--lr", "2e-3", "--crop-s", "1"),
     steps=1200,
 )
-NETWORKS = {"frozen": FROZEN, "frozen-full": FROZEN_FULL, "open": OPEN, "resnet": RESNET10}
+# A third round, for a GPU: longer, without the filter, and the network chooses among the layers.
+WEIGHTED = ("--backbone", "whisper", "--layers", "weighted")
+OPEN_GPU = Network(
+    "Whisper, top 2 blocks open, layer weights",
+    model=(*WEIGHTED, "--hidden", "128"),
+    plain=WEIGHTED,
+    trained=("--unfreeze", "2"),
+    pretrain=(*FULL_BAND, "--epochs", "5", "--lr", "1e-4"),
+    finetune=("--lr", "1e-4", "--batch-size", "16", "--val-share", "0"),
+    steps=2000,
+    device="cuda",
+)
+RESNET_GPU = Network(
+    "ResNet, longer",
+    model=RESNET,
+    plain=RESNET,
+    trained=(),
+    pretrain=(*FULL_BAND, "--epochs", "15"),
+    finetune=("--lr", "2e-3", "--val-share", "0"),
+    steps=4000,
+    device="cuda",
+)
+NETWORKS = {
+    "frozen": FROZEN,
+    "frozen-full": FROZEN_FULL,
+    "open": OPEN,
+    "resnet": RESNET10,
+    "open-gpu": OPEN_GPU,
+    "resnet-gpu": RESNET_GPU,
+}
 
 # Candidates for the arm with weak labels.
 VARIANTS = (
@@ -117,6 +148,9 @@ UNTRAINED = Arm("untrained", WEAK.taxonomy, (*WEAK.options, "--epochs", "1", "--
 PROSODY = Arm("prosody", EKMAN, ("--objective", "prosody"))
 MASKED = Arm("masked input", EKMAN, ("--objective", "masked"))
 BASELINES = (NONE, UNTRAINED, SHUFFLED, PROSODY, MASKED)
+ARMS = {
+    "none": NONE, "untrained": UNTRAINED, "shuffled": SHUFFLED, "prosody": PROSODY, "masked": MASKED, "weak": WEAK
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

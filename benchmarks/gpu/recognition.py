@@ -32,11 +32,11 @@ LANGUAGE = "en"
 def measure(settings: Settings) -> Iterator[Row]:
     sizes = settings.sizes
     speech = read_speech()
-    recognizers = {name: load(settings, name) for name in (TURBO, TINY)}
+    by_model = {name: list(systems(settings, name, load(settings, name))) for name in (TURBO, TINY)}
     for seconds in sizes.clip_seconds:
         clips = cut(speech, seconds, int(sizes.audio_s / seconds))
-        for model, recognizer in recognizers.items():
-            for system, recognise in systems(settings, model, recognizer):
+        for model, implementations in by_model.items():
+            for system, recognise in implementations:
                 row: Row = {"table": "Recognition", "model": model, "s per clip": seconds, "system": system}
                 try:
                     measured = pace(recognise, clips, sizes)
