@@ -109,7 +109,7 @@ OPEN_GPU = Network(
     trained=("--unfreeze", "2"),
     pretrain=(*FULL_BAND, "--epochs", "5", "--lr", "1e-4"),
     finetune=("--lr", "1e-4", "--batch-size", "16", "--val-share", "0"),
-    steps=2000,
+    steps=1000,
     device="cuda",
 )
 RESNET_GPU = Network(
@@ -119,7 +119,7 @@ RESNET_GPU = Network(
     trained=(),
     pretrain=(*FULL_BAND, "--epochs", "15"),
     finetune=("--lr", "2e-3", "--val-share", "0"),
-    steps=4000,
+    steps=2000,
     device="cuda",
 )
 NETWORKS = {
