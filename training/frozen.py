@@ -42,7 +42,8 @@ def summaries(
     ``waves`` are float32 (samples,) at 16 kHz. ``model`` is on ``device`` and in evaluation mode afterwards. Summaries
     that lie in ``cache`` are read, and all others are written there.
     """
-    model.to(device).eval()
+    with torch.inference_mode(False):  # on another device the weights are new tensors, which are to be trained
+        model.to(device).eval()
     clips = [crop(wave, round(MAX_S * SAMPLE_RATE), 0.5) for wave in waves]
     files = _files(model, clips, cache) if cache else []
     stored = [_read(file) for file in files] if cache else [None] * len(clips)
