@@ -165,8 +165,8 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
         help="what becomes of an utterance outside --language: out, or kept with a flag; default: %(default)s",
     )
     windows = group.add_mutually_exclusive_group()
-    add_flag(windows, "--exact", "recognise everything in Whisper's full 30 s window")
-    add_flag(windows, "--short-windows", "encode less silence after short utterances, which is faster (see the docs)")
+    add_flag(windows, "--exact", "recognise everything in Whisper's full 30 s window, as a GPU always does")
+    add_flag(windows, "--short-windows", "on a CPU, encode less silence after short utterances, which is faster")
     group.add_argument(
         "--beam-size",
         type=positive(int),

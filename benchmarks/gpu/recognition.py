@@ -60,12 +60,13 @@ def load(settings: Settings, model: str) -> WhisperRecognizer:
 
 def systems(settings: Settings, model: str, recognizer: WhisperRecognizer) -> Iterator[tuple[str, Recognise]]:
     """(name, function from arrays to texts) of each implementation."""
-    short = replace(recognizer, spec=replace(recognizer.spec, short_windows=True))
-    exact = replace(recognizer, spec=replace(recognizer.spec, exact=True))
+    full = replace(recognizer, on_gpu=True)
+    by_length = replace(recognizer, on_gpu=False)
+    short = replace(by_length, spec=replace(recognizer.spec, short_windows=True))
     beams = recognizer.spec.beam_size
-    yield f"LanSER, beam {beams}", lambda clips: texts(recognizer, clips)
-    yield f"LanSER --short-windows, beam {beams}", lambda clips: texts(short, clips)
-    yield f"LanSER --exact, beam {beams}", lambda clips: texts(exact, clips)
+    yield f"LanSER as on a GPU: full windows, beam {beams}", lambda clips: texts(full, clips)
+    yield f"LanSER as on a CPU: windows by length, beam {beams}", lambda clips: texts(by_length, clips)
+    yield f"LanSER as on a CPU, --short-windows, beam {beams}", lambda clips: texts(short, clips)
     batched = BatchedInferencePipeline(recognizer.model)
     folder = str(Path(settings.folder, FOR_TRANSFORMERS, model))
     for beam_size, batch_size in settings.sizes.peers:

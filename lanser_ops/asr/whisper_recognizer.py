@@ -9,6 +9,9 @@ take its place. In short windows, timestamp tokens are decoded too: without them
 that they place after the end of the utterance is cut off. What still looks wrong is decoded again in the full window,
 which takes no timestamps.
 
+On a GPU all windows are full: there CTranslate2 applies its rules for timestamps on the host, token by token of the
+vocabulary, while the GPU waits. On an H200, 64 clips of 2 s took 21 s in short windows (docs/performance.md).
+
 Source: Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision"
 (https://arxiv.org/abs/2212.04356); thresholds of section 4.5.
 """
@@ -68,12 +71,13 @@ SURE_LANGUAGE = 0.5
 class WhisperRecognizer:
     """A loaded model and its options; ``batch_seconds`` shrinks where memory does not suffice.
 
-    ``silence`` is `silent_states` of the model, empty where the options take none.
+    ``silence`` is `silent_states` of the model, empty where the options take none. ``on_gpu`` makes all windows full.
     """
 
     model: WhisperModel
     spec: TranscribeSpec
     silence: np.ndarray
+    on_gpu: bool = False
     replicas: int = 1
     batch_seconds: float = BATCH_SECONDS["cpu"]
     pool_seconds: float = POOL_SECONDS["cpu"]
@@ -106,7 +110,8 @@ class WhisperRecognizer:
 
     def _recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         spec = self.spec
-        windows = [FULL_WINDOW if spec.exact else window_of(clip, spec.short_windows) for clip in clips]
+        full = spec.exact or self.on_gpu
+        windows = [FULL_WINDOW if full else window_of(clip, spec.short_windows) for clip in clips]
         outputs = _decode_all(self, clips, windows, self.replicas)
         doubted = [i for i, output in enumerate(outputs) if windows[i] != FULL_WINDOW and looks_wrong(output)]
         # One batch at a time: attention over a full window takes more memory than a whole batch of short ones.
@@ -156,7 +161,8 @@ def load_recognizer(spec: TranscribeSpec, device: str, threads: int) -> WhisperR
         local_files_only=True,
     )
     silence = silent_states(model) if spec.short_windows else np.empty((1, 0, 0), np.float32)
-    return WhisperRecognizer(model, spec, silence, replicas, BATCH_SECONDS[device], POOL_SECONDS[device])
+    on_gpu = device == "cuda"
+    return WhisperRecognizer(model, spec, silence, on_gpu, replicas, BATCH_SECONDS[device], POOL_SECONDS[device])
 
 
 def cpu_replicas(threads: int) -> int:

@@ -17,9 +17,9 @@ from benchmarks.gpu.settings import Sizes, pace
 REPOSITORY = Path(__file__).parents[2]
 
 SYSTEMS = [
-    "LanSER, beam 5",
-    "LanSER --short-windows, beam 5",
-    "LanSER --exact, beam 5",
+    "LanSER as on a GPU: full windows, beam 5",
+    "LanSER as on a CPU: windows by length, beam 5",
+    "LanSER as on a CPU, --short-windows, beam 5",
     "faster-whisper batched, beam 1, batch 2",
     "transformers, beam 1, batch 2",
 ]
@@ -41,8 +41,8 @@ def test_every_part_writes_its_rows_down(results: Path):
         (model, system) for model in ("turbo-shape", "tiny.en") for system in SYSTEMS
     ]
     assert {row["model"] for row in rows if row["table"] == "Scoring"} == {"MiniLM", "roberta-shape"}
-    memory = [row["options"] for row in rows if row["table"] == "Memory of recognition"]
-    assert memory == ["none", "short_windows", "exact"]
+    memory = [row["windows"] for row in rows if row["table"] == "Memory of recognition"]
+    assert memory == ["full, as on a GPU", "by length, as on a CPU"]
     assert not [row for row in rows if "error" in row]
     # The text of a model that dictates it, whatever the implementation.
     assert [row["as dictated"] for row in rows if "as dictated" in row] == [1] * len(SYSTEMS)

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from apache_beam.utils.multi_process_shared import MultiProcessShared
+from faster_whisper import WhisperModel
 from threadpoolctl import threadpool_info
 
-from lanser_ops.asr import whisper
+from lanser_ops.asr import whisper, whisper_recognizer
 from lanser_ops.asr.base import Clip, Rejection
 from lanser_ops.asr.quality import words_of
 from lanser_ops.asr.whisper_quality import WhisperOutput
@@ -55,6 +56,13 @@ class WatchedModel:
         if clips * seconds > self._seconds:
             raise RuntimeError("CUDA failed with error out of memory")
         return self._model.encode(features)
+
+
+class ModelOnCpu(WhisperModel):
+    """Runs on a CPU, whatever device it is asked for."""
+
+    def __init__(self, path: str, device: str, compute_type: str, **options):
+        super().__init__(path, device="cpu", compute_type="int8", **options)
 
 
 class EndlessModel(WatchedModel):
@@ -153,6 +161,15 @@ def test_exact_uses_the_full_window(recognizer, clips):
     model = WatchedModel(recognizer.model)
     exact = replace(recognizer, model=model, spec=replace(recognizer.spec, exact=True), batch_seconds=30.0)
     assert exact.recognize(clips[:2])[0].text == LOVE
+    assert model.batches == [(2, 30)]
+
+
+def test_on_a_gpu_all_windows_are_full(recognizer, clips, monkeypatch):
+    """The rules for timestamps, which short windows need, cost a GPU most of its time."""
+    monkeypatch.setattr(whisper_recognizer, "WhisperModel", ModelOnCpu)
+    on_gpu = load_recognizer(replace(recognizer.spec, short_windows=True), "cuda", threads=1)
+    model = WatchedModel(on_gpu.model)
+    assert replace(on_gpu, model=model).recognize(clips[:2])[0].text == LOVE
     assert model.batches == [(2, 30)]
 
 
