@@ -1,6 +1,6 @@
 """What the benchmark needs: packages, which it installs from a folder of wheels, and cuBLAS.
 
-Imports the standard library alone.
+Imports nothing that has to be installed.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import importlib.util
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+from lanser_ops.asr.cublas import CUBLAS, packaged_libraries
 
 # By the name that is imported.
 PACKAGES = {
@@ -33,9 +35,8 @@ PACKAGES = {
     "yaml": "pyyaml",
 }
 
-# CTranslate2 4 loads cuBLAS by this name. torch for CUDA 13 comes with the next version, which has the same functions.
-CUBLAS, CUBLAS_PACKAGE = "libcublas.so.12", "nvidia-cublas-cu12"
-NEXT_CUBLAS = "libcublas.so.13"
+# torch for CUDA 13 comes with the next version of cuBLAS, which has the same functions.
+CUBLAS_PACKAGE, NEXT_CUBLAS = "nvidia-cublas-cu12", "libcublas.so.13"
 
 
 def missing() -> list[str]:
@@ -73,7 +74,7 @@ def cublas_folders(paths: Sequence[str], folder: Path) -> list[str]:
         ctypes.CDLL(CUBLAS)
         return []
     except OSError:
-        files = {name: next(_libraries(paths, name), None) for name in (CUBLAS, NEXT_CUBLAS)}
+        files = {name: next(packaged_libraries(paths, name), None) for name in (CUBLAS, NEXT_CUBLAS)}
     if files[CUBLAS]:
         return [str(files[CUBLAS].parent)]
     if files[NEXT_CUBLAS]:
@@ -81,7 +82,3 @@ def cublas_folders(paths: Sequence[str], folder: Path) -> list[str]:
         (folder / CUBLAS).symlink_to(files[NEXT_CUBLAS])
         return [str(folder), str(files[NEXT_CUBLAS].parent)]
     return []
-
-
-def _libraries(paths: Sequence[str], name: str) -> Iterator[Path]:
-    return (file.resolve() for path in paths for file in Path(path).glob(f"nvidia/*/lib/{name}"))

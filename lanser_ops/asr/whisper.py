@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lanser_ops import models
+from lanser_ops.asr.cublas import load_cublas
 from lanser_ops.asr.whisper_languages import language_code, language_token
 from lanser_ops.backends import BUNDLED, PRODUCTION_ASR
 from lanser_ops.common.bundled import bundled_whisper
@@ -89,12 +90,19 @@ def _vocabulary(path: Path) -> list[str]:
 
 
 def load(spec: TranscribeSpec, device: str, threads: int) -> WhisperRecognizer:
-    """Load the model of ``spec`` from its path; see `whisper_recognizer.load_recognizer`."""
+    """Load the model of ``spec`` from its path; see `whisper_recognizer.load_recognizer`.
+
+    Raises InputError for a GPU that CTranslate2 cannot use.
+    """
     from lanser_ops.asr.whisper_recognizer import load_recognizer
 
     # Resolved here, on the worker: the launching machine may differ.
     if device == "auto":
         device = "cuda" if has_gpu() else "cpu"
+    if device == "cuda":
+        if not has_gpu():
+            raise InputError("--device cuda: CTranslate2 sees no GPU of NVIDIA's; use --device cpu")
+        load_cublas()
     return load_recognizer(spec, device, threads)
 
 

@@ -1,0 +1,44 @@
+"""cuBLAS for CTranslate2, which loads it by name and does not bring it along.
+
+Wheels of torch bring the version that they need, which for CUDA 13 is another one. Packages put libraries where the
+system does not look for them; once loaded, a library is found by its name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lanser_ops.common.errors import InputError
+
+CUBLAS = "libcublas.so.12"
+LIBRARIES = ("libcublasLt.so.12", CUBLAS)  # the second needs the first
+
+
+def load_cublas(libraries: Sequence[str] = LIBRARIES) -> None:
+    """Load ``libraries`` in that order, from the system or else from a package of NVIDIA's.
+
+    Raises InputError if there is one that neither has.
+    """
+    for name in libraries:
+        candidates = [name, *map(str, packaged_libraries(sys.path, name))]
+        if not any(_loaded(candidate) for candidate in candidates):
+            raise InputError(
+                f"--device cuda: {name} cannot be loaded, which CTranslate2 needs; pip install 'lanser[cuda]', or use "
+                "--device cpu"
+            )
+
+
+def packaged_libraries(paths: Sequence[str], name: str) -> Iterator[Path]:
+    """The files of that name in NVIDIA's packages below ``paths``."""
+    return (file.resolve() for path in paths for file in Path(path).glob(f"nvidia/*/lib/{name}"))
+
+
+def _loaded(library: str) -> bool:
+    try:
+        ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+    except OSError:
+        return False
+    return True
