@@ -23,6 +23,9 @@ DISK_FAULTS = {
     os.strerror(errno.EROFS): "; mount that disk for writing, and run the command again",
 }
 
+# How an error of a worker process begins in Beam's message.
+WORKERS_INPUT_ERROR = f"{InputError.__module__}.{InputError.__name__}: "
+
 
 def guarded(
     run: Callable[[Sequence[str]], None],
@@ -60,6 +63,8 @@ def guarded(
         if "--verbose" in argv:
             raise
         message = legible(root_cause(error))
+        if message.startswith(WORKERS_INPUT_ERROR):
+            return _fail(name, message.removeprefix(WORKERS_INPUT_ERROR), 2)
         remedies = [remedy for fault, remedy in DISK_FAULTS.items() if fault in message]
         return _fail(name, f"{message}{remedies[0] if remedies else ' (--verbose shows the whole trace)'}", 1)
     return 0

@@ -31,6 +31,7 @@ def ending(error: BaseException, **options) -> int:
         (KeyboardInterrupt(), 130, "interrupted; the same command continues where it stopped"),
         (RuntimeError("disk gone\nmore"), 1, "disk gone (--verbose shows the whole trace)"),
         (KeyError("text"), 1, "KeyError: 'text' (--verbose shows the whole trace)"),
+        (RuntimeError("Traceback\nlanser_ops.common.errors.InputError: no GPU [while running 'ASR']\n"), 2, "no GPU"),
         (StopIteration(), 1, "StopIteration (--verbose shows the whole trace)"),
         (ModuleNotFoundError("No module named 'x'", name="x"), 1,
          "ModuleNotFoundError: No module named 'x' (--verbose shows the whole trace)"),
