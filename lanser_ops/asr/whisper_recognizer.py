@@ -110,8 +110,8 @@ class WhisperRecognizer:
 
     def _recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         spec = self.spec
-        full = spec.exact or self.on_gpu
-        windows = [FULL_WINDOW if full else window_of(clip, spec.short_windows) for clip in clips]
+        whole = spec.exact or self.on_gpu
+        windows = [FULL_WINDOW if whole else window_of(clip, spec.short_windows) for clip in clips]
         outputs = _decode_all(self, clips, windows, self.replicas)
         doubted = [i for i, output in enumerate(outputs) if windows[i] != FULL_WINDOW and looks_wrong(output)]
         # One batch at a time: attention over a full window takes more memory than a whole batch of short ones.

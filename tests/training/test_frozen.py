@@ -112,3 +112,16 @@ def test_a_resnet_has_summaries_too():
     fit_frozen(model, stored, [number % 2 for number in range(12)])
     assert stored[0].shape == (1, 1, 128)
     assert frozen_probabilities(model, stored).argmax(dim=1).tolist() == [number % 2 for number in range(12)]
+
+
+def test_a_network_that_was_moved_to_another_device_can_be_trained(model_of, monkeypatch):
+    """On a GPU its weights were tensors of inference mode, which nothing may be written to."""
+    model = model_of()
+    # A move makes new tensors: so does this copy, where there is one device only.
+    monkeypatch.setattr(model, "to", lambda device: model._apply(torch.clone))
+    clips, labels = tones(), [number % 2 for number in range(12)]
+    fit_frozen(model, summaries(model, clips, CPU), labels)
+    model.train()
+    model(*pad(clips, 6000)).sum().backward()
+    assert all(not value.is_inference() for value in model.state_dict().values())
+    assert model.head.weight.grad is not None
