@@ -136,7 +136,10 @@ def command_table(networks: Sequence[Network], profile: Profile, places: Places)
             lines += [f"{name}: {len(done)} commands, {cpu_minutes(done):.1f} min of CPU time, such as", ""]
             lines += ['```bash skip="one of many runs, takes minutes"', anonymous(done[-1].command, places), "```", ""]
     processor = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    lines.append(f"{len(processor)} cores ({processor[0]}), Python {platform.python_version()}, no GPU.")
+    lines.append(
+        f"{len(processor)} cores ({processor[0]}), Python {platform.python_version()}, no GPU; commands with `--device "
+        "cuda` ran on a machine that has one."
+    )
     return "\n".join(lines)
 
 

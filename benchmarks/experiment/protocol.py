@@ -112,23 +112,12 @@ OPEN_GPU = Network(
     steps=1000,
     device="cuda",
 )
-RESNET_GPU = Network(
-    "ResNet, longer",
-    model=RESNET,
-    plain=RESNET,
-    trained=(),
-    pretrain=(*FULL_BAND, "--epochs", "15"),
-    finetune=("--lr", "2e-3", "--val-share", "0"),
-    steps=2000,
-    device="cuda",
-)
 NETWORKS = {
     "frozen": FROZEN,
     "frozen-full": FROZEN_FULL,
     "open": OPEN,
     "resnet": RESNET10,
     "open-gpu": OPEN_GPU,
-    "resnet-gpu": RESNET_GPU,
 }
 
 # Candidates for the arm with weak labels.
