@@ -158,7 +158,7 @@ def draw_differences(rows: Sequence[Difference], path: Path) -> None:
     from matplotlib.figure import Figure
 
     with rc_context({"svg.hashsalt": "lanser"}):  # otherwise identifiers are random
-        figure = Figure(figsize=(7, 1.2 + 0.32 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(10, 1.2 + 0.32 * len(rows)), layout="constrained")
         axes = figure.subplots()
         positions = list(range(len(rows)))[::-1]
         for position, row in zip(positions, rows, strict=True):
