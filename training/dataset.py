@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from lanser_ops.audio.decode import SAMPLE_RATE, AudioError, read_all
 from lanser_ops.common.errors import InputError
-from training.features import Augment, crop, draw, draw_size, generator_for, pad
+from training.features import Augment, crop, draw, draw_size, generator_for, pad, shuffle_pieces
 from training.mixture import Pass, SampleSet, copies, passes
 from training.stores import open_read
 
@@ -45,7 +45,8 @@ LOADER_GRACE_S = 120
 class Layout:
     """How samples are divided among readers.
 
-    ``workers`` is per rank and at least 1; ``buffer`` counts samples per reader.
+    ``workers`` is per rank and at least 1; ``buffer`` counts samples per reader. With ``pieces_s`` the clips that are
+    trained on are cut into pieces of so many seconds, in a random order.
     """
 
     seed: int
@@ -55,6 +56,7 @@ class Layout:
     buffer: int
     rank: int = 0
     world: int = 1
+    pieces_s: float | None = None
 
     @property
     def readers(self) -> int:
@@ -196,13 +198,22 @@ class ShardReader(IterableDataset):
         waves, undecodable = [], []
         for number, sample in enumerate(samples):
             try:
-                waves.append(crop(read_all(io.BytesIO(sample["flac"])), size, float(draws[number, 0])))
+                wave = in_pieces(read_all(io.BytesIO(sample["flac"])), seeds[number], self.layout, epoch)
+                waves.append(crop(wave, size, float(draws[number, 0])))
             except AudioError as error:
                 undecodable.append(f"{sample['__key__']}: {error}")
                 waves.append(np.zeros(size, np.float32))
                 weights[number] = 0.0
         padded, lengths = pad(waves, size)
         return Batch(keys, padded, lengths, self.samples.targets[rows], weights, draws, undecodable)
+
+
+def in_pieces(wave: np.ndarray, key: str, layout: Layout, epoch: int) -> np.ndarray:
+    """``wave`` (samples,) as ``layout.pieces_s`` says; the order of pieces depends on ``key``, epoch and seed."""
+    if layout.pieces_s is None:
+        return wave
+    generator = generator_for(layout.seed, epoch, f"{key} pieces")
+    return shuffle_pieces(wave, max(1, round(layout.pieces_s * SAMPLE_RATE)), generator)
 
 
 def silent_batch(targets: int, samples: int, draws: int) -> Batch:

@@ -147,6 +147,16 @@ def crop(wave: np.ndarray, samples: int, position: float) -> np.ndarray:
     return wave[start : start + samples]
 
 
+def shuffle_pieces(wave: np.ndarray, samples: int, generator: torch.Generator) -> np.ndarray:
+    """``wave`` (samples,) cut into pieces of ``samples`` each, the last one shorter, in a random order.
+
+    >>> shuffle_pieces(np.arange(5), 2, torch.Generator().manual_seed(0)).tolist()
+    [4, 0, 1, 2, 3]
+    """
+    pieces = [wave[start : start + samples] for start in range(0, len(wave), samples)]
+    return np.concatenate([pieces[number] for number in torch.randperm(len(pieces), generator=generator).tolist()])
+
+
 def pad(waves: Sequence[np.ndarray], samples: int) -> tuple[Tensor, Tensor]:
     """Waveforms of at most ``samples`` each as float32 (batch, samples), followed by zeros, and their lengths, int64.
 

@@ -10,8 +10,6 @@ import argparse
 import hashlib
 import json
 import math
-import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,6 +23,7 @@ from lanser_ops.common.parser import Parser
 from lanser_ops.common.selection import add_selection_options, add_threshold_options, selection_spec
 from schemas.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
 from training.backbones import RESNETS, peak_rate
+from training.launch import start_processes
 from training.model_options import ModelOptions, add_model_options, add_step_options, read_model_options
 from training.qualities import LABELS, OBJECTIVES, QUALITIES, ObjectiveSpec
 from training.shards import find_shards, parse_sources
@@ -64,6 +63,11 @@ def build_parser() -> Parser:
         "--band", choices=(FULL_BAND, CORPUS_BAND), default=FULL_BAND,
         help=f"{CORPUS_BAND}: remove, also from what the model hears later, what lies above the band of the shards' "
         f"speech; default: {FULL_BAND}, which removes nothing",
+    )  # fmt: skip
+    sound.add_argument(
+        "--shuffle-pieces", type=positive(float), metavar="S",
+        help="train on clips cut into pieces of S seconds, in a random order, in which words are hard to hear; "
+        "default: clips as they are",
     )  # fmt: skip
     objective = parser.add_argument_group("objective")
     objective.add_argument(
@@ -165,7 +169,7 @@ def run(argv: Sequence[str]) -> None:
     from training.summaries import first_waves, standardise, summarise
     from training.trainer import Plan, make_schedule, train
 
-    _start_processes(argv)
+    start_processes(argv)
     resolve_device(args.device)  # refuses a GPU that is not there; accelerate chooses among several
     targets = TargetSpec(
         args.labels == "soft", args.temperature, args.prior_strength, args.margin_weighting, args.class_balance,
@@ -182,7 +186,7 @@ def run(argv: Sequence[str]) -> None:
     )
     layout = Layout(
         args.seed, args.batch_size, args.crop_s, args.workers, args.buffer,
-        accelerator.process_index, accelerator.num_processes,
+        accelerator.process_index, accelerator.num_processes, args.shuffle_pieces,
     )  # fmt: skip
     check_layout(samples, layout)
     if model_options.frozen and accelerator.num_processes > 1:
@@ -210,7 +214,7 @@ def run(argv: Sequence[str]) -> None:
             samples, validation = with_prosody(samples, validation, objective.qualities, args.output / "prosody")
     summaries = validation_summaries = None
     if model_options.frozen:
-        summaries = summarise(model, samples, accelerator.device, model_options.cache)
+        summaries = summarise(model, samples, accelerator.device, model_options.cache, layout)
         standardise(model, summaries)
         if validation is not None:
             validation_summaries = summarise(model, validation, accelerator.device, model_options.cache)
@@ -290,28 +294,6 @@ def _print_end(output: Path, steps: int, metrics: dict[str, dict[str, float]]) -
 def main(argv: Sequence[str] | None = None) -> int:
     interrupted = "interrupted; continue from the last checkpoint with --resume"
     return guarded(run, argv, "pretrain", interrupted=interrupted, extra="train")
-
-
-def _start_processes(argv: Sequence[str]) -> None:
-    """Replace this process by as many as `accelerate launch --cpu` was asked for.
-
-    On CPUs accelerate starts several processes through MPI only. Without a host file it starts one, and passes the
-    requested number nowhere but in its own command line (https://github.com/huggingface/accelerate/issues/2741).
-    """
-    launched = os.environ.get("ACCELERATE_USE_CPU") == "True" and "MASTER_ADDR" in os.environ
-    if not launched or "WORLD_SIZE" in os.environ:
-        return
-    import psutil
-
-    match = re.search(r"--num[_-]processes[= ](\d+)", " ".join(psutil.Process(os.getppid()).cmdline()))
-    if not match:
-        raise InputError(
-            "accelerate launch started one process instead of several: give it --num_processes, "
-            "or use torchrun --nproc-per-node N -m training.pretrain … --device cpu"
-        )
-    if int(match[1]) > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", match[1]]
-        os.execv(sys.executable, [sys.executable, *launcher, "-m", "training.pretrain", *argv])
 
 
 def _check_output(output: Path, options: dict[str, Any]) -> bool:

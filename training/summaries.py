@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lanser_ops.audio.decode import AudioError, read_all
-from training.dataset import Batch, Layout, stream_shards
+from training.dataset import Batch, Layout, in_pieces, stream_shards
 from training.features import generator_for
 from training.frozen import summaries, together
 from training.mixture import SampleSet, copies
@@ -96,8 +96,13 @@ def first_waves(samples: SampleSet) -> Iterator[np.ndarray]:
                 yield read_all(io.BytesIO(sample["flac"]))
 
 
-def summarise(model: EmotionModel, samples: SampleSet, device: torch.device, cache: Path | None) -> Summaries:
-    """The summaries of ``samples`` under ``model``'s encoder: see training.frozen.summaries for the arguments."""
+def summarise(
+    model: EmotionModel, samples: SampleSet, device: torch.device, cache: Path | None, layout: Layout | None = None
+) -> Summaries:
+    """The summaries of ``samples`` under ``model``'s encoder: see training.frozen.summaries for the arguments.
+
+    With a ``layout`` clips are in the pieces of its first epoch.
+    """
     row_of = {key: row for row, key in enumerate(samples.keys)}
     by_row: list[Tensor | None] = [None] * len(samples.keys)
     faults = []
@@ -109,9 +114,12 @@ def summarise(model: EmotionModel, samples: SampleSet, device: torch.device, cac
             waves: dict[int, np.ndarray] = {}
             for sample in chunk:
                 try:
-                    waves[row_of[sample["__key__"]]] = read_all(io.BytesIO(sample["flac"]))
+                    wave = read_all(io.BytesIO(sample["flac"]))
                 except AudioError as error:
                     faults.append(f"{sample['__key__']}: {error}")
+                    continue
+                key = sample["__key__"]
+                waves[row_of[key]] = wave if layout is None else in_pieces(wave, key, layout, 0)
             for row, summary in zip(waves, summaries(model, list(waves.values()), device, cache), strict=True):
                 by_row[row] = summary
             done += len(chunk)

@@ -136,9 +136,11 @@ SHUFFLED = Arm("shuffled labels", WEAK.taxonomy, (*WEAK.options, "--shuffle-labe
 UNTRAINED = Arm("untrained", WEAK.taxonomy, (*WEAK.options, "--epochs", "1", "--lr", "1e-12"))
 PROSODY = Arm("prosody", EKMAN, ("--objective", "prosody"))
 MASKED = Arm("masked input", EKMAN, ("--objective", "masked"))
-BASELINES = (NONE, UNTRAINED, SHUFFLED, PROSODY, MASKED)
+PIECES = Arm("weak, in pieces", WEAK.taxonomy, (*WEAK.options, "--shuffle-pieces", "0.4"))
+BASELINES = (NONE, UNTRAINED, SHUFFLED, PROSODY, MASKED, PIECES)
 ARMS = {
-    "none": NONE, "untrained": UNTRAINED, "shuffled": SHUFFLED, "prosody": PROSODY, "masked": MASKED, "weak": WEAK
+    "none": NONE, "untrained": UNTRAINED, "shuffled": SHUFFLED, "prosody": PROSODY, "masked": MASKED,
+    "pieces": PIECES, "weak": WEAK
 }  # fmt: skip
 
 

@@ -103,6 +103,23 @@ def test_crops_are_padded_and_targets_belong_to_their_keys(shards):
         assert batch.targets.argmax(1).tolist() == [int(key, 16) % 3 for key in batch.keys]
 
 
+def test_clips_in_pieces_have_all_their_samples_in_another_order(shards):
+    [whole], [pieces], [again] = read(shards, crop_s=0.6), *(read(shards, crop_s=0.6, pieces_s=0.1) for _ in range(2))
+    [next_epoch] = read(shards, epoch=1, crop_s=0.6, pieces_s=0.1)
+    assert keys(pieces) == keys(whole)
+    plain, shuffled, repeated, later = (
+        {key: wave for batch in batches for key, wave in zip(batch.keys, batch.waves, strict=True)}
+        for batches in (whole, pieces, again, next_epoch)
+    )
+    for key, wave in plain.items():
+        assert torch.equal(wave.sort().values, shuffled[key].sort().values)
+        assert torch.equal(shuffled[key], repeated[key])
+        by_piece = {piece.numpy().tobytes() for piece in wave.split(1600)}
+        assert {piece.numpy().tobytes() for piece in shuffled[key].split(1600)} == by_piece
+    assert sum(torch.equal(wave, shuffled[key]) for key, wave in plain.items()) < 3
+    assert sum(torch.equal(wave, later[key]) for key, wave in shuffled.items()) < 3
+
+
 def test_shards_are_dealt_by_samples():
     dealt = assign([10, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], 2, seed=0, epoch=0)
     assert sorted(shard for shards in dealt for shard in shards) == list(range(11))

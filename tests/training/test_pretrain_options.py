@@ -168,6 +168,16 @@ def test_what_follows_a_frozen_encoder_is_trained_on_stored_features(shards, tmp
     assert "--frozen trains on features in memory, without loader processes; leave --workers out" in message
 
 
+def test_pieces_in_a_random_order_change_the_features_of_what_is_trained_on_alone(shards, tmp_path):
+    cache = tmp_path / "cache"
+    assert main(frozen(tmp_path / "whole", shards, cache)) == 0
+    assert main(frozen(tmp_path / "pieces", shards, cache, "--shuffle-pieces", "0.1")) == 0
+    stored = len(list(cache.rglob("*.npy")))
+    assert 32 + 20 < stored <= 32 + 28  # of 28 clips some few keep their order
+    assert main(frozen(tmp_path / "again", shards, cache, "--shuffle-pieces", "0.1")) == 0
+    assert len(list(cache.rglob("*.npy"))) == stored
+
+
 def test_the_masked_control_of_a_frozen_encoder_learns(shards, tmp_path):
     options = ["--objective", "masked", "--hidden", "16", "--epochs", "8", "--lr", "1e-2"]
     assert main(frozen(tmp_path / "run", shards, tmp_path / "cache", *options)) == 0
