@@ -37,7 +37,7 @@ from benchmarks.experiment.page import (
     zero_shot_networks,
     zero_shot_table,
 )
-from benchmarks.experiment.protocol import ARMS, EKMAN, FROZEN, FULL, GOEMOTIONS, NETWORKS, QUICK, SHUFFLED, WEAK
+from benchmarks.experiment.protocol import ARMS, EKMAN, FROZEN, FULL, GOEMOTIONS, NETWORKS, QUICK, WEAK, ZERO_SHOT
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -86,7 +86,7 @@ def main() -> None:
                 for network in zero_shot_networks(networks)
                 for seed in seeds
                 for arm in chosen
-                if arm in (WEAK, SHUFFLED)
+                if arm in ZERO_SHOT
             ]
         )
     networks = [FROZEN] if args.quick else list(NETWORKS.values())

@@ -26,7 +26,7 @@ from benchmarks.experiment.figures import (
     zero_shot_predictions,
 )
 from benchmarks.experiment.jobs import Job
-from benchmarks.experiment.protocol import FROZEN, NONE, SHARES, SHUFFLED, WEAK, Arm, Network, Profile
+from benchmarks.experiment.protocol import FROZEN, NONE, PIECES, SHARES, SHUFFLED, WEAK, Arm, Network, Profile
 from training.compare import percent
 from training.confusion import draw_confusion
 from training.finetune import RESULTS
@@ -110,11 +110,12 @@ def zero_shot_table(networks: Sequence[Network], seeds: Sequence[int], places: P
     """UA of weak labels alone, of shuffled ones, and the difference."""
     rows = []
     for network in networks:
-        weak, shuffled = (zero_shot_predictions(network, arm, seeds, places) for arm in (WEAK, SHUFFLED))
-        for row in paired(weak, shuffled):
-            sides = percent(row.arm["ua"]), percent(row.baseline["ua"]), percent(row.difference["ua"], "+")
-            rows.append([network.name, *sides, str(len(row.seeds))])
-    return table(["network", "weak", "shuffled", "difference", "seeds"], rows)
+        shuffled = zero_shot_predictions(network, SHUFFLED, seeds, places)
+        for arm, name in ((WEAK, "weak"), (PIECES, PIECES.name)):
+            for row in paired(zero_shot_predictions(network, arm, seeds, places), shuffled):
+                sides = percent(row.arm["ua"]), percent(row.baseline["ua"]), percent(row.difference["ua"], "+")
+                rows.append([network.name, name, *sides, str(len(row.seeds))])
+    return table(["network", "labels", "UA", "shuffled", "difference", "seeds"], rows)
 
 
 def command_table(networks: Sequence[Network], profile: Profile, places: Places) -> str:

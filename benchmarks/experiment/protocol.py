@@ -137,6 +137,8 @@ UNTRAINED = Arm("untrained", WEAK.taxonomy, (*WEAK.options, "--epochs", "1", "--
 PROSODY = Arm("prosody", EKMAN, ("--objective", "prosody"))
 MASKED = Arm("masked input", EKMAN, ("--objective", "masked"))
 PIECES = Arm("weak, in pieces", WEAK.taxonomy, (*WEAK.options, "--shuffle-pieces", "0.4"))
+# Those that are evaluated without human labels, too.
+ZERO_SHOT = (WEAK, PIECES, SHUFFLED)
 BASELINES = (NONE, UNTRAINED, SHUFFLED, PROSODY, MASKED, PIECES)
 ARMS = {
     "none": NONE, "untrained": UNTRAINED, "shuffled": SHUFFLED, "prosody": PROSODY, "masked": MASKED,
