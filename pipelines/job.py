@@ -33,7 +33,7 @@ from lanser_ops.verification import directory
 from pipelines.checks import check_order, check_origin, check_places, check_voices
 from pipelines.job_spec import JobSpec
 from pipelines.options import RunOptions
-from pipelines.remarks import remarks
+from pipelines.remarks import closing_remarks, remarks
 from schemas.specs import ScoreSet
 from schemas.units import Part, Unit, UnitRun
 
@@ -103,6 +103,8 @@ def _run_all(job: JobSpec, options: RunOptions, out: OutputDir, test_pipeline: b
     start = time.monotonic()
     if _run_stages(job, options, out, preparation, test_pipeline):
         summary.print_closing_lines(out, job.taxonomy, time.monotonic() - start)
+        for line in closing_remarks(job, out):
+            print(line)
         if options.verify:
             directory.check(out)
             print("verified: everything is as recorded")
@@ -263,10 +265,7 @@ def _add_stages(
 
 @contextlib.contextmanager
 def _interrupted(out: OutputDir, units: Sequence[Unit]) -> Iterator[None]:
-    """What Ctrl-C or SIGTERM interrupts is not counted as an attempt; and a worker's death is said in words.
-
-    Of a worker that died, Beam says only that its channel is closed.
-    """
+    """What a signal interrupts is not counted as an attempt; a worker's death, of which Beam says little, is said."""
     try:
         with stops():  # before Beam's errors are looked at: of a signal it makes one of its own
             yield

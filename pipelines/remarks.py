@@ -1,18 +1,36 @@
-"""What is said of a job's options before it runs."""
+"""What is said of a job beside its figures, before it runs and afterwards."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from lanser_ops.backends import BUNDLED, PRODUCTION_ASR, PRODUCTION_NLI
+from lanser_ops.corpus.plan import read_units
+from lanser_ops.labelling.label_file import label_names, unmatched_rows
+from lanser_ops.output import dataset
+from lanser_ops.output.directory import OutputDir
 from lanser_ops.speech_labelling.classes import class_labels
 from pipelines.job_spec import JobSpec
+
+# So many rows are named.
+NAMED_ROWS = 10
 
 
 def remarks(job: JobSpec) -> Iterator[str]:
     """A line for each model that is no production model, and for labels that --agree leaves out."""
     yield from _bundled_lines(job)
     yield from _silent_labels(job)
+
+
+def closing_remarks(job: JobSpec, out: OutputDir) -> Iterator[str]:
+    """A line on rows of --labels-from that name nothing, such as those of another corpus, or mistyped ones."""
+    if not (job.labels_from and job.label):
+        return
+    roots, labels = dataset.read_roots(out), label_names(job.label.taxonomy)
+    if numbers := unmatched_rows(out, read_units(out), roots, job.labels_from, labels):
+        named = ", ".join(map(str, numbers[:NAMED_ROWS])) + (", …" if len(numbers) > NAMED_ROWS else "")
+        rows = "1 row names" if len(numbers) == 1 else f"{len(numbers):,} rows name"
+        yield f"--labels-from {job.labels_from}: {rows} no utterance with a transcript: {named}"
 
 
 def _bundled_lines(job: JobSpec) -> Iterator[str]:

@@ -52,11 +52,15 @@ AGAINST, TEMPLATE = "labels", "{}"
 
 @dataclass(frozen=True)
 class LabelFile:
-    """``scores`` is float32 (rows, labels); ``row_of`` has the row of every key and of every path that a row names."""
+    """``scores`` is float32 (rows, labels); ``row_of`` has the row of every key and of every path that a row names.
+
+    ``numbers`` are the rows' in the file, from 1; those with neither label nor scores are missing.
+    """
 
     sha256: str
     scores: np.ndarray
     row_of: Mapping[str, int]
+    numbers: Sequence[int]
 
     def row(self, transcript: Transcript, path: str) -> int | None:
         """The row of an utterance whose recording lies at ``path``: its own, or that of the whole recording."""
@@ -84,7 +88,7 @@ def file_label_spec(args: argparse.Namespace) -> LabelSpec:
     return LabelSpec(
         taxonomy=replace(taxonomy, labels=labels, template=None, aggregate=MAX),
         templates=(TEMPLATE,),
-        nli_model=ModelRef(f"labels:{name}", read_label_file(path, _names(taxonomy)).sha256, path),
+        nli_model=ModelRef(f"labels:{name}", read_label_file(path, label_names(taxonomy)).sha256, path),
         against=AGAINST,
         prior=NO_PRIOR,
         prior_strength=0.0,
@@ -99,14 +103,13 @@ def import_scores(
 
     Raises InputError if the file is not the one that ``spec`` names.
     """
-    names = _names(spec.taxonomy)
+    names = label_names(spec.taxonomy)
     label_file = read_label_file(path, names)
     if label_file.sha256 != spec.nli_model.sha256:
         raise InputError(f"{OPTION} {path}: has changed since the job began; run the same command again")
     column_of = {name: column for column, name in enumerate(names)}
     transcripts = out.read_transcripts(unit)
-    paths = {row.source: recording_path(row, roots) for row in read_unit(out, unit)}
-    rows = [label_file.row(transcript, paths[transcript.source]) for transcript in transcripts]
+    rows = _rows(out, unit, roots, label_file, transcripts)
     for score_set in sets:
         if out.exists(out.scores(score_set, unit)):
             continue
@@ -117,6 +120,22 @@ def import_scores(
                 scores[number] = label_file.scores[row, columns]
         keys = [transcript.key for transcript in transcripts]
         write_scores(out, out.scores(score_set, unit), keys, scores, np.zeros(len(rows), dtype=bool))
+
+
+def unmatched_rows(
+    out: OutputDir, units: Sequence[Unit], roots: Sequence[str], path: str, labels: tuple[str, ...]
+) -> list[int]:
+    """The numbers of the rows of the file at ``path`` that name no transcript of ``units``, from 1."""
+    label_file = read_label_file(path, labels)
+    matched = {row for unit in units for row in _rows(out, unit, roots, label_file, out.read_transcripts(unit))}
+    return [number for row, number in enumerate(label_file.numbers) if row not in matched]
+
+
+def _rows(
+    out: OutputDir, unit: Unit, roots: Sequence[str], label_file: LabelFile, transcripts: Sequence[Transcript]
+) -> list[int | None]:
+    paths = {row.source: recording_path(row, roots) for row in read_unit(out, unit)}
+    return [label_file.row(transcript, paths[transcript.source]) for transcript in transcripts]
 
 
 @lru_cache(maxsize=1)
@@ -166,10 +185,11 @@ def read_label_file(path: str, labels: tuple[str, ...]) -> LabelFile:
         sha256=hashlib.sha256(content).hexdigest(),
         scores=np.array(scores, np.float32).reshape(len(scores), len(labels)),
         row_of=row_of,
+        numbers=row_numbers,
     )
 
 
-def _names(taxonomy: Taxonomy) -> tuple[str, ...]:
+def label_names(taxonomy: Taxonomy) -> tuple[str, ...]:
     return tuple(label.name for label in taxonomy.labels)
 
 

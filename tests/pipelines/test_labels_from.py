@@ -45,13 +45,15 @@ def samples(output: Path, taxonomy: str) -> dict[str, dict]:
 def labelled(built: Path, small_corpus: Path, tmp_path_factory: pytest.TempPathFactory, lanser) -> Path:
     """The transcripts of ``built`` sharded with LABELS, in which one recording has scores."""
     output = tmp_path_factory.mktemp("labelled") / "out"
-    manifest = write_csv(output.parent / "people.csv", ["path", "label"], [*map(list, LABELS.items())])
+    rows = [*map(list, LABELS.items()), ["slt/mistyped.wav", "joy"]]
+    manifest = write_csv(output.parent / "people.csv", ["path", "label"], rows)
     done = lanser(
         "build", "--input", small_corpus, "--output", output, "--taxonomy", "ekman", "--labels-from", manifest,
         "--num-shards", 2, "--val-fraction", 0, "--threads", 1,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "NLI:" not in done.stdout
+    assert f"--labels-from {manifest}: 1 row names no utterance with a transcript: 7\n" in done.stdout
     return output
 
 
