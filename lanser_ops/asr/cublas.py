@@ -26,8 +26,8 @@ def load_cublas(libraries: Sequence[str] = LIBRARIES) -> None:
         candidates = [name, *map(str, packaged_libraries(sys.path, name))]
         if not any(_loaded(candidate) for candidate in candidates):
             raise InputError(
-                f"--device cuda: {name} cannot be loaded, which CTranslate2 needs; pip install 'lanser[cuda]', or use "
-                "--device cpu"
+                f"there is a GPU, but {name} cannot be loaded, which CTranslate2 needs; pip install 'lanser[cuda]', or "
+                "give --device cpu"
             )
 
 

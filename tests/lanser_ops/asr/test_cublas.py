@@ -42,8 +42,8 @@ def test_a_library_of_a_package_is_found_by_its_name_once_it_is_loaded(tmp_path:
 
 def test_a_library_that_is_nowhere_is_said_how_to_get():
     message = (
-        "--device cuda: libabsent.so.12 cannot be loaded, which CTranslate2 needs; pip install 'lanser[cuda]', or use "
-        "--device cpu"
+        "there is a GPU, but libabsent.so.12 cannot be loaded, which CTranslate2 needs; pip install 'lanser[cuda]', or "
+        "give --device cpu"
     )
     with pytest.raises(InputError) as error:
         load_cublas(["libabsent.so.12"])
