@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -18,5 +19,21 @@ def job_metrics():
             if row.key.metric.namespace == "lanser":
                 totals[row.key.metric.name] += getattr(row.result, "count", row.result)
         return dict(totals)
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def build_of(lanser):
+    """A function of a manifest and options, which returns one of an output and more options that builds there."""
+
+    def of(manifest: Path, *fixed: str | float):
+        def build(output: Path, *options: str | Path) -> Path:
+            command = ["build", "--input", manifest, "--output", output, "--taxonomy", "ekman", "--threads", 1]
+            done = lanser(*command, *fixed, *options)
+            assert done.returncode == 0, done.stderr
+            return output
+
+        return build
 
     return of

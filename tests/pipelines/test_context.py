@@ -36,16 +36,8 @@ def manifest(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="module")
-def build(manifest: Path, lanser):
-    def run(output: Path, *options: str | Path) -> Path:
-        done = lanser(
-            "build", "--input", manifest, "--output", output, "--taxonomy", "ekman",
-            "--num-shards", 3, "--val-fraction", 0.3, "--threads", 1, *options,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return output
-
-    return run
+def build(manifest: Path, build_of):
+    return build_of(manifest, "--num-shards", 3, "--val-fraction", 0.3)
 
 
 @pytest.fixture(scope="module")

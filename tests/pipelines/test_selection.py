@@ -49,18 +49,8 @@ def manifest(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="module")
-def build(manifest: Path, lanser):
-    """Build the manifest in 16 units with the options of a selection."""
-
-    def run(output: Path, *options: str) -> Path:
-        done = lanser(
-            "build", "--input", manifest, "--output", output, "--taxonomy", "ekman",
-            "--num-shards", 16, "--val-fraction", 0.2, "--threads", 1, *options,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return output
-
-    return run
+def build(manifest: Path, build_of):
+    return build_of(manifest, "--num-shards", 16, "--val-fraction", 0.2)
 
 
 @pytest.fixture(scope="module")
