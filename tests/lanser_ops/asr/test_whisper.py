@@ -1,8 +1,7 @@
-"""The backend ``whisper``: windows, batches, token limits, languages, with the bundled recogniser where possible."""
+"""The backend ``whisper``: windows, batches, token limits, with the bundled recogniser where possible."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,20 +15,17 @@ from faster_whisper import WhisperModel
 from threadpoolctl import threadpool_info
 
 from lanser_ops.asr import whisper, whisper_recognizer
-from lanser_ops.asr.base import Clip, Rejection
+from lanser_ops.asr.base import Clip
 from lanser_ops.asr.quality import words_of
-from lanser_ops.asr.whisper_quality import WhisperOutput
 from lanser_ops.asr.whisper_recognizer import (
     WhisperRecognizer,
     _before_end,
-    _languages,
     _stops_early,
     cpu_replicas,
     load_recognizer,
 )
 from lanser_ops.asr.whisper_windows import Window, encode, log_mel, silent_states, window_of
 from lanser_ops.audio.decode import SAMPLE_RATE, read_all
-from lanser_ops.common.errors import InputError
 from lanser_ops.handlers import TranscribeHandler, Worker
 from lanser_ops.output.directory import OutputDir
 from schemas.specs import ModelRef, TranscribeSpec
@@ -85,9 +81,8 @@ class EndlessModel(WatchedModel):
         return results
 
 
-def spec_of(languages: tuple[str, ...] = (), **options) -> TranscribeSpec:
-    """Options of a model of which no file is read."""
-    return TranscribeSpec(ModelRef("a model", "", ""), languages=languages, **options)
+# Of a model of which no file is read.
+SPEC = TranscribeSpec(ModelRef("a model", "", ""))
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +95,8 @@ def clips() -> list[Clip]:
     return [Clip(read_all((EXAMPLES / name).open("rb"))) for name in NAMES]
 
 
-def silence(seconds: float, language: str | None = None) -> Clip:
-    return Clip(np.zeros(round(seconds * SAMPLE_RATE), np.float32), language)
+def silence(seconds: float) -> Clip:
+    return Clip(np.zeros(round(seconds * SAMPLE_RATE), np.float32))
 
 
 def test_numpy_computes_on_one_thread(recognizer):
@@ -266,80 +261,6 @@ def test_stopping_before_the_end(tokens, early):
     assert _stops_early(tokens, SimpleNamespace(timestamp_begin=1000), seconds=3.0) is early
 
 
-@pytest.mark.parametrize(
-    ("accepted", "stated", "ranking", "expected"),
-    [
-        ((), None, [("<|de|>", 0.9), ("<|en|>", 0.1)], ("de", False)),
-        (("en",), None, [("<|de|>", 0.9), ("<|en|>", 0.1)], ("de", True)),
-        (("en", "de"), None, [("<|de|>", 0.9), ("<|en|>", 0.1)], ("de", False)),
-        (("en",), None, [("<|nl|>", 0.4), ("<|de|>", 0.35), ("<|en|>", 0.25)], ("en", False)),  # unsure: not foreign
-        (("en",), "fr", [("<|en|>", 0.9), ("<|fr|>", 0.1)], ("fr", True)),
-        (("yue",), None, [("<|zh|>", 0.4), ("<|en|>", 0.3)], ("zh", True)),  # the model does not have it
-    ],
-)
-def test_language_of_each_utterance(accepted, stated, ranking, expected):
-    multilingual = SimpleNamespace(is_multilingual=True, detect_language=lambda encoded: [ranking])
-    recognizer = WhisperRecognizer(SimpleNamespace(model=multilingual), spec_of(accepted), NO_SILENCE)
-    assert _languages(recognizer, None, [silence(1.0, stated)]) == [expected]
-
-
-def test_an_english_model_takes_any_other_language_for_foreign():
-    english = SimpleNamespace(model=SimpleNamespace(is_multilingual=False))
-    clips = [silence(1.0, language) for language in (None, "en", "de")]
-    languages = _languages(WhisperRecognizer(english, spec_of(), NO_SILENCE), None, clips)
-    assert languages == [("en", False), ("en", False), ("en", True)]
-
-
-def test_an_utterance_in_a_language_that_the_model_lacks_is_rejected():
-    """Its token would be None in the prompt."""
-    multilingual = SimpleNamespace(
-        model=SimpleNamespace(is_multilingual=True), hf_tokenizer=SimpleNamespace(token_to_id={"<|en|>": 1}.get)
-    )
-    recognizer = WhisperRecognizer(multilingual, spec_of(), NO_SILENCE)
-    hypotheses = recognizer.recognize([silence(1.0, "yue"), silence(1.0, "Klingon")])
-    assert [hypothesis.rejection for hypothesis in hypotheses] == [
-        Rejection("language", "the model knows no language 'yue'"),
-        Rejection("language", "Whisper knows no language 'Klingon'"),
-    ]
-
-
-@pytest.fixture
-def multilingual_model(tmp_path: Path) -> ModelRef:
-    """The vocabulary of a multilingual model before large-v3, which brought Cantonese (yue)."""
-    tokens = [f"token {index}" for index in range(51863)] + ["<|en|>", "<|zh|>"]
-    (tmp_path / "vocabulary.json").write_text(json.dumps(tokens))
-    return ModelRef("base", "", str(tmp_path))
-
-
-@pytest.mark.parametrize("languages", [("yue",), ("en", "yue")])
-def test_languages_that_the_model_lacks_are_refused(multilingual_model, languages):
-    with pytest.raises(InputError) as caught:
-        whisper.check(TranscribeSpec(multilingual_model, languages))
-    assert str(caught.value) == (
-        f"--language {','.join(languages)}: base does not know yue; --asr-model takes one that does"
-    )
-
-
-@pytest.mark.parametrize("languages", [(), ("zh",), ("en", "zh")])
-def test_languages_that_the_model_has_are_accepted(multilingual_model, languages):
-    whisper.check(TranscribeSpec(multilingual_model, languages))
-
-
-def test_an_english_model_is_known_by_its_vocabulary():
-    bundled = whisper.resolve("bundled")
-    whisper.check(TranscribeSpec(bundled, ("en",)))
-    with pytest.raises(InputError, match=r"--language de: whisper tiny\.en .* knows English alone"):
-        whisper.check(TranscribeSpec(bundled, ("de",)))
-
-
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [("en", "en"), ("EN", "en"), ("en-US", "en"), ("pt_BR", "pt"), (" German", "de"), ("klingon", None), ("", None)],
-)
-def test_language_code(name, code):
-    assert whisper.language_code(name) == code
-
-
 @pytest.mark.parametrize("seconds", [0.37, 3.01, 7.95, 8.0])
 def test_frames_of_silence_need_not_be_computed(recognizer, seconds):
     noise = np.random.default_rng(0).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
@@ -349,33 +270,15 @@ def test_frames_of_silence_need_not_be_computed(recognizer, seconds):
     np.testing.assert_allclose(features, whole, atol=1e-5)
 
 
-def test_another_language_is_rejected_or_flagged():
-    output = WhisperOutput(
-        text="Guten Morgen.",
-        seconds=2.0,
-        language="de",
-        foreign=True,
-        avg_logprob=-0.2,
-        no_speech_prob=0.0,
-        compression_ratio=1.0,
-        truncated=False,
-        unfinished=False,
-    )
-    rejected = WhisperRecognizer(None, spec_of(("en",)), NO_SILENCE)._judge(output, silence(2.0))
-    assert rejected.rejection == Rejection("language", "it is de; heard: Guten Morgen.")
-    flagged = WhisperRecognizer(None, spec_of(("en",), other_languages="flag"), NO_SILENCE)._judge(output, silence(2.0))
-    assert (flagged.text, flagged.flags, flagged.rejection) == ("Guten Morgen.", ("language",), None)
-
-
 @pytest.mark.parametrize(("device", "shared"), [("cpu", False), ("cuda", True)])
 def test_worker_processes_share_a_model_on_a_gpu_alone(device, shared):
-    handler = TranscribeHandler(Worker(OutputDir("out"), (), device, 1), "bundled", spec_of())
+    handler = TranscribeHandler(Worker(OutputDir("out"), (), device, 1), "bundled", SPEC)
     assert handler.share_model_across_processes() is shared
 
 
 def test_a_worker_with_a_gpu_of_its_own_shares_no_model(monkeypatch):
     monkeypatch.setenv("LANSER_DEALT_GPU", "3")
-    handler = TranscribeHandler(Worker(OutputDir("out"), (), "cuda", 1), "bundled", spec_of())
+    handler = TranscribeHandler(Worker(OutputDir("out"), (), "cuda", 1), "bundled", SPEC)
     assert handler.share_model_across_processes() is False
 
 
