@@ -32,7 +32,6 @@ from schemas.specs import ModelRef, TranscribeSpec
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "audio"
 NAMES = ["slt/love_you.mp3", "slt/best_day.wav", "slt/thank_you.flac", "awb/child_is_safe.flac"]
-NO_SILENCE = np.empty((1, 0, 0), np.float32)
 LOVE = "I love you more than anything else in the world."
 
 
