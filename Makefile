@@ -57,10 +57,10 @@ results: $(STAMP)
 results-quick: $(STAMP)
 	$(BIN)/python -m benchmarks.results --quick --speech "$(SPEECH)" --ravdess "$(RAVDESS)"
 
-# A folder for a GPU machine without a network: this commit, and the wheels of what benchmarks/gpu needs. KIT_PYTHON is
+# A folder for a GPU machine without a network: this commit, and the wheels of what benchmarks/gpu.py needs. KIT_PYTHON is
 # the version of Python there. For a machine that has torch: make gpu-kit KIT_PACKAGES="faster-whisper …".
 KIT_PYTHON ?= 3.11
-KIT_PACKAGES ?= $(shell $(BIN)/python -c "from benchmarks.gpu.packages import *; print(*PACKAGES.values(), CUBLAS_PACKAGE)")
+KIT_PACKAGES ?= $(shell $(BIN)/python -c "from benchmarks.gpu_parts.packages import *; print(*PACKAGES.values(), CUBLAS_PACKAGE)")
 KIT_PLATFORMS := $(foreach glibc,39 35 34 31 28 27 17 5,--platform manylinux_2_$(glibc)_x86_64) \
 	--platform manylinux2014_x86_64 --platform manylinux1_x86_64
 gpu-kit: $(STAMP)

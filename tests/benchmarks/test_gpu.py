@@ -1,4 +1,4 @@
-"""benchmarks/gpu, which is for GPU machines, from end to end on a CPU with tiny sizes."""
+"""benchmarks/gpu.py, which is for GPU machines, from end to end on a CPU with tiny sizes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu.__main__ import PARTS, run
-from benchmarks.gpu.packages import cublas_folders, install
-from benchmarks.gpu.settings import Sizes, pace
+from benchmarks.gpu import PARTS, run
+from benchmarks.gpu_parts.packages import cublas_folders, install
+from benchmarks.gpu_parts.settings import Sizes, pace
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -28,8 +28,16 @@ SYSTEMS = [
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gpu")
-    command = [sys.executable, "-m", "benchmarks.gpu", "--quick", "--device", "cpu", "--time-factor", "5"]
-    subprocess.run([*command, "--output", str(folder)], cwd=REPOSITORY, check=True, capture_output=True, timeout=900)
+    command = [
+        sys.executable,
+        str(REPOSITORY / "benchmarks" / "gpu.py"),
+        "--quick",
+        "--device",
+        "cpu",
+        "--time-factor",
+        "5",
+    ]
+    subprocess.run([*command, "--output", str(folder)], cwd=folder, check=True, capture_output=True, timeout=900)
     return folder
 
 

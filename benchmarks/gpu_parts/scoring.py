@@ -15,9 +15,9 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from benchmarks.entailment import pair_operations
-from benchmarks.gpu.chip import SCORING_TYPE, matmul_rate, peak_memory, used_memory
-from benchmarks.gpu.models import ROBERTA
-from benchmarks.gpu.settings import Row, Settings, pace, run_part, significant
+from benchmarks.gpu_parts.chip import SCORING_TYPE, matmul_rate, peak_memory, used_memory
+from benchmarks.gpu_parts.models import ROBERTA
+from benchmarks.gpu_parts.settings import Row, Settings, pace, run_part, significant
 from lanser_ops.backends import BUNDLED
 from lanser_ops.labelling import nli
 from lanser_ops.labelling.nli_scorer import load_scorer

@@ -12,8 +12,8 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from benchmarks import training
-from benchmarks.gpu.recognition import cut, read_speech
-from benchmarks.gpu.settings import Row, Settings, run_part, significant
+from benchmarks.gpu_parts.recognition import cut, read_speech
+from benchmarks.gpu_parts.settings import Row, Settings, run_part, significant
 from lanser_ops.audio.encode import encode_flac
 from schemas.taxonomy import load_taxonomy
 from training.dataset import Layout

@@ -89,7 +89,7 @@ class Settings:
 
     def command(self, part: str) -> list[str]:
         """The command of a part in a process of its own."""
-        return [sys.executable, "-m", f"benchmarks.gpu.{part}", json.dumps(asdict(self))]
+        return [sys.executable, "-m", f"benchmarks.gpu_parts.{part}", json.dumps(asdict(self))]
 
 
 def run_part(part: str, measure: Callable[[Settings], Iterator[Row]]) -> None:

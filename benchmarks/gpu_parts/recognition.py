@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from faster_whisper import BatchedInferencePipeline
 
-from benchmarks.gpu.models import FOR_CTRANSLATE2, FOR_TRANSFORMERS, TEXT, TINY, TURBO
-from benchmarks.gpu.settings import Row, Settings, pace, run_part, significant
+from benchmarks.gpu_parts.models import FOR_CTRANSLATE2, FOR_TRANSFORMERS, TEXT, TINY, TURBO
+from benchmarks.gpu_parts.settings import Row, Settings, pace, run_part, significant
 from benchmarks.peers import Recognise, batched_pipeline, transformers_pipeline
 from lanser_ops.asr import whisper
 from lanser_ops.asr.base import Clip
@@ -51,7 +51,7 @@ def measure(settings: Settings) -> Iterator[Row]:
 
 
 def load(settings: Settings, model: str) -> WhisperRecognizer:
-    """LanSER's recogniser for a model of `benchmarks.gpu.models`, with default options; `replace` gives it others."""
+    """LanSER's recogniser for one of the benchmark's models, with default options; `replace` gives it others."""
     name = BUNDLED if model == TINY else str(Path(settings.folder, FOR_CTRANSLATE2, model))
     spec = TranscribeSpec(whisper.resolve(name))
     recognizer = load_recognizer(replace(spec, short_windows=True), settings.device, threads=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.gpu.settings import Row
+from benchmarks.gpu_parts.settings import Row
 
 
 def page(results: dict[str, Any]) -> str:

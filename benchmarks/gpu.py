@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """What LanSER does on a GPU, beside faster-whisper and transformers: one command for a machine without a network.
 
-    python -m benchmarks.gpu --output out/gpu
-    python -m benchmarks.gpu --output out/gpu --wheels wheels     # installs from that folder what is not there
-    python -m benchmarks.gpu --output out/gpu --quick --device cpu     # a trial: everything runs, no figure means much
+    python benchmarks/gpu.py --output out/gpu
+    python benchmarks/gpu.py --output out/gpu --wheels wheels     # installs from that folder what is not there
+    python benchmarks/gpu.py --output out/gpu --quick --device cpu     # a trial: everything runs, no figure means much
 
 Prints what it measures and writes it to results.json and results.md. It takes less than nine minutes: each part runs
 in a process of its own and is ended when its time is up; what it had measured by then stays. An error in one part is
 written down, and the next one begins. The models are the bundled ones, and random weights in the shapes of Whisper
-large-v3-turbo and roberta-large, made on the machine (`benchmarks/gpu/models.py`).
+large-v3-turbo and roberta-large, made on the machine (`benchmarks/gpu_parts/models.py`).
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.gpu.packages import cublas_folders, install, missing
-
+ROOT = str(Path(__file__).resolve().parents[1])
 # The parts in their order, and the seconds that each may take.
 PARTS = {"chip": 30, "models": 90, "recognition": 220, "scoring": 70, "memory": 70, "pretraining": 50}
 NEEDED = "models"  # by all that follow
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="install what is missing from these wheels")
@@ -42,6 +41,11 @@ def main() -> None:
     )
     args = parser.parse_args()
     started = time.monotonic()
+    # The packages of this repository, for this process and for those of the parts.
+    sys.path.insert(0, ROOT)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
+    from benchmarks.gpu_parts.packages import cublas_folders, missing
+
     args.output.mkdir(parents=True, exist_ok=True)
     if absent := missing():
         folder = args.output / "venv"
@@ -49,8 +53,8 @@ def main() -> None:
             raise SystemExit(f"--wheels {args.wheels}: installed, and still missing: {' '.join(absent)}")
         again_with(install_or_exit(absent, args.wheels, folder))
 
-    from benchmarks.gpu.page import page  # what it imports may have been missing until here
-    from benchmarks.gpu.settings import ROWS, Settings
+    from benchmarks.gpu_parts.page import page  # what it imports may have been missing until here
+    from benchmarks.gpu_parts.settings import ROWS, Settings
 
     parts = {}
     with tempfile.TemporaryDirectory(dir=args.output) as folder:
@@ -82,6 +86,8 @@ def install_or_exit(absent: list[str], wheels: Path | None, folder: Path) -> str
         raise SystemExit(
             f"missing: {' '.join(absent)}; install them, or give --wheels DIR with their wheels (make gpu-kit)"
         )
+    from benchmarks.gpu_parts.packages import install
+
     print(f"installing {' '.join(absent)} from {wheels}", flush=True)
     try:
         return install(absent, wheels, folder)

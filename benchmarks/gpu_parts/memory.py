@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from benchmarks.gpu.chip import peak_memory, used_memory
-from benchmarks.gpu.models import TURBO
-from benchmarks.gpu.recognition import cut, load, read_speech, texts
-from benchmarks.gpu.settings import Row, Settings, pace, run_part, significant
+from benchmarks.gpu_parts.chip import peak_memory, used_memory
+from benchmarks.gpu_parts.models import TURBO
+from benchmarks.gpu_parts.recognition import cut, load, read_speech, texts
+from benchmarks.gpu_parts.settings import Row, Settings, pace, run_part, significant
 
 CLIP_S = 4.0
 GIB = 2**30

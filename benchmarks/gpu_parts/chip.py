@@ -15,7 +15,7 @@ import ctranslate2
 import psutil
 import torch
 
-from benchmarks.gpu.settings import Row, Settings, run_part, significant
+from benchmarks.gpu_parts.settings import Row, Settings, run_part, significant
 
 VERSIONS = ("torch", "ctranslate2", "faster-whisper", "transformers", "accelerate", "numpy")
 TYPES = {"cpu": (torch.float32,), "cuda": (torch.bfloat16, torch.float16, torch.float32)}

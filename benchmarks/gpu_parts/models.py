@@ -29,7 +29,7 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from benchmarks.gpu.settings import Row, Settings, Shape, run_part
+from benchmarks.gpu_parts.settings import Row, Settings, Shape, run_part
 from lanser_ops.backends import BUNDLED
 from lanser_ops.common.bundled import bundled_whisper
 from lanser_ops.labelling import nli
