@@ -28,16 +28,9 @@ SYSTEMS = [
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gpu")
-    command = [
-        sys.executable,
-        str(REPOSITORY / "benchmarks" / "gpu.py"),
-        "--quick",
-        "--device",
-        "cpu",
-        "--time-factor",
-        "5",
-    ]
-    subprocess.run([*command, "--output", str(folder)], cwd=folder, check=True, capture_output=True, timeout=900)
+    command = [sys.executable, REPOSITORY / "benchmarks" / "gpu.py", "--output", folder]
+    options = ["--quick", "--device", "cpu", "--time-factor", "5"]
+    subprocess.run([*command, *options], cwd=folder, check=True, capture_output=True, timeout=900)
     return folder
 
 
