@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from lanser_ops.asr.base import Recognizer
+import numpy as np
+
+from lanser_ops.asr.base import Clip, Hypothesis, Recognizer
 from lanser_ops.asr.transcribe import transcribe_unit
 from lanser_ops.backends import ASR, LABELLERS, SPEECH, backend_of, resolve_same
 from lanser_ops.beam_compat import ModelHandler
@@ -39,33 +41,71 @@ class Worker:
     threads: int
 
 
-class TranscribeHandler(ModelHandler[UnitRun, UnitRun, Recognizer]):
+class AudioModel:
+    """A recogniser or speech labeller as Beam shares it: of a model in another process its proxy has methods alone.
+
+    It computes for one caller at a time: two processes that computed on one GPU at once could take more of its memory
+    than there is.
+    """
+
+    def __init__(self, compute: Callable[[Sequence[Any]], Any], pool_seconds: float):
+        self._compute, self._pool_seconds, self._lock = compute, pool_seconds, threading.Lock()
+
+    def compute(self, clips: Sequence[Any]) -> Any:
+        """What the recogniser's ``recognize`` or the speech labeller's ``score`` gives."""
+        with self._lock:
+            return self._compute(clips)
+
+    def seconds(self) -> float:
+        """The model's ``pool_seconds``."""
+        return self._pool_seconds
+
+
+@dataclass(frozen=True)
+class SharedRecognizer:
+    """A `Recognizer` whose model may be in another process."""
+
+    recognize: Callable[[Sequence[Clip]], list[Hypothesis]]
+    pool_seconds: float
+
+
+@dataclass(frozen=True)
+class SharedSpeechLabeller:
+    """A `SpeechLabeller` whose model may be in another process."""
+
+    score: Callable[[Sequence[np.ndarray]], np.ndarray]
+    pool_seconds: float
+
+
+class TranscribeHandler(ModelHandler[UnitRun, UnitRun, AudioModel]):
     """Units to transcripts on disk, with a speech recognition backend."""
 
     def __init__(self, worker: Worker, model_name: str, spec: TranscribeSpec):
         super().__init__(max_batch_size=1)
         self._worker, self._model_name, self._spec = worker, model_name, spec
 
-    def load_model(self) -> Recognizer:
+    def load_model(self) -> AudioModel:
         tune_process()
         model = resolve_same(ASR, self._model_name, self._spec.asr_model)
         spec = replace(self._spec, asr_model=model)
-        return backend_of(ASR, self._model_name).load(spec, self._worker.device, self._worker.threads)
+        backend = backend_of(ASR, self._model_name)
+        recognizer: Recognizer = backend.load(spec, self._worker.device, self._worker.threads)
+        return AudioModel(recognizer.recognize, recognizer.pool_seconds)
 
     def share_model_across_processes(self) -> bool:
         """On one GPU the workers of a machine take turns with one model; otherwise each has its own."""
         return _share_gpu(ASR, self._model_name, self._worker.device)
 
     def run_inference(
-        self, batch: Sequence[UnitRun], model: Recognizer, inference_args: dict[str, Any] | None = None
+        self, batch: Sequence[UnitRun], model: AudioModel, inference_args: dict[str, Any] | None = None
     ) -> Iterable[UnitRun]:
-        return list(self._transcribe(batch, model))
+        return list(self._transcribe(batch, SharedRecognizer(model.compute, model.seconds())))
 
-    def _transcribe(self, batch: Sequence[UnitRun], model: Recognizer) -> Iterator[UnitRun]:
+    def _transcribe(self, batch: Sequence[UnitRun], recognizer: Recognizer) -> Iterator[UnitRun]:
         cut = CutSpec(self._spec.min_duration_s, self._spec.max_duration_s)
         for run in batch:
             start = time.monotonic()
-            counts = transcribe_unit(self._worker.out, run.unit, self._worker.roots, model, cut)
+            counts = transcribe_unit(self._worker.out, run.unit, self._worker.roots, recognizer, cut)
             yield record(run, "transcribe", start, counts)
 
     def get_metrics_namespace(self) -> str:
@@ -132,31 +172,33 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LazyScorer]):
         return "lanser_score"
 
 
-class SpeechHandler(ModelHandler[UnitRun, UnitRun, SpeechLabeller]):
+class SpeechHandler(ModelHandler[UnitRun, UnitRun, AudioModel]):
     """Units to the scores of a speech model on disk, with a speech labeller backend."""
 
     def __init__(self, worker: Worker, model_name: str, spec: SpeechSpec):
         super().__init__(max_batch_size=1)
         self._worker, self._model_name, self._spec = worker, model_name, spec
 
-    def load_model(self) -> SpeechLabeller:
+    def load_model(self) -> AudioModel:
         tune_process()
         model = resolve_same(SPEECH, self._model_name, self._spec.model)
-        return backend_of(SPEECH, self._model_name).load(model, self._worker.device, self._worker.threads)
+        backend = backend_of(SPEECH, self._model_name)
+        labeller: SpeechLabeller = backend.load(model, self._worker.device, self._worker.threads)
+        return AudioModel(labeller.score, labeller.pool_seconds)
 
     def share_model_across_processes(self) -> bool:
         """As with the recogniser."""
         return _share_gpu(SPEECH, self._model_name, self._worker.device)
 
     def run_inference(
-        self, batch: Sequence[UnitRun], model: SpeechLabeller, inference_args: dict[str, Any] | None = None
+        self, batch: Sequence[UnitRun], model: AudioModel, inference_args: dict[str, Any] | None = None
     ) -> Iterable[UnitRun]:
-        return list(self._score(batch, model))
+        return list(self._score(batch, SharedSpeechLabeller(model.compute, model.seconds())))
 
-    def _score(self, batch: Sequence[UnitRun], model: SpeechLabeller) -> Iterator[UnitRun]:
+    def _score(self, batch: Sequence[UnitRun], labeller: SpeechLabeller) -> Iterator[UnitRun]:
         for run in batch:
             start = time.monotonic()
-            score_audio(self._worker.out, run.unit, self._worker.roots, self._spec, model)
+            score_audio(self._worker.out, run.unit, self._worker.roots, self._spec, labeller)
             release_memory()
             yield record(run, "speech", start, StageCounts())
 

@@ -45,7 +45,7 @@ class Transcribe(beam.PTransform):
         self._handler, self._hints = TranscribeHandler(worker, model_name, spec), dict(hints or {})
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
-        return units | RunInference(self._handler, model_identifier="asr").with_resource_hints(**self._hints)
+        return units | RunInference(self._handler).with_resource_hints(**self._hints)
 
 
 @beam.typehints.with_input_types(UnitRun)
@@ -58,7 +58,7 @@ class ScoreSpeech(beam.PTransform):
         self._handler, self._hints = SpeechHandler(worker, model_name, spec), dict(hints or {})
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
-        return units | RunInference(self._handler, model_identifier="speech").with_resource_hints(**self._hints)
+        return units | RunInference(self._handler).with_resource_hints(**self._hints)
 
 
 @beam.typehints.with_input_types(UnitRun)
@@ -98,7 +98,7 @@ class Score(beam.PTransform):
         self._hints = dict(hints or {})
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
-        return units | RunInference(self._handler, model_identifier="nli").with_resource_hints(**self._hints)
+        return units | RunInference(self._handler).with_resource_hints(**self._hints)
 
 
 @beam.typehints.with_input_types(UnitRun)

@@ -60,7 +60,8 @@ class Hypothesis:
 class Recognizer(Protocol):
     """A loaded model. ``pool_seconds`` is how much audio one call of ``recognize`` gets, to batch as it sees fit."""
 
-    pool_seconds: float
+    @property
+    def pool_seconds(self) -> float: ...
 
     def recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """A hypothesis for each of ``clips`` (each at most 30 s), in their order."""
