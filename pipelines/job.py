@@ -265,7 +265,7 @@ def _add_stages(
 
 @contextlib.contextmanager
 def _interrupted(out: OutputDir, units: Sequence[Unit]) -> Iterator[None]:
-    """What a signal interrupts is not counted as an attempt; a worker's death, of which Beam says little, is said."""
+    """What a signal interrupts is not counted as an attempt; a worker's death is reported in words, unlike Beam's."""
     try:
         with stops():  # before Beam's errors are looked at: of a signal it makes one of its own
             yield

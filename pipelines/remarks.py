@@ -12,7 +12,7 @@ from lanser_ops.output.directory import OutputDir
 from lanser_ops.speech_labelling.classes import class_labels
 from pipelines.job_spec import JobSpec
 
-# So many rows are named.
+# How many rows are named at most.
 NAMED_ROWS = 10
 
 

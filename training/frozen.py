@@ -42,7 +42,7 @@ def summaries(
     ``waves`` are float32 (samples,) at 16 kHz. ``model`` is on ``device`` and in evaluation mode afterwards. Summaries
     that lie in ``cache`` are read, and all others are written there.
     """
-    with torch.inference_mode(False):  # on another device the weights are new tensors, which are to be trained
+    with torch.inference_mode(False):  # the move creates weights, and inference tensors could not be trained later
         model.to(device).eval()
     clips = [crop(wave, round(MAX_S * SAMPLE_RATE), 0.5) for wave in waves]
     files = _files(model, clips, cache) if cache else []

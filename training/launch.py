@@ -1,4 +1,4 @@
-"""Several training processes on CPUs, as `accelerate launch --cpu` was asked for them."""
+"""Starting several training processes on CPUs, where `accelerate launch --cpu` starts a single one."""
 
 from __future__ import annotations
 

@@ -79,8 +79,11 @@ def make_schedule(samples: SampleSet, layout: Layout, epochs: int, accumulate: i
     return Schedule(micro_batches, sum(-(-count // accumulate) for count in micro_batches))
 
 
-def groups_from(plan: Plan, position: Position) -> Iterator[tuple[list[Batch], Position]]:
-    """The micro-batches of every optimizer step from ``position`` on, with the position after the step."""
+def groups_from(plan: Plan, position: Position, pin: bool) -> Iterator[tuple[list[Batch], Position]]:
+    """The micro-batches of every optimizer step from ``position`` on, with the position after the step.
+
+    With ``pin`` those read from shards lie in pinned memory, from which a GPU copies faster.
+    """
     step, start = position.step, position.micro_batch
     epochs = range(position.epoch, len(plan.schedule.micro_batches))
     batches: Iterator[Batch]
@@ -88,7 +91,7 @@ def groups_from(plan: Plan, position: Position) -> Iterator[tuple[list[Batch], P
         batches = iter(SummaryBatches(plan.samples, plan.summaries, plan.layout, epochs, start))
     else:
         reader = ShardReader(plan.samples, plan.layout, plan.augment or Augment(), epochs, start)
-        batches = iter(make_loader(reader, plan.processes, pin=torch.cuda.is_available()))
+        batches = iter(make_loader(reader, plan.processes, pin))
     for epoch in epochs:
         count = plan.schedule.micro_batches[epoch]
         for group in grouped(itertools.islice(batches, count - start), plan.accumulate):
@@ -159,7 +162,8 @@ def _steps(
     """Run all steps from ``start`` on; returns whether the schedule was completed."""
     network.train()
     epoch = start.epoch
-    for group, position in groups_from(plan, start):
+    # Pinning opens the GPU, which --device cpu is to leave alone.
+    for group, position in groups_from(plan, start, pin=accelerator.device.type == "cuda"):
         seed_step(plan.layout.seed, position.step, plan.layout.rank)
         rate = learning_rate(position.step - 1, plan.schedule.steps, plan.peak, plan.warmup)
         result = train_step(accelerator, network, optimizer, group, rate, plan.augment, bool(signals))

@@ -83,7 +83,7 @@ def write_training_speakers(places: Places) -> None:
 
 
 def running(network: Network) -> tuple[str, ...]:
-    """Where a network is trained, and that no tracker logs it."""
+    """The options that put ``network`` on its device and turn trackers off."""
     return "--device", network.device, "--tracker"
 
 

@@ -1,7 +1,7 @@
 """cuBLAS for CTranslate2, which loads it by name and does not bring it along.
 
-Wheels of torch bring the version that they need, which for CUDA 13 is another one. Packages put libraries where the
-system does not look for them; once loaded, a library is found by its name.
+Wheels of torch bring the version that they need, which is another one for CUDA 13. NVIDIA's packages put libraries
+where the system does not look for them, but a library that is loaded already is found by its name.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ LIBRARIES = ("libcublasLt.so.12", CUBLAS)  # the second needs the first
 
 
 def load_cublas(libraries: Sequence[str] = LIBRARIES) -> None:
-    """Load ``libraries`` in that order, from the system or else from a package of NVIDIA's.
+    """Load ``libraries`` in that order, from the system or else from NVIDIA's packages.
 
-    Raises InputError if there is one that neither has.
+    Raises InputError for one that is in neither.
     """
     for name in libraries:
         candidates = [name, *map(str, packaged_libraries(sys.path, name))]
         if not any(_loaded(candidate) for candidate in candidates):
             raise InputError(
-                f"there is a GPU, but {name} cannot be loaded, which CTranslate2 needs; pip install 'lanser[cuda]', or "
-                "give --device cpu"
+                f"CTranslate2 needs {name} on a GPU, and it cannot be loaded; pip install 'lanser[cuda]', or give "
+                "--device cpu"
             )
 
 
@@ -38,7 +38,7 @@ def packaged_libraries(paths: Sequence[str], name: str) -> Iterator[Path]:
 
 def _loaded(library: str) -> bool:
     try:
-        ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(library)
     except OSError:
         return False
     return True

@@ -101,7 +101,7 @@ def load(spec: TranscribeSpec, device: str, threads: int) -> WhisperRecognizer:
         device = "cuda" if has_gpu() else "cpu"
     if device == "cuda":
         if not has_gpu():
-            raise InputError("--device cuda: CTranslate2 sees no GPU of NVIDIA's; use --device cpu")
+            raise InputError("--device cuda: CTranslate2 sees no NVIDIA GPU; use --device cpu")
         load_cublas()
     return load_recognizer(spec, device, threads)
 

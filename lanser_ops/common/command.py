@@ -60,11 +60,11 @@ def guarded(
     except Exception as error:
         if extra and isinstance(error, ModuleNotFoundError):
             return _fail(name, f"{str(error.name).split('.')[0]} is not installed; pip install 'lanser[{extra}]'", 2)
-        if "--verbose" in argv:
-            raise
         message = legible(root_cause(error))
         if message.startswith(WORKERS_INPUT_ERROR):
             return _fail(name, message.removeprefix(WORKERS_INPUT_ERROR), 2)
+        if "--verbose" in argv:
+            raise
         remedies = [remedy for fault, remedy in DISK_FAULTS.items() if fault in message]
         return _fail(name, f"{message}{remedies[0] if remedies else ' (--verbose shows the whole trace)'}", 1)
     return 0

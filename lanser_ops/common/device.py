@@ -32,7 +32,7 @@ def resolve_device(name: str) -> str:
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """The GPUs of NVIDIA's that processes started from here see, as `VISIBLE_GPUS` names them; empty if there are none.
+    """The NVIDIA GPUs that processes started from here see, as `VISIBLE_GPUS` names them; empty if there are none.
 
     Asks the driver, since torch and CTranslate2 take seconds to import.
     """

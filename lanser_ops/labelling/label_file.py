@@ -54,7 +54,8 @@ AGAINST, TEMPLATE = "labels", "{}"
 class LabelFile:
     """``scores`` is float32 (rows, labels); ``row_of`` has the row of every key and of every path that a row names.
 
-    ``numbers`` are the rows' in the file, from 1; those with neither label nor scores are missing.
+    ``numbers`` has the number of each of these rows in the file, from 1; a row of the file with neither label nor
+    scores is not among them.
     """
 
     sha256: str
@@ -125,7 +126,7 @@ def import_scores(
 def unmatched_rows(
     out: OutputDir, units: Sequence[Unit], roots: Sequence[str], path: str, labels: tuple[str, ...]
 ) -> list[int]:
-    """The numbers of the rows of the file at ``path`` that name no transcript of ``units``, from 1."""
+    """The numbers, from 1, of the rows of the file at ``path`` that name no transcript of ``units``."""
     label_file = read_label_file(path, labels)
     matched = {row for unit in units for row in _rows(out, unit, roots, label_file, out.read_transcripts(unit))}
     return [number for row, number in enumerate(label_file.numbers) if row not in matched]

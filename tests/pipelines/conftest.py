@@ -25,7 +25,7 @@ def job_metrics():
 
 @pytest.fixture(scope="session")
 def build_of(lanser):
-    """A function of a manifest and options, which returns one of an output and more options that builds there."""
+    """``build_of(manifest, *options)`` is a function ``build(output, *options)``, which builds for ekman with both."""
 
     def of(manifest: Path, *fixed: str | float):
         def build(output: Path, *options: str | Path) -> Path:

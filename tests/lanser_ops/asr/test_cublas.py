@@ -40,17 +40,17 @@ def test_a_library_of_a_package_is_found_by_its_name_once_it_is_loaded(tmp_path:
     assert done.stdout == f"unknown\n{library.name}\n"
 
 
-def test_a_library_that_is_nowhere_is_said_how_to_get():
+def test_the_error_says_how_to_get_a_missing_library():
     message = (
-        "there is a GPU, but libabsent.so.12 cannot be loaded, which CTranslate2 needs; pip install 'lanser[cuda]', or "
-        "give --device cpu"
+        "CTranslate2 needs libabsent.so.12 on a GPU, and it cannot be loaded; pip install 'lanser[cuda]', or give "
+        "--device cpu"
     )
     with pytest.raises(InputError) as error:
         load_cublas(["libabsent.so.12"])
     assert str(error.value) == message
 
 
-def test_a_gpu_that_is_not_there_is_said_in_a_line(monkeypatch):
+def test_a_missing_gpu_is_one_line(monkeypatch):
     monkeypatch.setattr(whisper, "has_gpu", lambda: False)  # on a machine with a GPU, too
-    with pytest.raises(InputError, match="--device cuda: CTranslate2 sees no GPU of NVIDIA's; use --device cpu"):
+    with pytest.raises(InputError, match="--device cuda: CTranslate2 sees no NVIDIA GPU; use --device cpu"):
         whisper.load(TranscribeSpec(ModelRef("tiny", "", "/nowhere")), "cuda", 1)

@@ -55,6 +55,14 @@ def test_verbose_raises_errors_that_are_no_fault_of_the_input():
         guarded(run, ["--verbose"], "stage")
 
 
+def test_verbose_raises_no_bad_input_that_a_worker_found(capsys):
+    def run(argv):
+        raise RuntimeError("Traceback\nlanser_ops.common.errors.InputError: no GPU [while running 'ASR']\n")
+
+    assert guarded(run, ["--verbose"], "stage") == 2
+    assert capsys.readouterr().err == "lanser stage: no GPU\n"
+
+
 def test_success_is_0_and_gets_the_arguments():
     arguments = []
     assert guarded(arguments.extend, ["--a", "b"], "stage") == 0
