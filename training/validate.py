@@ -31,12 +31,13 @@ def validate(
     totals = torch.zeros(2 + labels * labels, dtype=torch.float64)
     was_training = model.training
     model.eval()
+    network = accelerator.unwrap_model(model)  # the wrapper of several ranks waits for those that have no clips
     clips = _clips(samples, layout) if summaries is None else summaries.clips(layout.batch_size)
     with torch.inference_mode():
         for inputs, lengths, rows in clips:
             targets = samples.targets[rows].to(accelerator.device)
             with accelerator.autocast():
-                losses, logits = model(
+                losses, logits = network(
                     inputs.to(accelerator.device), lengths.to(accelerator.device), None, None, targets
                 )
             totals[0] += losses.sum().item()

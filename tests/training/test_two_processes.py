@@ -80,7 +80,7 @@ def test_averaged_gradient_is_that_of_one_process_with_the_doubled_batch(ranks, 
 def test_pretrain_in_two_processes(make_shards, tmp_path):
     run = tmp_path / "run"
     shards = make_shards(tmp_path / "shards", [7, 5, 10, 6])
-    make_shards(shards, [1], split="val", first=100)  # which leaves one process without any
+    make_shards(shards, [1], split="val", first=100)  # none is left for the other process
     launch(
         "-m", "training.pretrain", "--shards", shards, "--output", run, "--backbone", "resnet10-half",
         "--device", "cpu", "--epochs", 2, "--batch-size", 4, "--crop-s", 0.5, "--in-process", "--checkpoint-every", 3,
