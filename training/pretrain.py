@@ -170,7 +170,9 @@ def run(argv: Sequence[str]) -> None:
     from training.trainer import Plan, make_schedule, train
 
     start_processes(argv)
-    resolve_device(args.device)  # refuses a GPU that is not there; accelerate chooses among several
+    # Refuses a GPU that is not there; accelerate chooses among several.
+    if resolve_device(args.device) == "cpu" and args.precision == "fp16":
+        raise InputError("--precision fp16: needs a GPU; use --precision bf16, or leave it out")
     targets = TargetSpec(
         args.labels == "soft", args.temperature, args.prior_strength, args.margin_weighting, args.class_balance,
         args.shuffle_labels,

@@ -11,6 +11,9 @@ Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
+# How CUDA and its libraries say that memory does not suffice, in lower case.
+OUT_OF_MEMORY = ("out of memory", "alloc_failed")
+
 
 class BatchSizer(Protocol):
     """``batch_seconds`` is how many seconds of audio, padding included, are decoded at once."""
@@ -38,7 +41,8 @@ def decode_in_batches(
                 for batch, decoded in zip(batches, pool.map(decode, batches), strict=True):
                     results.update(zip(batch, decoded, strict=True))
             except RuntimeError as error:
-                if "out of memory" not in str(error).lower() or all(len(batch) == 1 for batch in batches):
+                message = str(error).lower()
+                if not any(words in message for words in OUT_OF_MEMORY) or all(len(batch) == 1 for batch in batches):
                     raise
                 sizer.batch_seconds /= 2
                 log.warning("out of memory: continuing with %.0f s of audio per batch", sizer.batch_seconds)

@@ -132,6 +132,8 @@ def test_options_that_do_not_go_together(corpora, make_shards, tmp_path, capsys)
     assert (
         "--auxiliary: 'energi' is not one of pitch, pitch_range, energy, speaking_rate; did you mean energy?" in message
     )
+    message = refused(capsys, command(tmp_path / "run", *shards, "--precision", "fp16", "--device", "cpu"))
+    assert "--precision fp16: needs a GPU; use --precision bf16, or leave it out" in message
     message = refused(capsys, command(tmp_path / "run", *shards, "--map", tmp_path / "none.yaml"))
     assert f"--map {tmp_path}/none.yaml" in message
     make_shards(tmp_path / "other", [2], labels=["x", "y"], taxonomy="other", first=200)

@@ -181,10 +181,18 @@ def test_no_clips_give_no_hypotheses(layer_norm):
     assert layer_norm.recognize([]) == []
 
 
-def test_out_of_memory_halves_the_batch(layer_norm, clips, caplog):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=["torch", "cuBLAS"],
+)
+def test_out_of_memory_halves_the_batch(layer_norm, clips, caplog, error):
     def fail(module, args, inputs):
         if inputs["input_values"].shape[0] > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+            raise error
 
     expected = [layer_norm.recognize([clip])[0].text for clip in clips]
     small = replace(layer_norm, batch_seconds=12.0)
