@@ -120,19 +120,6 @@ def small_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.fixture
-def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the recogniser nor the labeller can be loaded."""
-    from lanser_ops.asr import whisper
-    from lanser_ops.labelling import nli
-
-    def refuse(*_: object) -> None:
-        raise RuntimeError("a model was loaded")
-
-    monkeypatch.setattr(whisper, "load", refuse)
-    monkeypatch.setattr(nli, "load", refuse)
-
-
 @pytest.fixture(scope="session")
 def digests():
     """SHA-256 of every tar and Parquet file below a folder, by relative name."""

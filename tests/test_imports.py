@@ -21,9 +21,8 @@ PACKAGES = ("schemas", "lanser_ops", "pipelines", "training", "lanser")
 SHARED_WITH_TRAINING = ("lanser_ops.common", "lanser_ops.audio.decode")
 BEAM_AND_RECOGNISERS = ("apache_beam", "faster_whisper", "ctranslate2", "lanser_ops.asr")
 # What any backend may use. Every other module of its folder that a backend reaches is a part of that backend.
-ASR_TOOLS = ("base", "batches", "quality")
 LABELLER_TOOLS = ("base", "batches", "fast_encoder", "model_files", "sequence_classifier")
-FOR_EVERY_BACKEND = {f"lanser_ops.asr.{name}" for name in ASR_TOOLS}
+FOR_EVERY_BACKEND = {f"lanser_ops.asr.{name}" for name in ("base", "batches", "quality")}
 FOR_EVERY_BACKEND |= {f"lanser_ops.labelling.{name}" for name in LABELLER_TOOLS}
 # The command line has a table of its commands' modules, the only ones that are imported by name.
 LOADS_BY_NAME = "lanser_ops.command_table"
@@ -253,10 +252,7 @@ def tree(root: Path, files: dict[str, str]) -> Source:
             ["groups: lanser_ops.a <- lanser_ops.b <- lanser_ops.a"],
         ),
         (
-            {
-                "lanser_ops/a.py": "if TYPE_CHECKING:\n    from lanser_ops.b import B\n",
-                "lanser_ops/b.py": "from lanser_ops.a import f\n",
-            },
+            {"lanser_ops/a.py": "if TYPE_CHECKING: import lanser_ops.b", "lanser_ops/b.py": "import lanser_ops.a"},
             [],
         ),
     ],

@@ -1,4 +1,4 @@
-"""What tests of jobs on several runners share."""
+"""What the tests of jobs share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from lanser_ops.asr import whisper
+from lanser_ops.labelling import nli
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +40,14 @@ def build_of(lanser):
         return build
 
     return of
+
+
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the recogniser nor the labeller can be loaded."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("a model was loaded")
+
+    monkeypatch.setattr(whisper, "load", refuse)
+    monkeypatch.setattr(nli, "load", refuse)
