@@ -170,8 +170,8 @@ def run(argv: Sequence[str]) -> None:
     from training.trainer import Plan, make_schedule, train
 
     start_processes(argv)
-    # Refuses a GPU that is not there; accelerate chooses among several.
-    if resolve_device(args.device) == "cpu" and args.precision == "fp16":
+    device = resolve_device(args.device)  # accelerate chooses among several GPUs
+    if device == "cpu" and args.precision == "fp16":
         raise InputError("--precision fp16: needs a GPU; use --precision bf16, or leave it out")
     targets = TargetSpec(
         args.labels == "soft", args.temperature, args.prior_strength, args.margin_weighting, args.class_balance,
@@ -183,9 +183,7 @@ def run(argv: Sequence[str]) -> None:
     unused = DistributedDataParallelKwargs(
         find_unused_parameters=args.backbone not in RESNETS or objective.objective != LABELS
     )
-    accelerator = Accelerator(
-        cpu=args.device == "cpu", mixed_precision=args.precision, kwargs_handlers=[unused], **trackers
-    )
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=args.precision, kwargs_handlers=[unused], **trackers)
     layout = Layout(
         args.seed, args.batch_size, args.crop_s, args.workers, args.buffer,
         accelerator.process_index, accelerator.num_processes, args.shuffle_pieces,
