@@ -21,14 +21,14 @@ def measure(settings: Settings) -> Iterator[Row]:
     before = used_memory(settings.device)
     loaded = load(settings, TURBO)
     weights = used_memory(settings.device) - before
-    for on_gpu in (True, False):
+    for full_windows in (True, False):
         for batch_seconds in sizes.batch_seconds:
-            recognizer = replace(loaded, on_gpu=on_gpu, batch_seconds=batch_seconds)
+            recognizer = replace(loaded, full_windows=full_windows, batch_seconds=batch_seconds)
             with peak_memory(settings.device) as peak:
                 measured = pace(lambda part, model=recognizer: texts(model, part), clips, sizes)
             yield {
                 "table": "Memory of recognition",
-                "windows": "full, as on a GPU" if on_gpu else "by length, as on a CPU",
+                "windows": "full, as on a GPU" if full_windows else "by length, as on a CPU",
                 "s of windows in a batch": batch_seconds,
                 "ended with": recognizer.batch_seconds,  # it is halved where memory does not suffice
                 "GiB of weights": round(weights / GIB, 2),

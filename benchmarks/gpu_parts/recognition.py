@@ -60,8 +60,8 @@ def load(settings: Settings, model: str) -> WhisperRecognizer:
 
 def systems(settings: Settings, model: str, recognizer: WhisperRecognizer) -> Iterator[tuple[str, Recognise]]:
     """(name, function from arrays to texts) of each implementation."""
-    full = replace(recognizer, on_gpu=True)
-    by_length = replace(recognizer, on_gpu=False)
+    full = replace(recognizer, full_windows=True)
+    by_length = replace(recognizer, full_windows=False)
     short = replace(by_length, spec=replace(recognizer.spec, short_windows=True))
     beams = recognizer.spec.beam_size
     yield f"LanSER as on a GPU: full windows, beam {beams}", lambda clips: texts(full, clips)

@@ -71,13 +71,14 @@ SURE_LANGUAGE = 0.5
 class WhisperRecognizer:
     """A loaded model and its options; ``batch_seconds`` shrinks where memory does not suffice.
 
-    ``silence`` is `silent_states` of the model, empty where the options take none. ``on_gpu`` makes all windows full.
+    ``silence`` is `silent_states` of the model, empty where the options take none. With ``full_windows`` every window
+    is full, whatever the options.
     """
 
     model: WhisperModel
     spec: TranscribeSpec
     silence: np.ndarray
-    on_gpu: bool = False
+    full_windows: bool = False
     replicas: int = 1
     batch_seconds: float = BATCH_SECONDS["cpu"]
     pool_seconds: float = POOL_SECONDS["cpu"]
@@ -110,8 +111,8 @@ class WhisperRecognizer:
 
     def _recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         spec = self.spec
-        whole = spec.exact or self.on_gpu
-        windows = [FULL_WINDOW if whole else window_of(clip, spec.short_windows) for clip in clips]
+        full_windows = spec.exact or self.full_windows
+        windows = [FULL_WINDOW if full_windows else window_of(clip, spec.short_windows) for clip in clips]
         outputs = _decode_all(self, clips, windows, self.replicas)
         doubted = [i for i, output in enumerate(outputs) if windows[i] != FULL_WINDOW and looks_wrong(output)]
         # One batch at a time: attention over a full window takes more memory than a whole batch of short ones.
@@ -161,8 +162,8 @@ def load_recognizer(spec: TranscribeSpec, device: str, threads: int) -> WhisperR
         local_files_only=True,
     )
     silence = silent_states(model) if spec.short_windows else np.empty((1, 0, 0), np.float32)
-    on_gpu = device == "cuda"
-    return WhisperRecognizer(model, spec, silence, on_gpu, replicas, BATCH_SECONDS[device], POOL_SECONDS[device])
+    full_windows = device == "cuda"
+    return WhisperRecognizer(model, spec, silence, full_windows, replicas, BATCH_SECONDS[device], POOL_SECONDS[device])
 
 
 def cpu_replicas(threads: int) -> int:
