@@ -13,6 +13,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ CORPUS_BAND, FULL_BAND = "corpus", "full"
 # Options that may differ when a run is resumed: they change neither the samples' order nor the arithmetic.
 FREE = {"shards", "output", "cache", "resume", "verbose", "device", "checkpoint_every", "log_every", "max_steps"}
 FREE |= {"sidecar", "tracker", "config"}
+# The other processes wait for the first one while it measures prosody; on GPUs the default is 10 minutes.
+MAX_WAIT = timedelta(days=1)
 
 
 def build_parser() -> Parser:
@@ -153,7 +156,7 @@ def run(argv: Sequence[str]) -> None:
         find_shards(source.locations, "train")
     find_shards(args.sidecar, "train")
     # Not for --help or a mistyped option: they take seconds to import, and are not in every installation.
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
     from accelerate.utils import set_seed
 
     from training.blocks import open_blocks
@@ -183,7 +186,10 @@ def run(argv: Sequence[str]) -> None:
     unused = DistributedDataParallelKwargs(
         find_unused_parameters=args.backbone not in RESNETS or objective.objective != LABELS
     )
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=args.precision, kwargs_handlers=[unused], **trackers)
+    waiting = InitProcessGroupKwargs(timeout=MAX_WAIT)
+    accelerator = Accelerator(
+        cpu=device == "cpu", mixed_precision=args.precision, kwargs_handlers=[unused, waiting], **trackers
+    )
     layout = Layout(
         args.seed, args.batch_size, args.crop_s, args.workers, args.buffer,
         accelerator.process_index, accelerator.num_processes, args.shuffle_pieces,
