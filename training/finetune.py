@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lanser_ops.common.command import between, guarded, positive, share, warn
+from lanser_ops.common.command import between, check_distinct, guarded, positive, seed_number, share, warn
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
@@ -43,7 +43,7 @@ def build_parser() -> Parser:
         help="share of the labelled training clips that is used; several are run one after the other; default: 1",
     )  # fmt: skip
     training.add_argument(
-        "--seeds", nargs="+", type=int, default=[0], metavar="SEED", help="a run for each; default: 0"
+        "--seeds", nargs="+", type=seed_number, default=[0], metavar="SEED", help="a run for each; default: 0"
     )
     training.add_argument(
         "--steps", type=positive(int), default=600, metavar="N", help="optimizer steps, the same for every share"
@@ -88,6 +88,9 @@ def run(argv: Sequence[str]) -> None:
         check_backbone(args.backbone)
     if args.patience != PATIENCE and args.val_share == 0:
         warn("--patience does nothing with --val-share 0, which runs all steps")
+    check_distinct("--seeds", args.seeds)
+    check_distinct("--label-fraction", args.label_fraction)
+    check_distinct("--only-folds", args.only_folds or [])
     corpus = read_corpus(args.data, args.root, args.labels)
     folds = make_folds(corpus, args.folds)
     fold_numbers = list(range(len(folds))) if args.only_folds is None else args.only_folds

@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -140,6 +141,17 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+# An option's type: a seed that every generator takes. NumPy's end at 2**32, and seeds of epochs and processes are sums.
+seed_number = whole(0, 2**31 - 1)
+
+
+def check_distinct(option: str, values: Sequence[object]) -> None:
+    """Raise InputError where ``values`` of ``option`` repeat: a run that is counted twice narrows the spread."""
+    repeated = [value for value, count in Counter(values).items() if count > 1]
+    if repeated:
+        raise InputError(f"{option} {' '.join(map(str, values))}: give {repeated[0]} once")
 
 
 def at_least(low: float) -> Callable[[str], float]:
