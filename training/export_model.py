@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lanser_ops.common.command import guarded
+from lanser_ops.common.command import guarded, output_folder
 from lanser_ops.common.parser import Parser
 from training.model_files import model_folder
 
@@ -19,7 +19,7 @@ def build_parser() -> Parser:
         example="lanser export-model fine --output exported --format onnx",
     )
     parser.add_argument("checkpoint", metavar="RUN", help="the output of lanser finetune or pretrain")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--output", required=True, type=output_folder, metavar="DIR")
     parser.add_argument("--format", choices=FORMATS, default=HUB)
     parser.add_argument("--license", metavar="ID", help="licence in the model card, such as cc-by-nc-sa-4.0")
     parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")

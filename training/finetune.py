@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lanser_ops.common.command import between, check_distinct, guarded, positive, seed_number, share, warn
+from lanser_ops.common.command import (
+    between,
+    check_distinct,
+    guarded,
+    output_folder,
+    positive,
+    seed_number,
+    share,
+    warn,
+)
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
@@ -67,7 +76,7 @@ def build_parser() -> Parser:
     )
     running = parser.add_argument_group("running")
     running.add_argument(
-        "--output", required=True, type=Path, metavar="RUN2", help="folder for figures, predictions and model"
+        "--output", required=True, type=output_folder, metavar="RUN2", help="folder for figures, predictions and model"
     )
     running.add_argument("--no-export", dest="export", action="store_false", help="evaluate only")
     running.add_argument("--device", choices=DEVICES, default="auto", help="what the network runs on")

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from lanser_ops.common import events
@@ -145,6 +146,26 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 # An option's type: a seed that every generator takes. NumPy's end at 2**32, and seeds of epochs and processes are sums.
 seed_number = whole(0, 2**31 - 1)
+
+
+def output_folder(text: str) -> Path:
+    """An option's type: a folder to write to, which need not exist. What would fail only once the work is done is
+    refused at the start."""
+    folder = Path(text)
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise argparse.ArgumentTypeError(f"{place} is not a folder; choose another")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{place} cannot be written to; choose another folder")
+    return folder
+
+
+def output_file(text: str) -> Path:
+    """An option's type: a file to write, in a folder that exists; it is checked at the start, as an `output_folder`."""
+    file = Path(text)
+    if file.is_dir() or not os.access(file.parent, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{file} cannot be written; choose a file in a folder that exists")
+    return file
 
 
 def check_distinct(option: str, values: Sequence[object]) -> None:

@@ -243,6 +243,12 @@ def test_summary_pools_folds_and_spreads_over_seeds():
         (["--backbone", "resnet18", "--seeds", "3", "1", "3"], "--seeds 3 1 3: give 3 once"),
         (["--backbone", "resnet18", "--seeds", "-1"], "-1 is not a whole number from 0 to 2147483647"),
         (["--backbone", "resnet18", "--label-fraction", "0.5", "0.50"], "--label-fraction 0.5 0.5: give 0.5 once"),
+        (["--backbone", "resnet18", "--labels", "low", "high", "low"], "--labels low high low: give low once"),
+        (["--backbone", "resnet18", "--output", __file__], "argument --output: " + __file__ + " is not a folder"),
+        (
+            ["--backbone", "resnet18", "--cache", __file__ + "/x"],
+            "--cache: " + __file__ + " is not a folder",
+        ),
         (["--backbone", "resnet18", "--folds", "emobox"], "--folds emobox: known for ravdess alone; give a number"),
         (["--backbone", "resnet18", "--tracker", "wandb"], "--tracker wandb: its package is not installed; pip in"),
     ],
