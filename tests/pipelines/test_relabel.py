@@ -225,6 +225,21 @@ def test_thresholds_leave_out_the_same_samples(wide: Path, shards: Path, tmp_pat
     assert {reject["reason"] for reject in rejects} <= {"low_score", "low_margin"}
 
 
+def test_scores_that_are_unpacked_and_not_needed_are_recorded(built: Path, tmp_path: Path):
+    output = tmp_path / "out"
+    options = ["--shards", built, "--taxonomy", "ekman", "--template", "I am {}."]
+    succeed(relabel.main, *options, "--output", output, "--verify")
+    recorded = json.loads((output / "dataset.json").read_text())["files"]
+    assert len([name for name in recorded if name.startswith("scores/")]) == 2 * 4
+
+
+def test_an_output_without_val_samples_passes_verification(built: Path, tmp_path: Path):
+    output = tmp_path / "out"
+    options = ["--shards", built, "--taxonomy", "ekman", "--min-score", 0.95]
+    succeed(relabel.main, *options, "--output", output, "--verify")
+    assert statistics_of(output, "ekman")["splits"]["val"] == 0 and not list(output.glob("shards/ekman/val*"))
+
+
 KILLED = """
 import os, signal, sys
 from lanser_ops import tar
