@@ -91,7 +91,8 @@ def _line(row: dict[str, Any]) -> str:
 def _write(path: Path, rows: Iterable[dict[str, Any]], labels: Sequence[str]) -> None:
     """A line of JSON per row, or a CSV with a column per label."""
     try:
-        with path.open("w", encoding="utf-8", newline="") as stream:
+        # A file name need not be UTF-8.
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             if path.suffix.lower() == ".jsonl":
                 stream.writelines(json.dumps(row) + "\n" for row in rows)
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import math
 import os
 import signal
@@ -45,6 +46,8 @@ def guarded(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     events.set_format(events.asked_format(argv))
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as Python's stderr: what a terminal cannot show ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with stops():
             run(argv)

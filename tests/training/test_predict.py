@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -68,13 +69,15 @@ def test_the_manifest_of_the_examples(run, tmp_path):
 def test_names_do_not_reach_the_terminal_as_they_are(run, tmp_path, capsys):
     shutil.copy(EXAMPLES / "audio" / "slt" / "best_day.wav", tmp_path / "best\nday.wav")
     (tmp_path / "not\x1b[2J.wav").write_bytes(b"no audio")
+    shutil.copy(EXAMPLES / "audio" / "slt" / "best_day.wav", os.fsencode(tmp_path) + b"/caf\xe9.wav")
     assert predict(run, tmp_path) == 0
     assert predict(run, tmp_path, "--output", tmp_path / "out.csv") == 0
     result = capsys.readouterr()
     assert "\x1b" not in result.err and result.err.count("cannot be decoded, left out: ") == 2
     assert result.out.splitlines()[0].startswith(f"{tmp_path}/best\N{REPLACEMENT CHARACTER}day.wav  ")
     with (tmp_path / "out.csv").open(newline="") as stream:
-        assert [row["path"] for row in csv.DictReader(stream)] == [f"{tmp_path}/best\nday.wav"]
+        paths = [row["path"] for row in csv.DictReader(stream)]
+    assert paths == [f"{tmp_path}/best\nday.wav", f"{tmp_path}/caf\\udce9.wav"]
 
 
 @pytest.mark.parametrize(
