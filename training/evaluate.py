@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lanser_ops.common.command import guarded, output_folder
 from lanser_ops.common.device import DEVICES, resolve_device
-from lanser_ops.common.errors import InputError
+from lanser_ops.common.errors import InputError, naming
 from lanser_ops.common.label_map import MAX_BYTES, parse_map
 from lanser_ops.common.parser import Parser
 from training.compare import TITLES, percent
@@ -108,14 +108,15 @@ def run(argv: Sequence[str]) -> None:
         print(f"{len(skipped)} of {len(tested)} clips could not be decoded", file=sys.stderr)
     written = []
     if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        report = {
-            "checkpoint": args.checkpoint, "data": args.data, "labels": match.labels, "left_out": left_out,
-            "clips": len(predictions), "skipped": skipped, "confusion": counts.tolist(),
-            "figures": {name: asdict(figure) for name, figure in figures.items()},
-        }  # fmt: skip
-        (args.output / EVALUATION).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        write_predictions(args.output / PREDICTIONS, predictions)
+        with naming(str(args.output)):
+            args.output.mkdir(parents=True, exist_ok=True)
+            report = {
+                "checkpoint": args.checkpoint, "data": args.data, "labels": match.labels, "left_out": left_out,
+                "clips": len(predictions), "skipped": skipped, "confusion": counts.tolist(),
+                "figures": {name: asdict(figure) for name, figure in figures.items()},
+            }  # fmt: skip
+            (args.output / EVALUATION).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            write_predictions(args.output / PREDICTIONS, predictions)
         written += [args.output / EVALUATION, args.output / PREDICTIONS]
     if args.image:
         draw_confusion(counts, match.labels, args.image)

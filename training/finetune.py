@@ -19,7 +19,7 @@ from lanser_ops.common.command import (
     warn,
 )
 from lanser_ops.common.device import DEVICES, resolve_device
-from lanser_ops.common.errors import InputError
+from lanser_ops.common.errors import InputError, naming
 from lanser_ops.common.parser import Parser
 from training.backbones import check_backbone
 from training.corpora.folds import VAL_SHARE, Fold, make_folds
@@ -132,16 +132,17 @@ def run(argv: Sequence[str]) -> None:
     start_trackers(accelerator, record)
     progress = StepProgress(experiment.steps * (len(plan) + args.export))
     try:
-        runs, predictions = run_all(experiment, plan, accelerator, progress)
-        summary = summarise(runs, predictions)
-        results = {
-            "options": record, "labels": corpus.labels, "clips": len(waves), "skipped": skipped, "device": str(device),
-            "summary": summary, "runs": runs,
-        }  # fmt: skip
-        (args.output / RESULTS).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        write_predictions(args.output / PREDICTIONS, predictions)
-        if args.export:
-            _export(experiment, folds, args.output / "model", progress, experiment.steps * len(plan))
+        with naming(str(args.output)):
+            runs, predictions = run_all(experiment, plan, accelerator, progress)
+            summary = summarise(runs, predictions)
+            results = {
+                "options": record, "labels": corpus.labels, "clips": len(waves), "skipped": skipped,
+                "device": str(device), "summary": summary, "runs": runs,
+            }  # fmt: skip
+            (args.output / RESULTS).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            write_predictions(args.output / PREDICTIONS, predictions)
+            if args.export:
+                _export(experiment, folds, args.output / "model", progress, experiment.steps * len(plan))
     finally:
         progress.close()
         accelerator.end_training()

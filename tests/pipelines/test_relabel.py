@@ -233,11 +233,13 @@ def test_scores_that_are_unpacked_and_not_needed_are_recorded(built: Path, tmp_p
     assert len([name for name in recorded if name.startswith("scores/")]) == 2 * 4
 
 
-def test_an_output_without_val_samples_passes_verification(built: Path, tmp_path: Path):
+def test_an_output_without_samples_passes_verification(built: Path, tmp_path: Path, capsys):
     output = tmp_path / "out"
-    options = ["--shards", built, "--taxonomy", "ekman", "--min-score", 0.95]
+    options = ["--shards", built, "--taxonomy", "ekman", "--min-score", 1]
     succeed(relabel.main, *options, "--output", output, "--verify")
-    assert statistics_of(output, "ekman")["splits"]["val"] == 0 and not list(output.glob("shards/ekman/val*"))
+    assert statistics_of(output, "ekman")["splits"] == {"train": 0, "val": 0} and not tars_of(output, "ekman")
+    printed = capsys.readouterr().out
+    assert "/report.html says what became of the utterances\n" in printed and "next: " not in printed
 
 
 KILLED = """

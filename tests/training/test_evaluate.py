@@ -113,6 +113,11 @@ def test_bad_input_is_one_line(more, content, message, corpus, always_joy, tmp_p
     assert message in err.splitlines()[-1] and err.count("\n") <= 2
 
 
+def test_a_full_disk_is_one_line_with_the_folder(corpus, always_joy, tmp_path, capsys, small_files):
+    assert evaluate(corpus, always_joy, "--output", tmp_path / "out") == 1
+    assert f"OSError: [Errno 27] File too large: '{tmp_path / 'out'}'" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_corpus_without_rows_to_test_is_one_line(always_joy, tmp_path, capsys):
     data = tmp_path / "data.csv"
     data.write_text("path,label,split\na.wav,joy,train\nb.wav,sadness,train\n")
