@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lanser.jobs import Places
 
 if TYPE_CHECKING:
     from training.model import EmotionModel
@@ -21,13 +22,13 @@ class Prediction:
     probabilities: dict[str, float]
 
 
-def predict(model: EmotionModel, recordings: Sequence[str | PathLike[str]], device: str = "auto") -> list[Prediction]:
+def predict(model: EmotionModel, recordings: Places, device: str = "auto") -> list[Prediction]:
     """What ``model``, of `load_model`, says of ``recordings``: files, folders, globs or manifests.
 
     ``device`` is ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        InputError: a name that stands for no audio, or audio that cannot be decoded.
+        InputError: a name that stands for no audio, audio that cannot be decoded, or another device.
 
     Examples:
         >>> import lanser
@@ -45,7 +46,8 @@ def predict(model: EmotionModel, recordings: Sequence[str | PathLike[str]], devi
 
     place = torch.device(resolve_device(device))
     predictions = []
-    for path in find_recordings([str(name) for name in recordings]):
+    names = [recordings] if isinstance(recordings, (str, PathLike)) else recordings
+    for path in find_recordings([str(name) for name in names]):
         try:
             label, by_label = predict_file(model, path, place)
         except (AudioError, OSError) as error:

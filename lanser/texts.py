@@ -32,7 +32,7 @@ def label_texts(texts: Sequence[str], taxonomy: str | PathLike[str] = "ekman", *
             ``prior_strength``. The corpus prior is that of ``texts`` and of everyday sentences.
 
     Raises:
-        InputError: a taxonomy, template or model that cannot be used.
+        InputError: a taxonomy, template or model that cannot be used, or ``texts`` that are none.
 
     Examples:
         >>> import lanser
@@ -40,8 +40,11 @@ def label_texts(texts: Sequence[str], taxonomy: str | PathLike[str] = "ekman", *
         ['joy', 'anger']
     """
     from lanser_ops.commands import try_texts
+    from lanser_ops.common.errors import InputError
     from lanser_ops.common.label_scores import average, margins
 
+    if isinstance(texts, str):  # a sequence too, of its letters
+        raise InputError("texts is a single string; give a list of strings")
     parser = try_texts.build_parser()
     args = parser.parse_args(arguments(parser, {"taxonomy": taxonomy, **options}))
     if not texts:

@@ -58,14 +58,15 @@ class Plan:
 class Preparation:
     """What is known before the job runs: its units, dataset.json's content, the score sets, what is done already.
 
-    ``stages`` are those of `JobSpec.stages` that run. A job for a ``part`` has only units of that part; ``units`` is
-    the number of all units, ``job_hash`` a hash of the options that decide outputs, and ``accounted`` says whether
-    nothing is left to do.
+    ``counted`` are ``sets`` and those that shards hold beside them, ``stages`` those of `JobSpec.stages` that run. A
+    job for a ``part`` has only units of that part; ``units`` is the number of all units, ``job_hash`` a hash of the
+    options that decide outputs, and ``accounted`` says whether nothing is left to do.
     """
 
     runs: list[UnitRun]
     content: dict
     sets: tuple[ScoreSet, ...]
+    counted: tuple[ScoreSet, ...]
     done: resume.Done
     stages: list[str]
     part: Part | None
@@ -213,12 +214,12 @@ def _write_preparation(
     runs = parts.with_earlier(out, job_hash, part.of(all_runs) if part else all_runs)
     units = [run.unit for run in runs]
     stages = job.stages_by_unit if part else job.stages
-    for key, sentences in source.stored if source else ():
-        score_store.add_set(out, key, sentences)
+    unpacked = [score_store.add_set(out, key, sentences) for key, sentences in source.stored] if source else []
     sets = score_store.needed_sets(out, job.label) if job.label and job.score else ()
     done = resume.finished(out, out.names(), units, stages, job.taxonomy, sets, job.speech)
     attempts.forget_unconfirmed(out, units)
-    return Preparation(runs, content, sets, done, stages, part, len(all_runs), job_hash, accounted)
+    counted = tuple(dict.fromkeys((*sets, *unpacked)))
+    return Preparation(runs, content, sets, counted, done, stages, part, len(all_runs), job_hash, accounted)
 
 
 def _add_stages(
@@ -258,7 +259,7 @@ def _add_stages(
         return
     (
         runs
-        | "Count" >> transforms.CountUnits(worker, job.taxonomy, sharded, preparation.sets, job.speech)
+        | "Count" >> transforms.CountUnits(worker, job.taxonomy, sharded, preparation.counted, job.speech)
         | "WriteStatistics" >> beam.Map(_write_statistics, out=worker.out, content=content, taxonomy=job.taxonomy)
     )
 

@@ -35,6 +35,8 @@ MISTAKES = (
     ("build --input . --output out --taxonomi ekman", "unknown option --taxonomi; did you mean --taxonomy?"),
     (f"{BUILD} --devise cuda", "unknown option --devise; did you mean --device?"),
     (f"{BUILD} --device gpu", "'gpu' is not one of auto, cpu, cuda"),
+    (f"{BUILD} --output ''", "argument --output: the value is empty; give one, or leave it out"),
+    ("predict '' --checkpoint run", "argument AUDIO: the value is empty; give one, or leave it out"),
     (f"{BUILD} --workers 0", "argument --workers: 0 is not a positive number"),
     (f"{BUILD} --val-fraction 5", "argument --val-fraction: 5 is not between 0 and 1"),
     (f"{BUILD} --prior-strength 40", "argument --prior-strength: 40 is not between 0 and 1"),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lanser_ops.audio.decode import SAMPLE_RATE, read_all
 from training.features import Augment, crop, draw, generator_for, pad
 from training.frozen import summaries, together
-from training.loop import MAX_NORM, learning_rate, make_optimizer, set_rate
+from training.loop import MAX_NORM, check_finite, learning_rate, make_optimizer, set_rate
 from training.losses import balance, cross_entropy
 from training.model import EmotionModel
 from training.predictions import predict_label
@@ -78,7 +78,9 @@ def fit(
         nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
         optimizer.step()
         optimizer.zero_grad()
-        if after_step(step + 1, loss.item()):
+        value = loss.item()
+        check_finite(value)
+        if after_step(step + 1, value):
             break
     model.eval()
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from lanser_ops.common.command import guarded
+from lanser_ops.common.command import guarded, output_folder
 from lanser_ops.common.device import DEVICES, resolve_device
-from lanser_ops.common.errors import InputError
+from lanser_ops.common.errors import InputError, naming
 from lanser_ops.common.label_map import MAX_BYTES, parse_map
 from lanser_ops.common.parser import Parser
 from training.compare import TITLES, percent
@@ -38,10 +38,12 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--map", metavar="FILE.yaml", help="the model's labels to other names first, such as 'grief: sadness'"
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help=f"folder for {EVALUATION} and the predictions")
+    parser.add_argument(
+        "--output", type=output_folder, metavar="DIR", help=f"folder for {EVALUATION} and the predictions"
+    )
     parser.add_argument("--image", type=Path, metavar="FILE", help="draw the confusion matrix; .png or .svg")
     parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="keep the features here, for all models of one encoder"
+        "--cache", type=output_folder, metavar="DIR", help="keep the features here, for all models of one encoder"
     )
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
@@ -76,6 +78,8 @@ def run(argv: Sequence[str]) -> None:
         row for row, utterance in enumerate(corpus.utterances)
         if utterance.label in match.labels and (not has_splits or utterance.split == TEST)
     ]  # fmt: skip
+    if not tested:
+        raise InputError(f"--data {args.data}: no row of the test split has a label of the model; give test rows")
     clips, skipped = load(corpus, tested)
     # The gain is that of the corpus, whose level may differ from that of the training.
     model.spec = replace(model.spec, gain_db=measure_sound(clips.values()).gain_db)
@@ -104,14 +108,15 @@ def run(argv: Sequence[str]) -> None:
         print(f"{len(skipped)} of {len(tested)} clips could not be decoded", file=sys.stderr)
     written = []
     if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        report = {
-            "checkpoint": args.checkpoint, "data": args.data, "labels": match.labels, "left_out": left_out,
-            "clips": len(predictions), "skipped": skipped, "confusion": counts.tolist(),
-            "figures": {name: asdict(figure) for name, figure in figures.items()},
-        }  # fmt: skip
-        (args.output / EVALUATION).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        write_predictions(args.output / PREDICTIONS, predictions)
+        with naming(str(args.output)):
+            args.output.mkdir(parents=True, exist_ok=True)
+            report = {
+                "checkpoint": args.checkpoint, "data": args.data, "labels": match.labels, "left_out": left_out,
+                "clips": len(predictions), "skipped": skipped, "confusion": counts.tolist(),
+                "figures": {name: asdict(figure) for name, figure in figures.items()},
+            }  # fmt: skip
+            (args.output / EVALUATION).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            write_predictions(args.output / PREDICTIONS, predictions)
         written += [args.output / EVALUATION, args.output / PREDICTIONS]
     if args.image:
         draw_confusion(counts, match.labels, args.image)

@@ -8,9 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lanser_ops.common.command import between, guarded, positive, share, warn
+from lanser_ops.common.command import (
+    between,
+    check_distinct,
+    guarded,
+    output_folder,
+    positive,
+    seed_number,
+    share,
+    warn,
+)
 from lanser_ops.common.device import DEVICES, resolve_device
-from lanser_ops.common.errors import InputError
+from lanser_ops.common.errors import InputError, naming
 from lanser_ops.common.parser import Parser
 from training.backbones import check_backbone
 from training.corpora.folds import VAL_SHARE, Fold, make_folds
@@ -43,7 +52,7 @@ def build_parser() -> Parser:
         help="share of the labelled training clips that is used; several are run one after the other; default: 1",
     )  # fmt: skip
     training.add_argument(
-        "--seeds", nargs="+", type=int, default=[0], metavar="SEED", help="a run for each; default: 0"
+        "--seeds", nargs="+", type=seed_number, default=[0], metavar="SEED", help="a run for each; default: 0"
     )
     training.add_argument(
         "--steps", type=positive(int), default=600, metavar="N", help="optimizer steps, the same for every share"
@@ -67,7 +76,7 @@ def build_parser() -> Parser:
     )
     running = parser.add_argument_group("running")
     running.add_argument(
-        "--output", required=True, type=Path, metavar="RUN2", help="folder for figures, predictions and model"
+        "--output", required=True, type=output_folder, metavar="RUN2", help="folder for figures, predictions and model"
     )
     running.add_argument("--no-export", dest="export", action="store_false", help="evaluate only")
     running.add_argument("--device", choices=DEVICES, default="auto", help="what the network runs on")
@@ -88,6 +97,9 @@ def run(argv: Sequence[str]) -> None:
         check_backbone(args.backbone)
     if args.patience != PATIENCE and args.val_share == 0:
         warn("--patience does nothing with --val-share 0, which runs all steps")
+    check_distinct("--seeds", args.seeds)
+    check_distinct("--label-fraction", args.label_fraction)
+    check_distinct("--only-folds", args.only_folds or [])
     corpus = read_corpus(args.data, args.root, args.labels)
     folds = make_folds(corpus, args.folds)
     fold_numbers = list(range(len(folds))) if args.only_folds is None else args.only_folds
@@ -120,16 +132,17 @@ def run(argv: Sequence[str]) -> None:
     start_trackers(accelerator, record)
     progress = StepProgress(experiment.steps * (len(plan) + args.export))
     try:
-        runs, predictions = run_all(experiment, plan, accelerator, progress)
-        summary = summarise(runs, predictions)
-        results = {
-            "options": record, "labels": corpus.labels, "clips": len(waves), "skipped": skipped, "device": str(device),
-            "summary": summary, "runs": runs,
-        }  # fmt: skip
-        (args.output / RESULTS).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        write_predictions(args.output / PREDICTIONS, predictions)
-        if args.export:
-            _export(experiment, folds, args.output / "model", progress, experiment.steps * len(plan))
+        with naming(str(args.output)):
+            runs, predictions = run_all(experiment, plan, accelerator, progress)
+            summary = summarise(runs, predictions)
+            results = {
+                "options": record, "labels": corpus.labels, "clips": len(waves), "skipped": skipped,
+                "device": str(device), "summary": summary, "runs": runs,
+            }  # fmt: skip
+            (args.output / RESULTS).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            write_predictions(args.output / PREDICTIONS, predictions)
+            if args.export:
+                _export(experiment, folds, args.output / "model", progress, experiment.steps * len(plan))
     finally:
         progress.close()
         accelerator.end_training()

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from lanser_ops.common.errors import InputError
 from training.blocks import rate_scales
 from training.dataset import Batch
 from training.features import Augment
@@ -105,6 +106,12 @@ def backward(
     return loss, int(samples), stops > 0
 
 
+def check_finite(loss: float) -> None:
+    """Raise InputError for a ``loss`` from which no step leads back: the weights would all become NaN."""
+    if not math.isfinite(loss):
+        raise InputError(f"the loss is {loss}: the training has diverged; start another run with a lower --lr")
+
+
 def train_step(
     accelerator: Accelerator,
     model: nn.Module,
@@ -114,9 +121,11 @@ def train_step(
     augment: Augment | None,
     stop: bool = False,
 ) -> StepResult:
-    """One optimizer step at learning rate ``rate``."""
+    """One optimizer step at learning rate ``rate``. Raises InputError where the training has diverged."""
     set_rate(optimizer, rate)
     loss, samples, stops = backward(accelerator, model, group, augment, stop)
+    if accelerator.mixed_precision != "fp16":  # whose gradient scaler skips such a step, and goes on
+        check_finite(loss)
     norm = accelerator.clip_grad_norm_(model.parameters(), MAX_NORM)
     optimizer.step()
     optimizer.zero_grad()

@@ -9,6 +9,7 @@ Any process that has this package loads a saved model in one call:
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,7 @@ def load_model(folder: str | Path) -> EmotionModel:
         if config.pop("format") != FORMAT:
             raise InputError(f"{place}: a model of another version of lanser; train it again")
         check_features(config.pop("features"), str(place))
-        model = EmotionModel(ModelSpec(**{**config, "labels": tuple(config["labels"])}))
+        model = EmotionModel(_checked(ModelSpec(**{**config, "labels": tuple(config["labels"])})))
     except InputError:
         raise
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
@@ -259,7 +260,18 @@ def load_model(folder: str | Path) -> EmotionModel:
         raise InputError(
             f"{place / WEIGHTS}: the weights cannot be read ({first_line(error)}); copy or train the model again"
         ) from None
+    if not all(weight.isfinite().all() for weight in model.parameters()):
+        raise InputError(f"{place / WEIGHTS}: has weights that are not finite; train it again, with a lower --lr")
     return model.eval()
+
+
+def _checked(spec: ModelSpec) -> ModelSpec:
+    """``spec``; raises ValueError or TypeError for values that no model is saved with."""
+    if len(set(spec.labels)) < len(spec.labels) or not all(isinstance(label, str) for label in spec.labels):
+        raise ValueError("labels are not distinct names")
+    if not math.isfinite(spec.gain_db + (spec.band_hz or 0.0)):
+        raise ValueError("gain_db or band_hz is not finite")
+    return spec
 
 
 def with_new_head(

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from lanser_ops.common.command import between, positive, share
+from lanser_ops.common.command import between, output_folder, positive, share
 from lanser_ops.common.errors import InputError
 from training.backbones import (
     LAST,
@@ -69,7 +69,10 @@ def add_model_options(parser: argparse.ArgumentParser, default: str | None = Non
     )
     group.add_argument("--hidden", type=positive(int), metavar="UNITS", help="a layer between pooling and the labels")
     group.add_argument(
-        "--cache", type=Path, metavar="DIR", help="keep the features of frozen encoders here, for all runs to come"
+        "--cache",
+        type=output_folder,
+        metavar="DIR",
+        help="keep the features of frozen encoders here, for all runs to come",
     )
     if trains:
         trained = group.add_mutually_exclusive_group()

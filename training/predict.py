@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lanser_ops.common.command import guarded, warn
+from lanser_ops.common.command import guarded, output_file, warn
 from lanser_ops.common.device import DEVICES, resolve_device
-from lanser_ops.common.errors import InputError
+from lanser_ops.common.errors import InputError, legible
 from lanser_ops.common.parser import Parser
 from training.model_files import model_folder
 from training.recordings import find_recordings
@@ -27,7 +27,9 @@ def build_parser() -> Parser:
         "audio", nargs="+", metavar="AUDIO", help="files, folders, globs, or manifests (CSV, TSV, JSONL) with a path"
     )
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the output of lanser finetune or pretrain")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a .csv or .jsonl; default: the terminal")
+    parser.add_argument(
+        "--output", type=output_file, metavar="FILE", help="write to a .csv or .jsonl; default: the terminal"
+    )
     parser.add_argument("--json", action="store_true", help="print a line of JSON per file")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
@@ -63,14 +65,14 @@ def run(argv: Sequence[str]) -> None:
             try:
                 label, by_label = predict_file(model, path, device)
             except (AudioError, OSError) as error:
-                print(f"cannot be decoded, left out: {path}: {error}", file=sys.stderr)
+                print(legible(f"cannot be decoded, left out: {path}: {error}"), file=sys.stderr)
                 continue
             finally:
                 if progress:
-                    progress.update(number, path.name)
+                    progress.update(number, legible(path.name))
             rows.append({"path": str(path), "predicted": label, "probabilities": by_label})
             if not args.output:
-                print(json.dumps(rows[-1]) if args.json else _line(rows[-1]))
+                print(json.dumps(rows[-1]) if args.json else legible(_line(rows[-1])))
     finally:
         if progress:
             progress.close()
@@ -89,7 +91,8 @@ def _line(row: dict[str, Any]) -> str:
 def _write(path: Path, rows: Iterable[dict[str, Any]], labels: Sequence[str]) -> None:
     """A line of JSON per row, or a CSV with a column per label."""
     try:
-        with path.open("w", encoding="utf-8", newline="") as stream:
+        # A file name need not be UTF-8.
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             if path.suffix.lower() == ".jsonl":
                 stream.writelines(json.dumps(row) + "\n" for row in rows)
                 return

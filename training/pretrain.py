@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from lanser_ops.common.command import between, guarded, positive, warn
+from lanser_ops.common.command import between, guarded, positive, seed_number, warn
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError, naming
 from lanser_ops.common.parser import Parser
@@ -114,7 +114,7 @@ def build_parser() -> Parser:
     training.add_argument(
         "--max-steps", type=positive(int), metavar="N", help="stop, with a checkpoint, after this many steps in all"
     )
-    training.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    training.add_argument("--seed", type=seed_number, default=0, help="of weights, order and augmentation")
     running = parser.add_argument_group("running")
     running.add_argument(
         "--output", required=True, type=Path, metavar="RUN", help="folder for model, log and checkpoints"

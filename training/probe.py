@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
-from lanser_ops.common.command import guarded
+from lanser_ops.common.command import check_distinct, guarded, output_folder, seed_number
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
@@ -33,8 +32,10 @@ def build_parser() -> Parser:
     parser.add_argument("--checkpoint", nargs="+", default=[], metavar="RUN", help="the output of lanser pretrain")
     add_model_options(parser, trains=False)
     add_corpus_options(parser)
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for probe.json; default: not written")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the untrained networks")
+    parser.add_argument(
+        "--output", type=output_folder, metavar="DIR", help="folder for probe.json; default: not written"
+    )
+    parser.add_argument("--seeds", nargs="+", type=seed_number, default=[0], help="of the untrained networks")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     return parser
@@ -45,6 +46,7 @@ def run(argv: Sequence[str]) -> None:
     args = build_parser().parse_args(argv)
     if not args.checkpoint and not args.backbone:
         raise InputError("give --checkpoint RUN, --backbone NAME, or both")
+    check_distinct("--seeds", args.seeds)
     options = read_model_options(args)
     for name in args.checkpoint:
         model_folder(name)

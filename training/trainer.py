@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 
-from lanser_ops.common.errors import Interrupted
+from lanser_ops.common.errors import Interrupted, legible
 from training.checkpoints import Position, load_checkpoint, save_checkpoint
 from training.dataset import Batch, Layout, ShardReader, batches_per_reader, make_loader
 from training.features import Augment, generator_for
@@ -236,7 +236,7 @@ def _keep_best(run: Path, network: PretrainNetwork) -> None:
 def _report(plan: Plan, log: RunLog, step: int, group: list[Batch], result: StepResult, rate: float) -> None:
     speed = log.advance(step, result.loss, result.samples)
     for line in (line for batch in group for line in batch.undecodable):
-        print(f"cannot be decoded, left out: {line}", file=sys.stderr)
+        print(legible(f"cannot be decoded, left out: {line}"), file=sys.stderr)
         log.write(step, undecodable=line)
     if step % plan.log_every == 0:
         log.write(step, loss=result.loss, gradient_norm=result.norm, learning_rate=rate, samples_per_s=round(speed, 2))

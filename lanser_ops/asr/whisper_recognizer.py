@@ -135,8 +135,8 @@ class WhisperRecognizer:
         if output.foreign and self.spec.other_languages == "flag":
             flags = ("language", *flags)
         elif output.foreign:
-            detail = f"it is {clip.language or output.language}; heard: {output.text}"
-            return replace(hypothesis, rejection=Rejection("language", detail))
+            # Without the text, which --redact keeps out of everything but the transcripts.
+            return replace(hypothesis, rejection=Rejection("language", f"it is {clip.language or output.language}"))
         return replace(hypothesis, flags=flags)
 
 

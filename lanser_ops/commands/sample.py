@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lanser_ops import storage
-from lanser_ops.common.command import guarded, positive
+from lanser_ops.common.command import guarded, positive, seed_number
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
 from lanser_ops.labelling.human_labels import SampleRow, csv_content
@@ -27,7 +27,7 @@ def build_parser() -> Parser:
     parser.add_argument("directory", metavar="DIR", help="an output directory of lanser, or a folder of shards")
     parser.add_argument("--taxonomy", metavar="NAME", help="which one, where DIR has the shards of several")
     parser.add_argument("--n", type=positive(int), default=200, help="how many; default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws others; default: %(default)s")
+    parser.add_argument("--seed", type=seed_number, default=0, help="another seed draws others; default: %(default)s")
     parser.add_argument("--output", type=Path, default=Path("sample.csv"), metavar="CSV", help="default: %(default)s")
     parser.add_argument(
         "--audio", type=Path, metavar="FOLDER", help="for the FLAC files; default: beside the CSV, as in sample-audio"

@@ -53,7 +53,13 @@ def run(argv: Sequence[str]) -> None:
 
 
 def score(args: argparse.Namespace, texts: Sequence[str]) -> tuple[LabelSpec, TextScores]:
-    """What the options in ``args`` decide, and the scores of ``texts``. Raises InputError, as `label_spec` does."""
+    """What the options in ``args`` decide, and the scores of ``texts``.
+
+    Raises InputError, as `label_spec` does, and for what is not text: bytes of a terminal that are not UTF-8.
+    """
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str) or text != text.encode(errors="replace").decode():
+            raise InputError(f"text {number}: {text!r} is not text in UTF-8; give strings")
     spec = label_spec(args)
     # In the order in which they are given, the texts are a dialogue.
     previous = previous_texts(texts, [None] * len(texts), range(len(texts)), spec.context)

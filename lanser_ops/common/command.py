@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import math
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from lanser_ops.common import events
@@ -43,6 +46,8 @@ def guarded(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     events.set_format(events.asked_format(argv))
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as Python's stderr: what a terminal cannot show ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with stops():
             run(argv)
@@ -140,6 +145,37 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+# An option's type: a seed that every generator takes. NumPy's end at 2**32, and seeds of epochs and processes are sums.
+seed_number = whole(0, 2**31 - 1)
+
+
+def output_folder(text: str) -> Path:
+    """An option's type: a folder to write to, which need not exist. What would fail only once the work is done is
+    refused at the start."""
+    folder = Path(text)
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise argparse.ArgumentTypeError(f"{place} is not a folder; choose another")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{place} cannot be written to; choose another folder")
+    return folder
+
+
+def output_file(text: str) -> Path:
+    """An option's type: a file to write, in a folder that exists; it is checked at the start, as an `output_folder`."""
+    file = Path(text)
+    if file.is_dir() or not os.access(file.parent, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{file} cannot be written; choose a file in a folder that exists")
+    return file
+
+
+def check_distinct(option: str, values: Sequence[object]) -> None:
+    """Raise InputError where ``values`` of ``option`` repeat: a run that is counted twice narrows the spread."""
+    repeated = [value for value, count in Counter(values).items() if count > 1]
+    if repeated:
+        raise InputError(f"{option} {' '.join(map(str, values))}: give {repeated[0]} once")
 
 
 def at_least(low: float) -> Callable[[str], float]:

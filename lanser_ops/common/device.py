@@ -21,8 +21,10 @@ def resolve_device(name: str) -> str:
 
     torch takes over a second to import, so on a machine without a GPU driver it is not asked.
 
-    Raises InputError for ``cuda`` on a machine without a GPU.
+    Raises InputError for ``cuda`` on a machine without a GPU, and for any other name.
     """
+    if name not in DEVICES:
+        raise InputError(f"device {name!r}: use one of {', '.join(DEVICES)}")
     if name == "cpu":
         return name
     has_gpu = _has_driver() and _torch_sees_gpu()

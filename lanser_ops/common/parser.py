@@ -109,6 +109,11 @@ class Parser(argparse.ArgumentParser):
             return f"unexpected argument {rest[0]!r}"
         return f"unknown option {options[0]}{did_you_mean(options[0], [*self.option_names(), *further])}"
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        if not arg_string:  # of an unset variable of the shell; as a path it would be the working directory
+            raise argparse.ArgumentError(action, "the value is empty; give one, or leave it out")
+        return super()._get_value(action, arg_string)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             choices = [str(choice) for choice in action.choices]

@@ -194,6 +194,25 @@ def _normalize(path: str) -> str:
     return scheme + mark + posixpath.normpath(rest)
 
 
+# The top of a machine's tree: names relative to it are local paths, and say whose home a recording lies in.
+TOP = ("", "/", "/home", "/Users")
+BELOW_TOP = r"^(?P<folder>/(?:home|Users)/[^/]+|/[^/]+)/"
+
+
+def separate_folders(paths: pa.Array) -> list[tuple[str, pa.Array]]:
+    """The folders that names of recordings are relative to, each with a mask (bool) of those of ``paths`` in it.
+
+    That is the deepest folder that contains every path; where it is one of TOP, that of each folder below.
+    """
+    folder = common_folder(paths)
+    if folder not in TOP:
+        return [(folder, pa.array(np.ones(len(paths), dtype=bool)))]
+    tops = pc.struct_field(pc.extract_regex(paths, BELOW_TOP), "folder")
+    tops = pc.fill_null(tops, "")
+    masks = [pc.equal(tops, top) for top in sorted(tops.unique().to_pylist())]
+    return [(common_folder(paths.filter(mask)), mask) for mask in masks]
+
+
 def common_folder(paths: pa.Array) -> str:
     """The deepest folder that contains every path: that of the first and the last in sorted order."""
     limits = pc.min_max(paths)

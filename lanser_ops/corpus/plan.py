@@ -76,7 +76,7 @@ def encode_plan(plan: pa.Table, units: list[Unit]) -> bytes:
 
 
 def read_units(out: OutputDir) -> list[Unit]:
-    """The units of the plan in ``out``. Raises InputError for a plan that is damaged."""
+    """The units of the plan in ``out``. Raises InputError for a plan that is damaged or missing."""
     try:
         with out.open_read(PLAN) as stream:
             file = pq.ParquetFile(stream)
@@ -91,7 +91,7 @@ def read_units(out: OutputDir) -> list[Unit]:
 
 
 def read_unit(out: OutputDir, unit: Unit) -> list[SourceRow]:
-    """The source rows of one unit, in plan order. Raises InputError for a plan that is damaged."""
+    """The source rows of one unit, in plan order. Raises InputError for a plan that is damaged or missing."""
     try:
         with out.open_read(PLAN) as stream:
             table = pq.ParquetFile(stream).read_row_group(unit.index, use_threads=False)
@@ -104,6 +104,8 @@ def read_unit(out: OutputDir, unit: Unit) -> list[SourceRow]:
 
 def _damaged(out: OutputDir, error: Exception) -> Exception:
     """What to raise for an ``error`` in reading the plan: itself, where it is of the disk or the store."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{out.path(PLAN)}: is missing; {REMAKE}")
     if getattr(error, "errno", None) is not None:
         return error
     return InputError(f"{out.path(PLAN)}: is damaged ({first_line(error)[:80]}); {REMAKE}")

@@ -208,20 +208,21 @@ def _index_tar(path: str, relative: str, size: int) -> pa.Table:
 
 
 def _manifest_listings(path: str) -> list[_Listing]:
-    """Rows of a manifest: those below its own folder, and the others below the deepest folder that they share."""
+    """Rows of a manifest: those below its own folder, and the others below the folders that they share."""
     table = manifests.read_manifest(path)
     home = printable(posixpath.dirname(path))
     table = table.set_column(0, "path", manifests.resolve_paths(table.column("path"), home))
     at_home = pc.starts_with(table.column("path"), home + "/")
     listings = []
     whole = pc.all(at_home).as_py()  # as most manifests are: nothing is copied
-    for part, root in (
-        (table if whole else table.filter(at_home), home),
-        (table.slice(0, 0) if whole else table.filter(pc.invert(at_home)), None),
-    ):
+    parts = [(home, table if whole else table.filter(at_home))]
+    if not whole:
+        elsewhere = table.filter(pc.invert(at_home))
+        folders_of_paths = manifests.separate_folders(elsewhere.column("path").combine_chunks())
+        parts += [(folder, elsewhere.filter(mask)) for folder, mask in folders_of_paths]
+    for root, part in parts:
         if len(part):
             paths = part.column("path").combine_chunks()
-            root = manifests.common_folder(paths) if root is None else root
             relative = pc.utf8_slice_codeunits(paths, len(storage.join(root, "")) if root else 0)
             columns = {name: part.column(name) for name in part.column_names if name in ROW_SCHEMA.names}
             columns |= {"root": pa.nulls(len(part), pa.int32()), "path": relative, "source": relative}

@@ -53,6 +53,8 @@ def print_closing_lines(out: OutputDir, taxonomy: str | None, wall_s: float) -> 
     elif out.names(out.shards(taxonomy)):
         print(f"shards: {place}/{out.shards(taxonomy)}/\nreport: {place}/{REPORT}, to look at and listen to")
         print(f"next: {program} inspect {place}")
+    elif "shard" in content["taxonomies"][taxonomy]:
+        print(f"no sample came out; {place}/{REPORT} says what became of the utterances")
     else:
         print(f"next: {program} shard --output {place} --taxonomy {taxonomy}")
 

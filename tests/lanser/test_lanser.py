@@ -45,6 +45,10 @@ def test_what_the_user_can_fix_is_an_input_error(tmp_path: Path):
         lanser.label_texts(["I am happy."], taxonomy="ekmann")
     with pytest.raises(lanser.InputError, match="unknown option --tresholds"):
         lanser.label_texts(["I am happy."], tresholds=1)
+    with pytest.raises(lanser.InputError, match="texts is a single string; give a list of strings"):
+        lanser.label_texts("I am happy.")
+    with pytest.raises(lanser.InputError, match=r"text 2: 'caf\\udce9' is not text in UTF-8; give strings"):
+        lanser.label_texts(["I am happy.", "caf\udce9"])
     with pytest.raises(lanser.InputError, match=r"no shards \(\.tar\); give the output of lanser build"):
         next(lanser.load_shards(tmp_path))
 
@@ -61,9 +65,12 @@ def test_shards_of_two_taxonomies_are_not_mixed(built: Path, tmp_path: Path):
 def test_a_model_predicts_recordings(small_corpus: Path, tmp_path: Path):
     save_model(new_model("resnet10-quarter", "two", ("anger", "joy")), tmp_path / "model")
     model = lanser.load_model(tmp_path)
-    (prediction,) = lanser.predict(model, [small_corpus / "slt" / "best_day.wav"], device="cpu")
+    (prediction,) = lanser.predict(model, small_corpus / "slt" / "best_day.wav", device="cpu")
+    assert lanser.predict(model, [small_corpus / "slt" / "best_day.wav"], device="cpu") == [prediction]
     assert prediction.path == small_corpus / "slt" / "best_day.wav"
     assert prediction.label == max(prediction.probabilities, key=lambda name: prediction.probabilities[name])
     assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    with pytest.raises(lanser.InputError, match="device 'gpu': use one of auto, cpu, cuda"):
+        lanser.predict(model, [small_corpus], device="gpu")
     with pytest.raises(lanser.InputError, match="truncated.flac: cannot be decoded"):
         lanser.predict(model, [small_corpus / "broken" / "truncated.flac"], device="cpu")

@@ -28,12 +28,13 @@ TEXTS = {"best_day": "This is the best day of my life.", "thank_you": "Thank you
 
 @pytest.fixture(scope="module")
 def corpus(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two recordings whose texts are given, and one that is not there."""
+    """Two recordings whose texts are given, one that is said to be in German, and one that is not there."""
     folder = tmp_path_factory.mktemp("private") / "recordings"
     shutil.copytree(small_corpus, folder)
-    rows = [("slt/best_day.wav", TEXTS["best_day"]), ("slt/thank_you.flac", TEXTS["thank_you"]), ("gone.wav", "Gone.")]
+    rows = [(f"slt/{name}", TEXTS[name.partition(".")[0]], None) for name in ("best_day.wav", "thank_you.flac")]
+    rows += [("gone.wav", "Gone.", None), ("awb/child_is_safe.flac", None, "de")]
     with (folder / "manifest.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([("path", "text"), *rows])
+        csv.writer(stream).writerows([("path", "text", "language"), *rows])
     return folder
 
 
@@ -77,7 +78,9 @@ def test_redacted_shards_report_and_log_hold_no_transcript(redacted):
     outside = {name: content for name, content in published(output).items() if not name.startswith("transcripts/")}
     del outside["plan.parquet"]
     assert len([name for name in outside if name.endswith(".tar")]) == 2
-    for text in TEXTS.values():
+    (reject,) = (row for row in pq.read_table(output / "rejects").to_pylist() if row["reason"] == "language")
+    assert (reject["source"], reject["detail"]) == ("awb/child_is_safe.flac", "it is de")
+    for text in (*TEXTS.values(), "child is"):
         assert [name for name, content in outside.items() if text.encode() in content] == []
         assert text not in printed
     for tar in output.glob("shards/ekman/*.tar"):

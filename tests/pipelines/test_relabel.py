@@ -225,6 +225,23 @@ def test_thresholds_leave_out_the_same_samples(wide: Path, shards: Path, tmp_pat
     assert {reject["reason"] for reject in rejects} <= {"low_score", "low_margin"}
 
 
+def test_scores_that_are_unpacked_and_not_needed_are_recorded(built: Path, tmp_path: Path):
+    output = tmp_path / "out"
+    options = ["--shards", built, "--taxonomy", "ekman", "--template", "I am {}."]
+    succeed(relabel.main, *options, "--output", output, "--verify")
+    recorded = json.loads((output / "dataset.json").read_text())["files"]
+    assert len([name for name in recorded if name.startswith("scores/")]) == 2 * 4
+
+
+def test_an_output_without_samples_passes_verification(built: Path, tmp_path: Path, capsys):
+    output = tmp_path / "out"
+    options = ["--shards", built, "--taxonomy", "ekman", "--min-score", 1]
+    succeed(relabel.main, *options, "--output", output, "--verify")
+    assert statistics_of(output, "ekman")["splits"] == {"train": 0, "val": 0} and not tars_of(output, "ekman")
+    printed = capsys.readouterr().out
+    assert "/report.html says what became of the utterances\n" in printed and "next: " not in printed
+
+
 KILLED = """
 import os, signal, sys
 from lanser_ops import tar

@@ -113,6 +113,18 @@ def test_bad_input_is_one_line(more, content, message, corpus, always_joy, tmp_p
     assert message in err.splitlines()[-1] and err.count("\n") <= 2
 
 
+def test_a_full_disk_is_one_line_with_the_folder(corpus, always_joy, tmp_path, capsys, small_files):
+    assert evaluate(corpus, always_joy, "--output", tmp_path / "out") == 1
+    assert f"OSError: [Errno 27] File too large: '{tmp_path / 'out'}'" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_corpus_without_rows_to_test_is_one_line(always_joy, tmp_path, capsys):
+    data = tmp_path / "data.csv"
+    data.write_text("path,label,split\na.wav,joy,train\nb.wav,sadness,train\n")
+    assert main(["--checkpoint", str(always_joy), "--data", str(data)]) == 2
+    assert f"--data {data}: no row of the test split has a label of the model" in capsys.readouterr().err
+
+
 def test_names_of_one_emotion_match():
     match = match_labels(
         ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"),

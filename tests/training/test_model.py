@@ -243,6 +243,25 @@ def test_corrupt_weights_are_one_line_with_the_file(damage, saved):
     assert message.startswith(f"{path}: the weights cannot be read (") and "\n" not in message
 
 
+@pytest.mark.parametrize(
+    "values",
+    [{"labels": ["joy", "joy", "fear"]}, {"labels": [1, 2, 3]}, {"gain_db": "loud"}, {"band_hz": float("inf")}],
+)
+def test_a_configuration_that_was_never_saved_is_refused(values, saved):
+    path = saved / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    with pytest.raises(InputError, match="no model"):
+        load_model(saved)
+
+
+def test_weights_that_are_not_finite_are_refused(saved):
+    model = load_model(saved)
+    torch.nn.init.constant_(model.head.bias, float("nan"))
+    save_model(model, saved / "model")
+    with pytest.raises(InputError, match="model.safetensors: has weights that are not finite; train it again"):
+        load_model(saved)
+
+
 def test_weights_of_another_network_are_refused(saved):
     save_model(new_model("resnet10-half", "tiny", LABELS), saved / "other")
     (saved / "other" / "model.safetensors").rename(saved / "model" / "model.safetensors")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,20 @@ def test_the_manifest_of_the_examples(run, tmp_path):
         assert [row["path"] for row in csv.DictReader(stream)] == names
 
 
+def test_names_do_not_reach_the_terminal_as_they_are(run, tmp_path, capsys):
+    shutil.copy(EXAMPLES / "audio" / "slt" / "best_day.wav", tmp_path / "best\nday.wav")
+    (tmp_path / "not\x1b[2J.wav").write_bytes(b"no audio")
+    shutil.copy(EXAMPLES / "audio" / "slt" / "best_day.wav", os.fsencode(tmp_path) + b"/caf\xe9.wav")
+    assert predict(run, tmp_path) == 0
+    assert predict(run, tmp_path, "--output", tmp_path / "out.csv") == 0
+    result = capsys.readouterr()
+    assert "\x1b" not in result.err and result.err.count("cannot be decoded, left out: ") == 2
+    assert result.out.splitlines()[0].startswith(f"{tmp_path}/best\N{REPLACEMENT CHARACTER}day.wav  ")
+    with (tmp_path / "out.csv").open(newline="") as stream:
+        paths = [row["path"] for row in csv.DictReader(stream)]
+    assert paths == [f"{tmp_path}/best\nday.wav", f"{tmp_path}/caf\\udce9.wav"]
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -73,6 +89,7 @@ def test_the_manifest_of_the_examples(run, tmp_path):
         (["EMPTY/no_rows.csv"], "no_rows.csv: the manifest has no rows"),
         (["EMPTY/broken.jsonl"], "broken.jsonl: not a readable manifest ("),
         (["EMPTY/no_path.csv", "--output", "out.txt"], "--output out.txt: use a name that ends in .csv or .jsonl"),
+        (["EMPTY/no_path.csv", "--output", "nowhere/out.csv"], "nowhere/out.csv cannot be written; choose a file in a"),
     ],
 )
 def test_bad_input_is_one_line(argv, message, run, tmp_path, capsys):

@@ -48,6 +48,13 @@ def corpora(make_shards, tmp_path_factory):
     return folder
 
 
+def test_a_run_that_diverges_ends_in_one_line(shards, tmp_path, capsys):
+    assert main(command(tmp_path / "run", "--shards", shards, "--lr", "1e30")) == 2
+    end = "lanser pretrain: the loss is nan: the training has diverged; start another run with a lower --lr\n"
+    assert capsys.readouterr().err.endswith(end)
+    assert not (tmp_path / "run" / "model").exists()
+
+
 def test_a_run_reports_ua_and_keeps_the_best_model(shards, tmp_path, capsys):
     run = tmp_path / "run"
     assert main(command(run, "--shards", shards, "--epochs", 4)) == 0

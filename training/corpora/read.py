@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lanser_ops.common.command import positive, warn
-from lanser_ops.common.errors import InputError
+from lanser_ops.common.command import check_distinct, positive, warn
+from lanser_ops.common.errors import InputError, legible
 from lanser_ops.common.progress import tracked
 from schemas.suggestions import did_you_mean
 from training.corpora.acted import ACTED
@@ -80,6 +80,7 @@ def _read_csv(path: Path, root: Path, labels: Sequence[str] | None) -> Corpus:
             rows = [_csv_row(row, root, labels, f"{path}, line {reader.line_num}") for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a readable CSV ({error}), nor one of {', '.join(CORPORA)}") from None
+    check_distinct("--labels", labels or ())
     names = tuple(labels or sorted({row.label for row in rows}))
     if len(names) < 2:
         raise InputError(f"{path}: {len(names)} labels; give utterances of two or more")
@@ -137,7 +138,7 @@ def load(corpus: Corpus, rows: Iterable[int] | None = None) -> tuple[dict[int, n
         first = f"; the first: {skipped[0]}" if skipped else ""
         raise InputError(f"none of {len(results)} files can be decoded{first}")
     for line in skipped:
-        print(f"cannot be decoded, left out: {line}", file=sys.stderr)
+        print(legible(f"cannot be decoded, left out: {line}"), file=sys.stderr)
     return waves, skipped
 
 

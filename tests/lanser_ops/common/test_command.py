@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,13 @@ def ending(error: BaseException, **options) -> int:
         raise error
 
     return guarded(run, [], "stage", **options)
+
+
+def test_a_character_that_the_terminal_lacks_ends_no_command():
+    program = "from lanser_ops.common.command import guarded; raise SystemExit(guarded(lambda _: print('é…'), [], 'x'))"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\xe9\\u2026\n", "")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ def parser() -> Parser:
          "argument --device: 'cudda' is not one of auto, cuda; did you mean cuda?"),
         (["--input", "a", "--count", "0"], "argument --count: 0 is not a positive number"),
         (["--input", "a", "--count", "x"], "argument --count: invalid int value: 'x'"),
+        (["--input", "a", ""], "argument --input: the value is empty; give one, or leave it out"),
+        (["--input", "a", "--template="], "argument --template: the value is empty; give one, or leave it out"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_with_its_mend(parser, argv, message):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lanser_ops.common.errors import InputError
 from lanser_ops.corpus.plan import encode_plan, make_plan, read_unit, read_units
 from lanser_ops.corpus.sources import ROW_SCHEMA, Sources, read_sources
 from lanser_ops.output.directory import PLAN, OutputDir
@@ -165,6 +166,13 @@ def test_a_unit_reads_its_dialogues(tmp_path):
     out.write_bytes(PLAN, encode_plan(plan, units))
     with out.open_read(PLAN) as stream:
         assert pq.read_schema(stream).names[-1] == "text"
+
+
+def test_a_plan_that_is_gone_is_one_line(tmp_path):
+    out = OutputDir(str(tmp_path))
+    with pytest.raises(InputError) as error:
+        read_units(out)
+    assert str(error.value) == f"{tmp_path}/plan.parquet: is missing; run lanser transcribe or lanser build again"
 
 
 def test_texts_have_64_bit_offsets_until_they_are_written(tmp_path: Path):

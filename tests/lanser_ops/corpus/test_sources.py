@@ -93,6 +93,20 @@ def test_manifest_paths_outside_its_folder(tmp_path):
     assert expanded.roots == (str(tmp_path / "data"), str(tmp_path / "lists"))
 
 
+def test_manifest_paths_all_over_the_machine_do_not_become_names(tmp_path):
+    paths = [
+        "/home/ann/rec/a.wav",
+        "/home/ann/rec/old/b.wav",
+        "/home/bob/c.wav",
+        "/srv/speech/d.wav",
+        "gs://bucket/e.wav",
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(["path,bytes", *(f"{path},9" for path in paths)]))
+    expanded = read_sources([str(tmp_path / "m.csv")], str(tmp_path / "out"))
+    assert sorted(expanded.rows.column("source").to_pylist()) == ["a.wav", "c.wav", "d.wav", "e.wav", "old/b.wav"]
+    assert sorted(full_paths(expanded.rows, expanded.roots).to_pylist()) == sorted(paths)
+
+
 def test_manifest_rows_win_over_a_folder_that_holds_the_same_files(tmp_path):
     touch(tmp_path, "in/a.wav", "in/b.wav")
     (tmp_path / "in" / "m.csv").write_text("path,text\na.wav,hello\n")
