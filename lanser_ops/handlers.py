@@ -33,12 +33,16 @@ from schemas.units import StageCounts, UnitRun
 
 @dataclass(frozen=True)
 class Worker:
-    """Where and on what a stage runs; none of it changes an output (but see Workers in docs/usage.md)."""
+    """Where and on what a stage runs; none of it changes an output (but see Workers in docs/usage.md).
+
+    ``alone`` says that no other process of the machine computes for the job.
+    """
 
     out: OutputDir
     roots: tuple[str, ...]
     device: str
     threads: int
+    alone: bool = False
 
 
 class AudioModel:
@@ -94,7 +98,7 @@ class TranscribeHandler(ModelHandler[UnitRun, UnitRun, AudioModel]):
 
     def share_model_across_processes(self) -> bool:
         """On one GPU the workers of a machine take turns with one model; otherwise each has its own."""
-        return _share_gpu(ASR, self._model_name, self._worker.device)
+        return _share_gpu(ASR, self._model_name, self._worker)
 
     def run_inference(
         self, batch: Sequence[UnitRun], model: AudioModel, inference_args: dict[str, Any] | None = None
@@ -152,7 +156,7 @@ class ScoreHandler(ModelHandler[UnitRun, UnitRun, LazyScorer]):
 
     def share_model_across_processes(self) -> bool:
         """As with the recogniser."""
-        return _share_gpu(LABELLERS, self._model_name, self._worker.device)
+        return _share_gpu(LABELLERS, self._model_name, self._worker)
 
     def run_inference(
         self, batch: Sequence[UnitRun], model: LazyScorer, inference_args: dict[str, Any] | None = None
@@ -188,7 +192,7 @@ class SpeechHandler(ModelHandler[UnitRun, UnitRun, AudioModel]):
 
     def share_model_across_processes(self) -> bool:
         """As with the recogniser."""
-        return _share_gpu(SPEECH, self._model_name, self._worker.device)
+        return _share_gpu(SPEECH, self._model_name, self._worker)
 
     def run_inference(
         self, batch: Sequence[UnitRun], model: AudioModel, inference_args: dict[str, Any] | None = None
@@ -206,8 +210,8 @@ class SpeechHandler(ModelHandler[UnitRun, UnitRun, AudioModel]):
         return "lanser_speech"
 
 
-def _share_gpu(group: str, model_name: str, device: str) -> bool:
-    """Whether this worker computes on a GPU that the other workers of the machine use too."""
-    if DEALT_GPU in os.environ:
+def _share_gpu(group: str, model_name: str, worker: Worker) -> bool:
+    """Whether ``worker`` computes on a GPU that other workers of the machine use too."""
+    if worker.alone or DEALT_GPU in os.environ:
         return False
-    return device == "cuda" or (device == "auto" and backend_of(group, model_name).has_gpu())
+    return worker.device == "cuda" or (worker.device == "auto" and backend_of(group, model_name).has_gpu())

@@ -156,7 +156,8 @@ def _run_stages(
     workers = options.workers or direct_workers(beam_options)
     cores = (os.cpu_count() or 1) // workers if is_direct(beam_options) else 1
     roots = dataset.read_roots(out) if job.reads_audio else ()
-    worker = Worker(out, roots, options.device, options.threads or max(1, cores))
+    alone = workers == 1 and is_direct(beam_options)
+    worker = Worker(out, roots, options.device, options.threads or max(1, cores), alone)
     runner = runner_of(beam_options, len(preparation.runs), workers, options.verbose)
     units = [run.unit for run in preparation.runs]
     with (

@@ -269,9 +269,11 @@ def test_frames_of_silence_need_not_be_computed(recognizer, seconds):
     np.testing.assert_allclose(features, whole, atol=1e-5)
 
 
-@pytest.mark.parametrize(("device", "shared"), [("cpu", False), ("cuda", True)])
-def test_worker_processes_share_a_model_on_a_gpu_alone(device, shared):
-    handler = TranscribeHandler(Worker(OutputDir("out"), (), device, 1), "bundled", SPEC)
+@pytest.mark.parametrize(
+    ("device", "alone", "shared"), [("cpu", False, False), ("cuda", False, True), ("cuda", True, False)]
+)
+def test_worker_processes_share_a_model_on_a_gpu_alone(device, alone, shared):
+    handler = TranscribeHandler(Worker(OutputDir("out"), (), device, 1, alone), "bundled", SPEC)
     assert handler.share_model_across_processes() is shared
 
 
