@@ -41,7 +41,9 @@ def check_flags(parser: Parser, flags: Sequence[str]) -> None:
     names = [flag.partition("=")[0] for flag in flags if flag.startswith("--")]
     unknown = [name for name in names if name not in options]
     if unknown or not names:
-        parser.error(parser.unknown(unknown or flags, sorted(options)))
+        # Not --dry_run of a service for --dry-run, which this command may lack.
+        usable = [name for name in options if RUNNER in names or options[name].owner not in SERVICE_OPTIONS]
+        parser.error(parser.unknown(unknown or flags, sorted(usable)))
     if RUNNER not in names:
         for name in names:
             if options[name].owner in SERVICE_OPTIONS:

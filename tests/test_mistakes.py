@@ -51,6 +51,7 @@ MISTAKES = (
     (f"{BUILD} --num_workers 2", "is an option of Beam's and has no effect without --runner; use --workers"),
     (f"{BUILD} --dry_run", "--dry_run is an option of Beam's and has no effect without --runner"),
     (f"{BUILD} --runner DirctRunner", "--runner DirctRunner: Beam has no such runner; did you mean DirectRunner?"),
+    ("label --output out --taxonomy ekman --dry-run", "unknown option --dry-run (see lanser label --help)"),
     (f"{BUILD} --regoin europe-west4", "unknown option --regoin; did you mean --region?"),
     (f"{BUILD} --temp_location", "--temp_location is an option of Beam's and needs a value"),
     # taxonomies

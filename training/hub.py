@@ -69,8 +69,10 @@ def export_hub(model: EmotionModel, run: Path, folder: Path, licence: str | None
     """Write ``model``, its preprocessor settings and a model card to ``folder``, which `load_model` reads.
 
     ``run`` is the run that the model is of; its records tell the card of training data and figures. ``licence`` is an
-    identifier of the hub. Raises InputError for records that cannot be read.
+    identifier of the hub. Raises InputError for records that cannot be read, and for a folder with a README of others.
     """
+    if (folder / CARD).exists() and not (folder / PREPROCESSOR).exists():
+        raise InputError(f"--output {folder}: has a {CARD} that lanser did not write; choose another folder")
     results, options = (_record(run / name) for name in (RESULTS, OPTIONS))
     save_model(model, folder)
     settings = {"sampling_rate": SAMPLE_RATE, "channels": 1, "max_seconds": MAX_S, "log_mel": asdict(LOG_MEL)}

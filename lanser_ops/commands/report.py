@@ -30,6 +30,7 @@ def run(argv: Sequence[str]) -> None:
     if not statistics_by_taxonomy(read_dataset(out)):
         raise InputError(f"{args.directory}: no finished run there (dataset.json without counts, or none)")
     written = write_documents(out)
+    storage.clear_temporary(out.root, out.job)
     for name in (REPORT, CARD):
         print(f"wrote {out.path(name)}" if name in written else f"left {out.path(name)} alone: lanser did not write it")
 

@@ -104,3 +104,13 @@ def test_bad_input_is_one_line(run, tmp_path, capsys):
     save_model(load_model(run), tmp_path / "model")
     assert main([str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     assert f"lanser export-model: {tmp_path / 'run.json'}: cannot be read (" in capsys.readouterr().err
+
+
+def test_a_readme_of_others_is_left_alone(run, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("mine")
+    assert main([str(run), "--output", str(tmp_path)]) == 2
+    end = f"--output {tmp_path}: has a README.md that lanser did not write; choose another folder\n"
+    assert capsys.readouterr().err == f"lanser export-model: {end}"
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    for _ in range(2):  # its own may be written again
+        assert main([str(run), "--output", str(tmp_path / "out")]) == 0

@@ -142,6 +142,7 @@ def test_a_licence_that_was_entered_stays(three: Path, tmp_path: Path, lanser):
     card = output / "README.md"
     card.write_text(card.read_text().replace("license: unknown", "license: cc-by-4.0"))
     assert lanser("report", output).returncode == 0
+    assert not (output / ".tmp").exists()
     assert metadata_of(output)["license"] == "cc-by-4.0"
     card.write_text("---\nlicense: [\n---\n<!-- Written by lanser -->\n")
     assert lanser("report", output).returncode == 0
