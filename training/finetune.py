@@ -14,6 +14,7 @@ from lanser_ops.common.command import (
     guarded,
     output_folder,
     positive,
+    print_next,
     seed_number,
     share,
     warn,
@@ -155,7 +156,7 @@ def run(argv: Sequence[str]) -> None:
     print(f"\nwrote {args.output / RESULTS}, {args.output / PREDICTIONS}")
     if args.export:
         print(f"wrote {args.output / 'model'}, trained on all speakers")
-        print(f"next: lanser predict AUDIO --checkpoint {args.output}")
+        print_next("predict", "AUDIO", "--checkpoint", args.output)
 
 
 def _export(experiment: Experiment, folds: Sequence[Fold], folder: Path, progress: StepProgress, done: int) -> None:

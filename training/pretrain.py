@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from lanser_ops.common.command import between, guarded, positive, seed_number, warn
+from lanser_ops.common.command import between, guarded, positive, print_next, seed_number, warn
 from lanser_ops.common.device import DEVICES, resolve_device
 from lanser_ops.common.errors import InputError, naming
 from lanser_ops.common.parser import Parser
@@ -294,7 +294,7 @@ def _print_end(output: Path, steps: int, metrics: dict[str, dict[str, float]]) -
     print(f"wrote {output / MODEL}: {steps} steps{last}")
     if metrics:
         print(f"wrote {output / BEST}: after epoch {metrics['best']['epoch']:.0f}; {describe(metrics['best'])}")
-    print(f"next: lanser finetune --checkpoint {output} --data CSV_OR_CORPUS --output RUN")
+    print_next("finetune", "--checkpoint", output, "--data", "CSV_OR_CORPUS", "--output", "RUN")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

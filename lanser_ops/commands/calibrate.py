@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lanser_ops.common.command import guarded, share
+from lanser_ops.common.command import guarded, print_next, share
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.label_scores import log_prior
 from lanser_ops.common.parser import Parser
@@ -97,10 +97,8 @@ def run(argv: Sequence[str]) -> None:
     except OSError as error:
         raise InputError(f"--output {args.output}: cannot be written ({error.strerror})") from None
     print(f"\nwrote {args.output}: " + ", ".join(f"{option} {value:g}" for option, value in chosen.items()))
-    print(
-        f"next: lanser relabel --shards {args.directory} --taxonomy {scoring.fitted_on.taxonomy} "
-        f"--calibration {args.output} --output DIR2"
-    )
+    shards = ["--shards", args.directory, "--taxonomy", scoring.fitted_on.taxonomy]
+    print_next("relabel", *shards, "--calibration", args.output, "--output", "DIR2")
 
 
 def labelled_rows(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lanser_ops import storage
-from lanser_ops.common.command import guarded, positive, seed_number
+from lanser_ops.common.command import guarded, positive, print_next, seed_number
 from lanser_ops.common.errors import InputError
 from lanser_ops.common.parser import Parser
 from lanser_ops.labelling.human_labels import SampleRow, csv_content
@@ -81,8 +81,8 @@ def run(argv: Sequence[str]) -> None:
     counts = Counter(row.label for row in rows)
     print(", ".join(f"{label} {counts[label]} of {total[label]:,}" for label in labels))
     print(f"fill in the column 'human' with {', '.join(labels)}, or leave it empty where you cannot tell")
-    taxonomy = f" --taxonomy {args.taxonomy}" if args.taxonomy else ""
-    print(f"next: lanser calibrate {args.directory}{taxonomy} --csv {args.output}")
+    taxonomy = ["--taxonomy", args.taxonomy] if args.taxonomy else []
+    print_next("calibrate", args.directory, *taxonomy, "--csv", args.output)
 
 
 def _flac(sample: LabelledSample) -> bytes:

@@ -7,6 +7,7 @@ import errno
 import io
 import math
 import os
+import shlex
 import signal
 import sys
 from collections import Counter
@@ -73,6 +74,11 @@ def guarded(
         remedies = [remedy for fault, remedy in DISK_FAULTS.items() if fault in message]
         return _fail(name, f"{message}{remedies[0] if remedies else ' (--verbose shows the whole trace)'}", 1)
     return 0
+
+
+def print_next(*command: object, program: str = "lanser") -> None:
+    """Print what to run next, as a shell takes it."""
+    print(legible(f"next: {shlex.join([program, *map(str, command)])}"))
 
 
 def warn(message: str) -> None:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from lanser_ops import storage
+from lanser_ops.common.command import print_next
 from lanser_ops.common.errors import legible
 from lanser_ops.output.dataset import read_dataset
 from lanser_ops.output.directory import REPORT, OutputDir
@@ -49,14 +50,14 @@ def print_closing_lines(out: OutputDir, taxonomy: str | None, wall_s: float) -> 
     place = out.root if storage.is_remote(out.root) else min(out.root, os.path.relpath(out.root), key=len)
     program = sys.argv[0] if os.path.basename(sys.argv[0]) == "lanser" else "lanser"
     if taxonomy is None:
-        print(f"next: {program} label --output {place} --taxonomy ekman")
+        print_next("label", "--output", place, "--taxonomy", "ekman", program=program)
     elif out.names(out.shards(taxonomy)):
         print(f"shards: {place}/{out.shards(taxonomy)}/\nreport: {place}/{REPORT}, to look at and listen to")
-        print(f"next: {program} inspect {place}")
+        print_next("inspect", place, program=program)
     elif "shard" in content["taxonomies"][taxonomy]:
         print(f"no sample came out; {place}/{REPORT} says what became of the utterances")
     else:
-        print(f"next: {program} shard --output {place} --taxonomy {taxonomy}")
+        print_next("shard", "--output", place, "--taxonomy", taxonomy, program=program)
 
 
 def statistics_by_taxonomy(content: dict[str, Any]) -> dict[str, dict[str, Any]]:

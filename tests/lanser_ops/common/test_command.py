@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lanser_ops.common.command import at_least, between, guarded, positive, root_cause, share, whole
+from lanser_ops.common.command import at_least, between, guarded, positive, print_next, root_cause, share, whole
 from lanser_ops.common.errors import InputError, Interrupted
 
 ROOT = Path(__file__).parents[3]
@@ -151,3 +151,8 @@ def test_it_imports_the_standard_library_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "['lanser_ops']\n", done.stderr
+
+
+def test_what_to_run_next_is_as_a_shell_takes_it(capsys):
+    print_next("inspect", Path("my clips"), "--label", "joy")
+    assert capsys.readouterr().out == "next: lanser inspect 'my clips' --label joy\n"
