@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import multiprocessing
 import os
@@ -187,6 +188,11 @@ def wait_until(condition: Callable[[], object], process: Process) -> bool:
         assert time.monotonic() < deadline, f"nothing happened for {LIMIT_S:g} s"
         time.sleep(POLL_S)
     return True
+
+
+def matches(output: Path, pattern: str) -> list[str]:
+    """What matches ``pattern`` below ``output``: unlike pathlib's, this passes over a folder that goes meanwhile."""
+    return glob.glob(pattern, root_dir=output, recursive=True, include_hidden=True)
 
 
 def digests(output: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import signal
@@ -171,7 +172,7 @@ def test_a_worker_killed_in_mid_unit_costs_a_second_call_and_no_byte(
         job = subprocess.Popen(
             [*map(str, command), *runner], cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
-        wait_for(lambda: list(output.glob("shards/ekman/*.tar")) and list(output.glob("attempts/*/*")))
+        wait_for(lambda: glob.glob(f"{output}/shards/ekman/*.tar") and glob.glob(f"{output}/attempts/*/*"))
         (worker,) = pool.children()
         os.kill(worker.pid, signal.SIGSTOP)  # so that the mark is there while it is read
         (marked,) = output.glob("attempts/*/*")

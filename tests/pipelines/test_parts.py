@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import multiprocessing
 import os
@@ -78,7 +79,7 @@ def test_four_parts_at_once_one_of_them_killed_write_the_bytes_of_one_job(
     output, logs = tmp_path / "out", [tmp_path / f"{number}.log" for number in range(1, 5)]
     command = ["build", "--input", small_corpus, "--output", output, *FLAGS]
     jobs = [start(log, *command, "--part", f"{number}/4") for number, log in enumerate(logs, 1)]
-    wait_for(lambda: list(output.glob("attempts/part-00001-of-00004.parquet/*")))
+    wait_for(lambda: glob.glob(f"{output}/attempts/part-00001-of-00004.parquet/*"))
     jobs[1].kill()
     for job in jobs:
         job.join(300)
