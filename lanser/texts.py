@@ -52,7 +52,7 @@ def label_texts(texts: Sequence[str], taxonomy: str | PathLike[str] = "ekman", *
     spec, text_scores = try_texts.score(args, texts)
     ranked = text_scores.ranked(spec)
     entailment, leads, best = average(text_scores.by_template), margins(ranked), ranked.argmax(axis=1)
-    names = [label.name for label in spec.taxonomy.labels]
+    names = spec.taxonomy.label_names
     return [
         TextLabel(
             text=text,

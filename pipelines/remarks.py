@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lanser_ops.backends import BUNDLED, PRODUCTION_ASR, PRODUCTION_NLI
 from lanser_ops.corpus.plan import read_units
-from lanser_ops.labelling.label_file import label_names, unmatched_rows
+from lanser_ops.labelling.label_file import unmatched_rows
 from lanser_ops.output import dataset
 from lanser_ops.output.directory import OutputDir
 from lanser_ops.speech_labelling.classes import class_labels
@@ -26,7 +26,7 @@ def closing_remarks(job: JobSpec, out: OutputDir) -> Iterator[str]:
     """A line on rows of --labels-from that name nothing, such as those of another corpus, or mistyped ones."""
     if not (job.labels_from and job.label):
         return
-    roots, labels = dataset.read_roots(out), label_names(job.label.taxonomy)
+    roots, labels = dataset.read_roots(out), job.label.taxonomy.label_names
     if numbers := unmatched_rows(out, read_units(out), roots, job.labels_from, labels):
         named = ", ".join(map(str, numbers[:NAMED_ROWS])) + (", …" if len(numbers) > NAMED_ROWS else "")
         rows = "1 row names" if len(numbers) == 1 else f"{len(numbers):,} rows name"
@@ -44,7 +44,7 @@ def _bundled_lines(job: JobSpec) -> Iterator[str]:
 def _silent_labels(job: JobSpec) -> Iterator[str]:
     if not (job.label and job.shard and job.shard.agree and job.speech):
         return
-    labels = tuple(label.name for label in job.label.taxonomy.labels)
+    labels = job.label.taxonomy.label_names
     known = class_labels(job.speech.classes, labels).values()
     if unknown := [label for label in labels if label not in known]:
         yield f"--agree: {job.speech.model.id} has no class for {', '.join(unknown)}; such utterances are left out"

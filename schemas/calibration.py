@@ -51,7 +51,7 @@ class FittedOn:
 
     @classmethod
     def of(cls, taxonomy: Taxonomy, templates: Sequence[str], model: ModelRef, against: str) -> FittedOn:
-        labels = tuple(label.name for label in taxonomy.labels)
+        labels = taxonomy.label_names
         return cls(taxonomy.name, labels, tuple(templates), model.id, model.sha256, against)
 
 

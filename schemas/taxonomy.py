@@ -93,6 +93,11 @@ class Taxonomy:
     aggregate: str = MAX
 
     @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of all labels, in class-index order."""
+        return tuple(label.name for label in self.labels)
+
+    @property
     def hypotheses(self) -> tuple[str, ...]:
         """The words of all labels, in label order."""
         return tuple(hypothesis for label in self.labels for hypothesis in label.hypotheses)

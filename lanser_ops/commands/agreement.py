@@ -225,7 +225,7 @@ def _row(row: Any, where: str) -> _Row:
 
 def _matrix(counts: np.ndarray, taxonomy: Taxonomy) -> Iterator[str]:
     """The confusion matrix, line by line, rows and columns under the names of the labels."""
-    names = [label.name for label in taxonomy.labels]
+    names = taxonomy.label_names
     width = max(map(len, names))
     columns = _column_names(names)
     widths = [max(len(name), len(str(counts.max())), 2) for name in columns]

@@ -32,7 +32,7 @@ from lanser_ops.output.directory import OutputDir
 from schemas.records import Transcript, utterance_key
 from schemas.specs import NO_PRIOR, LabelSpec, ModelRef, ScoreSet
 from schemas.strict_yaml import fold
-from schemas.taxonomy import MAX, Label, Taxonomy, TaxonomyError, load_taxonomy
+from schemas.taxonomy import MAX, Label, TaxonomyError, load_taxonomy
 from schemas.units import Unit
 
 OPTION = "--labels-from"
@@ -89,7 +89,7 @@ def file_label_spec(args: argparse.Namespace) -> LabelSpec:
     return LabelSpec(
         taxonomy=replace(taxonomy, labels=labels, template=None, aggregate=MAX),
         templates=(TEMPLATE,),
-        nli_model=ModelRef(f"labels:{name}", read_label_file(path, label_names(taxonomy)).sha256, path),
+        nli_model=ModelRef(f"labels:{name}", read_label_file(path, taxonomy.label_names).sha256, path),
         against=AGAINST,
         prior=NO_PRIOR,
         prior_strength=0.0,
@@ -104,7 +104,7 @@ def import_scores(
 
     Raises InputError if the file is not the one that ``spec`` names.
     """
-    names = label_names(spec.taxonomy)
+    names = spec.taxonomy.label_names
     label_file = read_label_file(path, names)
     if label_file.sha256 != spec.nli_model.sha256:
         raise InputError(f"{OPTION} {path}: has changed since the job began; run the same command again")
@@ -188,10 +188,6 @@ def read_label_file(path: str, labels: tuple[str, ...]) -> LabelFile:
         row_of=row_of,
         numbers=row_numbers,
     )
-
-
-def label_names(taxonomy: Taxonomy) -> tuple[str, ...]:
-    return tuple(label.name for label in taxonomy.labels)
 
 
 def _keys(row: Mapping[str, Any], full: str | None, where: str) -> list[str]:

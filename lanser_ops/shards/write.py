@@ -178,7 +178,7 @@ def fields_of_all(spec: LabelSpec) -> dict[str, Any]:
     """The part of ``<key>.json`` that all samples of a taxonomy share."""
     return {
         "taxonomy": spec.taxonomy.name,
-        "labels": [label.name for label in spec.taxonomy.labels],
+        "labels": list(spec.taxonomy.label_names),
         "hypotheses": [list(label.hypotheses) for label in spec.taxonomy.labels],
         "aggregate": spec.taxonomy.aggregate,
         "templates": list(spec.templates),
@@ -252,7 +252,7 @@ def drop_reason(row: Mapping[str, Any], spec: ShardSpec, taxonomy: Taxonomy) -> 
 
 def _disagreement(row: Mapping[str, Any], taxonomy: Taxonomy) -> tuple[str, str] | None:
     """(reason, detail) unless the voice favours the label of the text."""
-    names = tuple(label.name for label in taxonomy.labels)
+    names = taxonomy.label_names
     voice = voice_label(row["speech_labels"], row["speech_scores"], names) if row.get("speech_scores") else None
     if voice is None:
         return "disagreement", "no speech model has scored its audio for labels of the taxonomy; --agree asks for that"

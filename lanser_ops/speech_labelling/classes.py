@@ -12,7 +12,7 @@ from schemas.taxonomy import Taxonomy
 
 def check_classes(model: str, classes: tuple[str, ...], taxonomy: Taxonomy) -> None:
     """Raise InputError, which begins with ``model``, if no class stands for a label of the taxonomy."""
-    labels = tuple(label.name for label in taxonomy.labels)
+    labels = taxonomy.label_names
     if not class_labels(classes, labels):
         raise InputError(
             f"{model}: none of its classes ({', '.join(classes)}) is a label of {taxonomy.name} ({', '.join(labels)}); "
