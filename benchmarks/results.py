@@ -18,12 +18,12 @@ from benchmarks.experiment.arms import (
     Places,
     arm_jobs,
     choice_jobs,
+    finetune_jobs,
     shard_jobs,
     shipped_job,
     write_training_speakers,
     zero_shot_job,
 )
-from benchmarks.experiment.figures import predictions_of
 from benchmarks.experiment.jobs import is_done, run_all
 from benchmarks.experiment.page import (
     arm_table,
@@ -37,7 +37,18 @@ from benchmarks.experiment.page import (
     zero_shot_networks,
     zero_shot_table,
 )
-from benchmarks.experiment.protocol import ARMS, EKMAN, FROZEN, FULL, GOEMOTIONS, NETWORKS, QUICK, WEAK, ZERO_SHOT
+from benchmarks.experiment.protocol import (
+    ARMS,
+    EKMAN,
+    FROZEN,
+    FULL,
+    GOEMOTIONS,
+    NETWORKS,
+    QUICK,
+    SHARES,
+    WEAK,
+    ZERO_SHOT,
+)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -98,7 +109,7 @@ def main() -> None:
         **{
             name: arm_table(network, arms, profile.seeds, places)
             for name, network in NETWORKS.items()
-            if any(predictions_of(network, arm, profile.seeds, places) for arm in arms)
+            if any(is_done(finetune_jobs(network, arm, seed, places, SHARES)) for arm in arms for seed in profile.seeds)
         },
     }
     if is_done([shipped_job(places)]):

@@ -26,7 +26,7 @@ from benchmarks.experiment.figures import (
     zero_shot_predictions,
 )
 from benchmarks.experiment.jobs import Job
-from benchmarks.experiment.protocol import FROZEN, NONE, PIECES, SHARES, SHUFFLED, WEAK, Arm, Network, Profile
+from benchmarks.experiment.protocol import FROZEN, NONE, SHARES, SHUFFLED, WEAK, ZERO_SHOT, Arm, Network, Profile
 from training.compare import percent
 from training.confusion import draw_confusion
 from training.finetune import RESULTS
@@ -66,6 +66,11 @@ def shipped_table(places: Places) -> str:
     return table(["labels", *(f"{row['fraction']:.0%}" for row in summary)], [["UA", *cells]])
 
 
+def _name(arm: Arm) -> str:
+    """The name of ``arm`` in tables, whichever variant of the weak labels was chosen."""
+    return "weak" if arm == WEAK else arm.name
+
+
 def arm_table(network: Network, arms: Sequence[Arm], seeds: Sequence[int], places: Places) -> str:
     """UA at every share, with its interval, of the arms that were run, over the seeds that all of these have."""
     by_arm = {arm: predictions_of(network, arm, seeds, places) for arm in arms}
@@ -75,7 +80,7 @@ def arm_table(network: Network, arms: Sequence[Arm], seeds: Sequence[int], place
     for arm, by_seed in by_arm.items() if common else ():
         figures = ua_by_share({seed: by_seed[seed] for seed in common})
         cells = (percent(figures[share]) for share in SHARES)
-        rows.append(["weak" if arm == WEAK else arm.name, *cells, str(len(common))])
+        rows.append([_name(arm), *cells, str(len(common))])
     return table(["arm", *(f"{share:.0%}" for share in SHARES), "seeds"], rows)
 
 
@@ -111,10 +116,10 @@ def zero_shot_table(networks: Sequence[Network], seeds: Sequence[int], places: P
     rows = []
     for network in networks:
         shuffled = zero_shot_predictions(network, SHUFFLED, seeds, places)
-        for arm, name in ((WEAK, "weak"), (PIECES, PIECES.name)):
+        for arm in (arm for arm in ZERO_SHOT if arm != SHUFFLED):
             for row in paired(zero_shot_predictions(network, arm, seeds, places), shuffled):
                 sides = percent(row.arm["ua"]), percent(row.baseline["ua"]), percent(row.difference["ua"], "+")
-                rows.append([network.name, name, *sides, str(len(row.seeds))])
+                rows.append([network.name, _name(arm), *sides, str(len(row.seeds))])
     return table(["network", "labels", "UA", "shuffled", "difference", "seeds"], rows)
 
 
